@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Policy -> Plan: everything that is decided before the command starts. Pure: what the machine is like comes in as
+// arguments.
+
+#include <linux/filter.h>
+
+#include <cstddef>
+#include <functional>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "policy/model.h"
+
+namespace wrapd::plan {
+
+// What the seccomp filter has to bring to the supervisor. The rest of the filter is the same for everybody.
+struct FilterSpec {
+  bool unix_sockets = false;  // connect, bind, listen; creation of AF_UNIX datagram and raw sockets and pairs
+  bool renames = false;       // rename, renameat, renameat2, link, linkat: where names decide and can be moved
+  bool operator==(const FilterSpec&) const = default;
+};
+
+// The filter as the kernel takes it (seccomp(2)), made with libseccomp for the native architecture. docs/filter.md lists
+// what it refuses and with which errno. Errors come from libseccomp only.
+[[nodiscard]] Result<std::vector<sock_filter>> compile_filter(const FilterSpec& spec);
+
+struct Plan {
+  std::vector<std::byte> rules;     // policy::compile_rules()
+  FilterSpec filter_spec;
+  std::vector<sock_filter> filter;  // empty if !filtered
+  bool filtered = true;             // false: mode disabled, the command runs as it would without us
+  bool scope_abstract = false;      // Landlock scope for abstract sockets: none may be reached by rule
+  bool scope_signal = true;         // Landlock scope for signals
+  bool monitor_unsupported = false;
+};
+
+// True if names in this directory (which may not exist yet) can be made or moved by others than root.
+using OthersMayCreate = std::function<bool(std::string_view directory)>;
+
+// `narrow` is what a user's profile needs trapped besides (its rules travel separately).
+[[nodiscard]] Result<Plan> compile_plan(const policy::Policy& policy, const policy::Variables& variables,
+                                        const FilterSpec& narrow, const OthersMayCreate& others_may_create);
+
+}  // namespace wrapd::plan

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The messages of the control socket, docs/protocol.md. All are single JSON objects, one per SOCK_SEQPACKET message,
+// parsed strictly: an unknown key, a missing key, a wrong type, a number out of range, nesting deeper than the schema
+// or a message above its limit is an error that names the key.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace wrapd::wire {
+
+inline constexpr int kProtocolVersion = 1;
+inline constexpr size_t kMaxOpenRequest = 16384;
+inline constexpr size_t kMaxReply = 65536;
+inline constexpr size_t kMaxCommand = 4096;  // bytes of the shown command; longer ones are cut by the sender
+
+// wrap -> wrapd, first message. The compiled profile, if any, is the message's one descriptor (a sealed memfd).
+struct OpenRequest {
+  std::string command;  // shown, never run
+  std::string cwd;      // absolute; fills ${CWD}
+  std::optional<std::string> policy;
+  bool profile = false;            // a descriptor comes along
+  bool trap_unix_sockets = false;  // the profile judges unix sockets
+  bool trap_renames = false;
+  bool events = false;  // the supervisor shall send every audit event here, too
+};
+[[nodiscard]] std::string encode(const OpenRequest& request);
+[[nodiscard]] Result<OpenRequest> decode_open_request(std::string_view text);
+
+// supervisor -> wrap, the answer. The seccomp program comes along as the one descriptor if `filtered`.
+struct SessionReply {
+  std::string id;         // 32 hexadecimal digits
+  std::string directory;  // holds notify.sock, signal.sock, ptrace.sock
+  std::string notify_token;
+  std::string signal_token;
+  std::string ptrace_token;
+  std::string policy;
+  std::string mode;  // enforce, audit, disabled
+  bool filtered = true;
+  bool scope_signal = true;
+  bool scope_abstract = false;
+  bool monitor_unsupported = false;
+  std::vector<std::string> notices;  // lines for the user's stderr
+};
+struct ErrorReply {
+  std::string code;     // stable word: not-permitted, unknown-policy, limit, confined, bad-request, internal, ...
+  std::string message;  // one line: what, on what, what to do
+};
+[[nodiscard]] std::string encode(const SessionReply& reply);
+[[nodiscard]] std::string encode(const ErrorReply& reply);
+// An ErrorReply becomes an Error with its message.
+[[nodiscard]] Result<SessionReply> decode_session_reply(std::string_view text);
+
+// wrap -> supervisor, once CMD has ended: asks for the summary.
+[[nodiscard]] std::string encode_finish_request();
+[[nodiscard]] bool is_finish_request(std::string_view text);
+
+// supervisor -> wrap.
+struct DenialLine {
+  std::string operation;  // "connect"
+  std::string target;     // path, or name of an abstract socket without '@' (bytes; escaped on the wire)
+  bool abstract = false;
+  uint64_t count = 0;
+  std::string rule;      // empty: no rule matched
+  std::string policy;    // of the layer that denied
+  std::string guidance;  // may be empty
+  bool enforced = true;  // false: audit only, it was let through
+};
+struct Summary {
+  uint64_t allowed = 0;
+  uint64_t denied = 0;
+  uint64_t audited = 0;  // would have been denied
+  uint64_t lost = 0;     // audit events that could not be recorded
+  std::vector<DenialLine> denials;
+  uint64_t more = 0;  // distinct denials beyond those listed
+};
+[[nodiscard]] std::string encode(const Summary& summary);
+// Any message of a running session: a summary, or one audit event as its JSON line.
+struct SessionMessage {
+  std::optional<Summary> summary;
+  std::optional<std::string> event_json;
+};
+[[nodiscard]] std::string encode_event(std::string_view event_json);
+[[nodiscard]] Result<SessionMessage> decode_session_message(std::string_view text);
+
+}  // namespace wrapd::wire

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// broker -> supervisor, the only message of that direction before the session runs; both are ours, and both still check.
+
+#include <sys/types.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "wire/control.h"
+
+namespace wrapd::wire {
+
+inline constexpr size_t kMaxSupervisorConfig = 65536;
+
+// Descriptors of the message, in this order.
+enum class ConfigFd : size_t {
+  control = 0,   // accepted control channel
+  notify = 1,    // listening hand-off sockets
+  signal = 2,
+  ptrace = 3,
+  root = 4,      // O_PATH of the client's root directory
+  mount_ns = 5,  // of the client
+  rules = 6,     // sealed memfd, policy::RuleSet
+  filter = 7,    // sealed memfd, array of sock_filter (present always; empty programs are one instruction: allow)
+  profile = 8,   // optional: a compiled profile, from the user
+};
+inline constexpr size_t kConfigFdsWithoutProfile = 8;
+
+struct SupervisorConfig {
+  uid_t uid = static_cast<uid_t>(-1);
+  gid_t gid = static_cast<gid_t>(-1);
+  std::vector<gid_t> groups;
+  pid_t client_pid = 0;  // decoration for the audit
+  std::string command;   // decoration
+  bool events = false;
+  SessionReply reply;  // sent to the client as soon as the supervisor is ready
+};
+[[nodiscard]] std::string encode(const SupervisorConfig& config);
+[[nodiscard]] Result<SupervisorConfig> decode_supervisor_config(std::string_view text);
+
+// supervisor -> broker, one byte per message: how far the session is.
+enum class SupervisorState : char {
+  ready = 'r',      // identity set and verified, own filter installed, reply sent
+  running = 'n',    // both hand-offs are done: the per-caller sockets can go
+  finished = 'f',   // the tree is gone and session_closed is recorded; the process exits 0 next
+};
+
+}  // namespace wrapd::wire
