@@ -17,6 +17,8 @@ class Sink {
  public:
   virtual ~Sink() = default;
   [[nodiscard]] virtual Result<> write(const Event& event) = 0;
+  // Writes what a sink holds of an event that write() took. Never waits; the same errors.
+  [[nodiscard]] virtual Result<> flush() { return {}; }
 };
 
 // The journal, by its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): length-framed fields in one datagram, or in
@@ -36,23 +38,26 @@ class JournalSink final : public Sink {
   UniqueFd socket_;
 };
 
-// JSON lines to a descriptor (a file of the user's, or the service's stderr where there is no journal). Each event is
-// one write(2); a pipe that is full answers EAGAIN by poll(2), never waits.
+// JSON lines to a descriptor (a file of the user's, or the service's stderr where there is no journal). A pipe that is
+// full answers EAGAIN by poll(2), never waits. A line that a full disk or pipe cut goes on where it was cut.
 class JsonLinesSink final : public Sink {
  public:
   explicit JsonLinesSink(UniqueFd fd) : fd_(std::move(fd)) {}
+  ~JsonLinesSink() override;
   [[nodiscard]] Result<> write(const Event& event) override;
+  [[nodiscard]] Result<> flush() override;
 
  private:
   UniqueFd fd_;
-  std::string partial_;  // rest of a line that a full disk or pipe cut
+  std::string partial_;  // rest of a line
 };
 
 // The journal of this machine if there is one, else JSON lines on stderr. Call while root is still our own.
 [[nodiscard]] std::unique_ptr<Sink> open_system_sink(std::string proc_fd_path);
 
 // Holds what a sink could not take yet, in order and bounded; what does not fit is counted, and the count is recorded as
-// an events_lost event as soon as the sink takes one again. Not thread-safe.
+// an events_lost event as soon as the sink takes one again. What is left at the end is counted on stderr, in one line.
+// Not thread-safe.
 class Recorder {
  public:
   Recorder(std::unique_ptr<Sink> sink, size_t capacity);
@@ -65,6 +70,7 @@ class Recorder {
   [[nodiscard]] uint64_t lost() const { return lost_total_; }  // since the start
 
  private:
+  [[nodiscard]] Event lost_event() const;
   std::unique_ptr<Sink> sink_;
   size_t capacity_;
   std::deque<Event> queue_;

@@ -31,6 +31,8 @@ enum class ConfigFd : size_t {
 inline constexpr size_t kConfigFdsWithoutProfile = 8;
 
 struct SupervisorConfig {
+  uid_t own_uid = static_cast<uid_t>(-1);  // real and saved ids of the supervisor: the system user `wrapd`
+  gid_t own_gid = static_cast<gid_t>(-1);
   uid_t uid = static_cast<uid_t>(-1);
   gid_t gid = static_cast<gid_t>(-1);
   std::vector<gid_t> groups;

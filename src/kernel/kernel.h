@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The one seam between the supervisor and the kernel. It holds no policy: every method is one thing the kernel does,
+// done with the credentials of the calling thread, which are the caller's (docs/architecture.md, "Identity"). The
+// capability that lets a supervisor look into a target is raised inside three methods only: take_descriptor(),
+// read_memory() and open_task_link(). Unit tests play the kernel by implementing this interface.
+//
+// Every method is thread-safe, allocates nothing unless said, and returns -errno on failure.
+
+#include <linux/seccomp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace wrapd::kernel {
+
+// The parts of /proc/TID/status (proc_pid_status(5)) that decisions or answers need.
+struct TaskStatus {
+  pid_t tgid = 0;
+  mode_t umask = 022;
+  unsigned threads = 0;
+  uint64_t pending = 0;         // SigPnd: of the thread
+  uint64_t shared_pending = 0;  // ShdPnd: of the process
+  uint64_t blocked = 0;
+  uint64_t caught = 0;
+};
+
+// What a bind needs besides the socket: see Kernel::bind_path().
+struct BindRequest {
+  int socket;
+  const sockaddr* address;  // as the target gave it
+  socklen_t length;
+  int directory;  // O_PATH: the target's working directory, where a relative name starts; -1 for an absolute one
+  int parent;     // O_PATH: the judged directory in which alone the socket may come into being
+  mode_t umask;
+  bool without_landlock;  // the kernel has none and the policy says to go on
+};
+
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+
+  // seccomp_unotify(2).
+  [[nodiscard]] virtual int receive(seccomp_notif& notification) = 0;
+  [[nodiscard]] virtual int respond(const seccomp_notif_resp& response) = 0;
+  // True while the notification's task is still waiting in this very call. What was read by number before a true
+  // answer was that task's.
+  [[nodiscard]] virtual bool valid(uint64_t id) = 0;
+
+  // A pidfd of exactly this thread (PIDFD_THREAD, 6.9). `thread_exact` is false where the kernel can only give one of
+  // the process: the caller must then compare what it takes with what the thread has.
+  [[nodiscard]] virtual int open_task(pid_t tid, bool& thread_exact) = 0;
+  // 0 if the task may be signalled by the caller, that is: if its real or saved uid is the caller's.
+  [[nodiscard]] virtual int check_owner(int pidfd) = 0;
+  // pidfd_getfd(2): our duplicate (close-on-exec) of the target's descriptor. Any file, O_PATH too.
+  [[nodiscard]] virtual int take_descriptor(int pidfd, int fd) = 0;
+  // Bytes read, which may be fewer than asked for; -EFAULT if none could be.
+  [[nodiscard]] virtual ssize_t read_memory(pid_t tid, uint64_t address, std::span<std::byte> buffer) = 0;
+  // O_PATH descriptor of what /proc/TID/LINK leads to; LINK is "cwd", "root" or "fd/N".
+  [[nodiscard]] virtual int open_task_link(pid_t tid, const char* link) = 0;
+  // Target of the symbolic link /proc/TID/fd/N, as text ("socket:[123]"). Allocates.
+  [[nodiscard]] virtual Result<std::string> task_descriptor_name(pid_t tid, int fd) = 0;
+  [[nodiscard]] virtual int task_status(pid_t tid, TaskStatus& status) = 0;
+  // For the record only. Allocate; empty where they cannot be had.
+  [[nodiscard]] virtual std::string task_comm(pid_t tid) = 0;
+  [[nodiscard]] virtual std::string task_exe(pid_t tid) = 0;
+  // O_PATH descriptor of a directory under our own /proc: "123/fd".
+  [[nodiscard]] virtual int open_proc_directory(const char* relative) = 0;
+
+  // openat2(2), always O_CLOEXEC | O_NOCTTY.
+  [[nodiscard]] virtual int open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) = 0;
+  [[nodiscard]] virtual int stat(int fd, struct stat& st) = 0;
+  [[nodiscard]] virtual int stat_at(int directory, const char* name, struct stat& st) = 0;  // does not follow
+  [[nodiscard]] virtual uint64_t mount_id(int fd) = 0;                                      // 0 if unknown
+  [[nodiscard]] virtual bool is_proc(int fd) = 0;  // of the same procfs instance as ours
+  [[nodiscard]] virtual bool is_any_proc(int fd) = 0;
+  [[nodiscard]] virtual Result<std::string> read_link(int fd) = 0;  // of an O_PATH descriptor of a symbolic link
+  // The name of an O_PATH descriptor as the kernel has it now (/proc/self/fd/N). Allocates.
+  [[nodiscard]] virtual Result<std::string> real_path(int fd) = 0;
+
+  [[nodiscard]] virtual int socket_option(int socket, int option, void* value, socklen_t size) = 0;  // SOL_SOCKET
+  [[nodiscard]] virtual int socket_name(int socket, sockaddr_storage& name, socklen_t& length) = 0;
+  [[nodiscard]] virtual bool non_blocking(int fd) = 0;
+  [[nodiscard]] virtual int connect(int socket, const sockaddr* address, socklen_t length) = 0;
+  // Connects to exactly the socket file behind an O_PATH descriptor.
+  [[nodiscard]] virtual int connect_object(int socket, int object) = 0;
+  [[nodiscard]] virtual int bind(int socket, const sockaddr* address, socklen_t length) = 0;
+  // Binds a pathname in a thread of its own, which has the target's working directory and umask and a Landlock domain
+  // in which sockets can be made beneath `parent` alone. The name is resolved in our root, which is the client's.
+  [[nodiscard]] virtual int bind_path(const BindRequest& request) = 0;
+  [[nodiscard]] virtual int listen(int socket, int backlog) = 0;
+
+  [[nodiscard]] virtual int rename(int old_dir, const char* old_name, int new_dir, const char* new_name,
+                                   unsigned flags) = 0;
+  // linkat(2) of `name` in `old_dir`, not following; with an empty name, of the object behind `old_dir` itself.
+  [[nodiscard]] virtual int link(int old_dir, const char* old_name, int new_dir, const char* new_name) = 0;
+  [[nodiscard]] virtual int unlink(int directory, const char* name) = 0;
+};
+
+// How the real kernel's three privileged methods are allowed.
+enum class Privilege {
+  own,         // standalone: as an ancestor of the target, nothing is raised
+  capability,  // brokered: CAP_SYS_PTRACE is permitted and raised around them
+};
+
+class RealKernel final : public Kernel {
+ public:
+  // Takes over the listener. `proc` is an O_PATH descriptor of our own /proc. The working directory of the process
+  // must be /proc/self/fd of that /proc before the first connect_object().
+  RealKernel(UniqueFd listener, UniqueFd proc, Privilege privilege);
+
+  int receive(seccomp_notif& notification) override;
+  int respond(const seccomp_notif_resp& response) override;
+  bool valid(uint64_t id) override;
+  int open_task(pid_t tid, bool& thread_exact) override;
+  int check_owner(int pidfd) override;
+  int take_descriptor(int pidfd, int fd) override;
+  ssize_t read_memory(pid_t tid, uint64_t address, std::span<std::byte> buffer) override;
+  int open_task_link(pid_t tid, const char* link) override;
+  Result<std::string> task_descriptor_name(pid_t tid, int fd) override;
+  int task_status(pid_t tid, TaskStatus& status) override;
+  std::string task_comm(pid_t tid) override;
+  std::string task_exe(pid_t tid) override;
+  int open_proc_directory(const char* relative) override;
+  int open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) override;
+  int stat(int fd, struct stat& st) override;
+  int stat_at(int directory, const char* name, struct stat& st) override;
+  uint64_t mount_id(int fd) override;
+  bool is_proc(int fd) override;
+  bool is_any_proc(int fd) override;
+  Result<std::string> read_link(int fd) override;
+  Result<std::string> real_path(int fd) override;
+  int socket_option(int socket, int option, void* value, socklen_t size) override;
+  int socket_name(int socket, sockaddr_storage& name, socklen_t& length) override;
+  bool non_blocking(int fd) override;
+  int connect(int socket, const sockaddr* address, socklen_t length) override;
+  int connect_object(int socket, int object) override;
+  int bind(int socket, const sockaddr* address, socklen_t length) override;
+  int bind_path(const BindRequest& request) override;
+  int listen(int socket, int backlog) override;
+  int rename(int old_dir, const char* old_name, int new_dir, const char* new_name, unsigned flags) override;
+  int link(int old_dir, const char* old_name, int new_dir, const char* new_name) override;
+  int unlink(int directory, const char* name) override;
+
+  [[nodiscard]] int listener() const { return listener_.get(); }
+  // SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (6.6); false where the kernel has none, which costs speed only.
+  bool request_sync_wake_up();
+
+ private:
+  UniqueFd listener_;
+  UniqueFd proc_;
+  dev_t proc_device_ = 0;
+  Privilege privilege_;
+};
+
+}  // namespace wrapd::kernel

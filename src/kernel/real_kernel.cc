@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <climits>
+#include <cstdio>
+#include <cstring>
+
+#include "kernel/kernel.h"
+#include "kernel/uapi.h"
+
+namespace wrapd::kernel {
+namespace {
+
+constexpr long kProcSuperMagic = 0x9fa0;  // linux/magic.h
+
+int result(long rc) { return rc < 0 ? -errno : static_cast<int>(rc); }
+
+// Raises CAP_SYS_PTRACE in the calling thread's effective set for a scope (capset(2) is per thread). A failure to lower
+// it again would leave every later call privileged: that ends the process.
+class RaisedPtrace {
+ public:
+  explicit RaisedPtrace(Privilege privilege) : active_(privilege == Privilege::capability) {
+    if (active_ && set(1U << CAP_SYS_PTRACE) < 0) active_ = false;  // the privileged call then fails by itself
+  }
+  ~RaisedPtrace() {
+    if (!active_) return;
+    int saved = errno;
+    if (set(0) < 0) __builtin_trap();
+    errno = saved;
+  }
+  RaisedPtrace(const RaisedPtrace&) = delete;
+  RaisedPtrace& operator=(const RaisedPtrace&) = delete;
+
+ private:
+  static int set(uint32_t effective) {
+    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    __user_cap_data_struct data[2]{};
+    data[0].permitted = 1U << CAP_SYS_PTRACE;
+    data[0].effective = effective;
+    return static_cast<int>(::syscall(SYS_capset, &header, data));
+  }
+  bool active_;
+};
+
+// "TID/rest" for an openat() relative to /proc.
+struct ProcName {
+  std::array<char, 64> text;
+  ProcName(pid_t tid, const char* rest) { std::snprintf(text.data(), text.size(), "%d/%s", tid, rest); }
+  [[nodiscard]] const char* c_str() const { return text.data(); }
+};
+
+bool parse_number(std::string_view text, int base, uint64_t& value) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  return error == std::errc{} && end != text.data();
+}
+
+struct BindThread {
+  const BindRequest& request;
+  int error = -EIO;
+};
+
+int restrict_to_sockets_beneath(int parent) {
+  LandlockRulesetAttr attr{};
+  attr.handled_access_fs = LANDLOCK_ACCESS_FS_MAKE_SOCK;
+  // The size of the first ABI: later kernels take it, and a kernel with the first ABI only takes nothing larger.
+  UniqueFd ruleset(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &attr, sizeof attr.handled_access_fs, 0)));
+  if (!ruleset) return -errno;
+  landlock_path_beneath_attr beneath{};
+  beneath.allowed_access = LANDLOCK_ACCESS_FS_MAKE_SOCK;
+  beneath.parent_fd = parent;
+  if (::syscall(SYS_landlock_add_rule, ruleset.get(), LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) < 0) return -errno;
+  return result(::syscall(SYS_landlock_restrict_self, ruleset.get(), 0));
+}
+
+void* bind_in_thread(void* argument) {
+  auto& thread = *static_cast<BindThread*>(argument);
+  const BindRequest& request = thread.request;
+  // The working directory and the umask are shared with the other threads until here.
+  if (::unshare(CLONE_FS) < 0) {
+    thread.error = -errno;
+    return nullptr;
+  }
+  ::umask(request.umask);
+  if (request.directory >= 0 && ::fchdir(request.directory) < 0) {
+    thread.error = -errno;
+    return nullptr;
+  }
+  if (int rc = restrict_to_sockets_beneath(request.parent); rc < 0 && !request.without_landlock) {
+    thread.error = rc;
+    return nullptr;
+  }
+  thread.error = result(::bind(request.socket, request.address, request.length));
+  return nullptr;
+}
+
+Result<std::string> read_link_at(int directory, const char* name) {
+  std::array<char, PATH_MAX + 1> buffer;
+  ssize_t n = ::readlinkat(directory, name, buffer.data(), buffer.size());
+  if (n < 0) return fail_errno("cannot read a link");
+  if (static_cast<size_t>(n) == buffer.size()) return fail("link target is too long", ENAMETOOLONG);
+  return std::string(buffer.data(), static_cast<size_t>(n));
+}
+
+}  // namespace
+
+RealKernel::RealKernel(UniqueFd listener, UniqueFd proc, Privilege privilege)
+    : listener_(std::move(listener)), proc_(std::move(proc)), privilege_(privilege) {
+  struct stat st {};
+  if (::fstat(proc_.get(), &st) == 0) proc_device_ = st.st_dev;
+}
+
+bool RealKernel::request_sync_wake_up() {
+  return ::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP) == 0;
+}
+
+int RealKernel::receive(seccomp_notif& notification) {
+  // The kernel refuses a buffer that is not zero.
+  std::memset(&notification, 0, sizeof notification);
+  return result(::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_RECV, &notification));
+}
+
+int RealKernel::respond(const seccomp_notif_resp& response) {
+  seccomp_notif_resp copy = response;
+  return result(::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_SEND, &copy));
+}
+
+bool RealKernel::valid(uint64_t id) { return ::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0; }
+
+int RealKernel::open_task(pid_t tid, bool& thread_exact) {
+  thread_exact = true;
+  int fd = result(::syscall(SYS_pidfd_open, tid, PIDFD_THREAD));
+  if (fd != -EINVAL) return fd;
+  // Before 6.9 there are pidfds of processes only.
+  thread_exact = false;
+  TaskStatus status;
+  if (int rc = task_status(tid, status); rc < 0) return rc;
+  return result(::syscall(SYS_pidfd_open, status.tgid, 0));
+}
+
+int RealKernel::check_owner(int pidfd) { return result(::syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0)); }
+
+int RealKernel::take_descriptor(int pidfd, int fd) {
+  RaisedPtrace raised(privilege_);
+  return result(::syscall(SYS_pidfd_getfd, pidfd, fd, 0));
+}
+
+ssize_t RealKernel::read_memory(pid_t tid, uint64_t address, std::span<std::byte> buffer) {
+  RaisedPtrace raised(privilege_);
+  iovec local{.iov_base = buffer.data(), .iov_len = buffer.size()};
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): an address in another process
+  iovec remote{.iov_base = reinterpret_cast<void*>(address), .iov_len = buffer.size()};
+  ssize_t n = ::process_vm_readv(tid, &local, 1, &remote, 1, 0);
+  return n < 0 ? -errno : n;
+}
+
+int RealKernel::open_task_link(pid_t tid, const char* link) {
+  ProcName name(tid, link);
+  RaisedPtrace raised(privilege_);
+  return result(::openat(proc_.get(), name.c_str(), O_PATH | O_CLOEXEC));
+}
+
+Result<std::string> RealKernel::task_descriptor_name(pid_t tid, int fd) {
+  std::array<char, 32> link;
+  std::snprintf(link.data(), link.size(), "fd/%d", fd);
+  ProcName name(tid, link.data());
+  RaisedPtrace raised(privilege_);
+  return read_link_at(proc_.get(), name.c_str());
+}
+
+int RealKernel::task_status(pid_t tid, TaskStatus& status) {
+  ProcName name(tid, "status");
+  UniqueFd fd(::openat(proc_.get(), name.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return -errno;
+  std::array<char, 4096> buffer;
+  size_t used = 0;
+  for (;;) {
+    ssize_t n = ::read(fd.get(), buffer.data() + used, buffer.size() - used);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return -errno;
+    if (n == 0) break;
+    used += static_cast<size_t>(n);
+    if (used == buffer.size()) break;
+  }
+  std::string_view text(buffer.data(), used);
+  // The first line holds comm, in which a program may write what it likes but a newline (escaped by the kernel).
+  unsigned found = 0;
+  while (!text.empty()) {
+    size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    auto field = [&](std::string_view key, int base, uint64_t& value) {
+      if (!line.starts_with(key) || !parse_number(line.substr(key.size()), base, value)) return false;
+      ++found;
+      return true;
+    };
+    uint64_t value = 0;
+    if (field("Umask:", 8, value)) status.umask = static_cast<mode_t>(value);
+    if (field("Tgid:", 10, value)) status.tgid = static_cast<pid_t>(value);
+    if (field("Threads:", 10, value)) status.threads = static_cast<unsigned>(value);
+    if (field("SigPnd:", 16, value)) status.pending = value;
+    if (field("ShdPnd:", 16, value)) status.shared_pending = value;
+    if (field("SigBlk:", 16, value)) status.blocked = value;
+    if (field("SigCgt:", 16, value)) status.caught = value;
+  }
+  return found == 7 ? 0 : -ESRCH;
+}
+
+std::string RealKernel::task_comm(pid_t tid) {
+  ProcName name(tid, "comm");
+  UniqueFd fd(::openat(proc_.get(), name.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return {};
+  std::array<char, 64> buffer;
+  ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
+  if (n <= 0) return {};
+  std::string comm(buffer.data(), static_cast<size_t>(n));
+  if (comm.back() == '\n') comm.pop_back();
+  return comm;
+}
+
+std::string RealKernel::task_exe(pid_t tid) {
+  ProcName name(tid, "exe");
+  auto exe = read_link_at(proc_.get(), name.c_str());
+  return exe ? *exe : std::string();
+}
+
+int RealKernel::open_proc_directory(const char* relative) {
+  return result(::openat(proc_.get(), relative, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+int RealKernel::open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) {
+  open_how how{};
+  how.flags = flags | O_CLOEXEC | (flags & O_PATH ? 0 : O_NOCTTY);
+  how.resolve = resolve;
+  return result(::syscall(SYS_openat2, directory, path, &how, sizeof how));
+}
+
+int RealKernel::stat(int fd, struct stat& st) { return result(::fstat(fd, &st)); }
+
+int RealKernel::stat_at(int directory, const char* name, struct stat& st) {
+  return result(::fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW));
+}
+
+uint64_t RealKernel::mount_id(int fd) {
+  struct statx stx {};
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) < 0 || (stx.stx_mask & STATX_MNT_ID) == 0) return 0;
+  return stx.stx_mnt_id;
+}
+
+bool RealKernel::is_proc(int fd) {
+  struct stat st {};
+  return is_any_proc(fd) && ::fstat(fd, &st) == 0 && st.st_dev == proc_device_;
+}
+
+bool RealKernel::is_any_proc(int fd) {
+  struct statfs fs {};
+  // An error must not make a magic link look like an ordinary one.
+  return ::fstatfs(fd, &fs) < 0 || fs.f_type == kProcSuperMagic;
+}
+
+Result<std::string> RealKernel::read_link(int fd) { return read_link_at(fd, ""); }
+
+Result<std::string> RealKernel::real_path(int fd) {
+  std::array<char, 32> name;
+  std::snprintf(name.data(), name.size(), "self/fd/%d", fd);
+  return read_link_at(proc_.get(), name.data());
+}
+
+int RealKernel::socket_option(int socket, int option, void* value, socklen_t size) {
+  return result(::getsockopt(socket, SOL_SOCKET, option, value, &size));
+}
+
+int RealKernel::socket_name(int socket, sockaddr_storage& name, socklen_t& length) {
+  length = sizeof name;
+  return result(::getsockname(socket, reinterpret_cast<sockaddr*>(&name), &length));
+}
+
+bool RealKernel::non_blocking(int fd) {
+  int flags = ::fcntl(fd, F_GETFL);
+  return flags >= 0 && (flags & O_NONBLOCK) != 0;
+}
+
+int RealKernel::connect(int socket, const sockaddr* address, socklen_t length) {
+  return result(::connect(socket, address, length));
+}
+
+int RealKernel::connect_object(int socket, int object) {
+  // The working directory is /proc/self/fd: no name is looked up in a root that the caller may have furnished.
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::snprintf(address.sun_path, sizeof address.sun_path, "%d", object);
+  return result(::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address));
+}
+
+int RealKernel::bind(int socket, const sockaddr* address, socklen_t length) {
+  return result(::bind(socket, address, length));
+}
+
+int RealKernel::bind_path(const BindRequest& request) {
+  BindThread state{.request = request};
+  pthread_attr_t attributes;
+  if (int rc = ::pthread_attr_init(&attributes); rc != 0) return -rc;
+  ::pthread_attr_setstacksize(&attributes, 65536);
+  pthread_t thread;
+  int rc = ::pthread_create(&thread, &attributes, bind_in_thread, &state);
+  ::pthread_attr_destroy(&attributes);
+  if (rc != 0) return -rc;
+  ::pthread_join(thread, nullptr);
+  return state.error;
+}
+
+int RealKernel::listen(int socket, int backlog) { return result(::listen(socket, backlog)); }
+
+int RealKernel::rename(int old_dir, const char* old_name, int new_dir, const char* new_name, unsigned flags) {
+  return result(::renameat2(old_dir, old_name, new_dir, new_name, flags));
+}
+
+int RealKernel::link(int old_dir, const char* old_name, int new_dir, const char* new_name) {
+  if (old_name[0] != '\0') return result(::linkat(old_dir, old_name, new_dir, new_name, 0));
+  // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH; the descriptor's own link does not.
+  std::array<char, 32> name;
+  std::snprintf(name.data(), name.size(), "self/fd/%d", old_dir);
+  return result(::linkat(proc_.get(), name.data(), new_dir, new_name, AT_SYMLINK_FOLLOW));
+}
+
+int RealKernel::unlink(int directory, const char* name) { return result(::unlinkat(directory, name, 0)); }
+
+}  // namespace wrapd::kernel

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What a handler of a class of system calls gets and gives. A handler decides on a copy of the arguments, does the call
+// itself on objects that it holds, and says what to answer and what to record. It never sees the listener: the loop
+// answers, and it answers once.
+
+#include <linux/seccomp.h>
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "audit/event.h"
+#include "kernel/kernel.h"
+#include "policy/layers.h"
+
+namespace wrapd::supervisor {
+
+// One system call of a target that waits for us. `tid` is a thread id of our pid namespace, 0 if it has none there.
+struct Notification {
+  uint64_t id = 0;
+  pid_t tid = 0;
+  int number = -1;
+  uint64_t arguments[6] = {};
+};
+
+// The answer: an errno, or 0 with the value that the call returns; or `run_natively`, which lets the kernel do the call
+// as the target wrote it.
+struct Answer {
+  int error = 0;
+  int64_t value = 0;
+  bool run_natively = false;
+
+  [[nodiscard]] static Answer errno_of(int error) { return {.error = error}; }
+  [[nodiscard]] static Answer of(int rc) { return rc < 0 ? Answer{.error = -rc} : Answer{.value = rc}; }
+};
+
+// What was decided, to be recorded once the answer is given.
+struct Record {
+  std::string operation;
+  policy::Decision decision;
+  std::string path;  // or the abstract name
+  bool abstract = false;
+  std::string target;  // where a rename would lead
+  std::string reason;  // where no rule says why: "protected", "race", ...
+  bool done = false;   // the operation was carried out (whatever the kernel said of it)
+  std::string comm;    // taken before the answer where the call was refused, else filled in after it
+  std::string exe;
+};
+
+struct Outcome {
+  Answer answer;
+  std::optional<Record> record;
+};
+
+// How far a call is, for whoever watches that it does not take for ever.
+enum class Stage : uint8_t {
+  deciding,  // reading the target, walking paths: bounded by a deadline
+  blocking,  // a call that may wait for a peer as long as it likes: ends when the target does
+};
+
+// A handler's view of the thread it runs on.
+class CallContext {
+ public:
+  virtual ~CallContext() = default;
+  // To be called once the decision is made, before the operation: from here on it may take as long as the target lives.
+  virtual void may_wait() = 0;
+  // The same where waiting is the rule: lets another thread receive at once, instead of when the delay is noticed.
+  virtual void will_wait() = 0;
+  // Why an operation that ended with EINTR was interrupted: the errno for the target, or 0 to try again.
+  [[nodiscard]] virtual int interrupted() const = 0;
+};
+
+class Handler {
+ public:
+  virtual ~Handler() = default;
+  // Called by several threads at once.
+  [[nodiscard]] virtual Outcome handle(const Notification& notification, CallContext& context) = 0;
+};
+
+}  // namespace wrapd::supervisor

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Threads that receive notifications and answer them, so that one call that waits never holds up the others, and a call
+// that does not wait is answered by the thread that received it, without a second hand-over.
+//
+// One thread at a time has the receiver's role. It receives a call, handles it and answers it, and keeps the role: in
+// the common case one thread does everything and the kernel wakes target and supervisor on one CPU. A monitor (the
+// process's main thread, by tick()) takes the role from a thread that is still busy with the call it was busy with at
+// the last tick, and gives it to another, started when first needed. So a full backlog, a file system that does not
+// answer or memory that cannot be read stalls one thread and, for a tick, nobody else. The number of threads is
+// bounded; when all are stuck, the monitor itself receives and refuses.
+//
+// The monitor also ends what waits in vain: a call whose target has died, or must run a signal handler, is interrupted;
+// a decision that takes longer than its deadline is refused (the thread that comes back finds the notification
+// answered, and does nothing any more).
+
+#include <signal.h>
+#include <time.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "kernel/kernel.h"
+#include "supervisor/handler.h"
+
+namespace wrapd::supervisor {
+
+struct LoopLimits {
+  size_t threads = 32;
+  std::chrono::milliseconds tick{5};          // how long a call may keep the receiver's role
+  std::chrono::milliseconds idle{250};        // without a call for that long, ticking stops
+  std::chrono::milliseconds look_after{50};   // a call older than this is looked at: is its target still there?
+  std::chrono::seconds decide_within{10};
+  size_t records = 8192;                      // waiting to be recorded; more are counted as lost
+};
+
+// A record with who asked and when; what Loop hands out.
+struct TimedRecord {
+  Record record;
+  pid_t tid = 0;
+  int error = 0;
+  std::chrono::system_clock::time_point time;
+};
+
+class Loop {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // `listener` is borrowed, for poll(2). `handlers` are looked up by system call number; no handler: ENOSYS.
+  Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int number)> handler_for, LoopLimits limits = {});
+  ~Loop();
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  // For the monitor's poll(2). The wake descriptor becomes readable when the monitor is needed.
+  [[nodiscard]] int wake_fd() const { return wake_.get(); }
+  // True until the first thread was started: the monitor then polls the listener itself and calls start() when it is
+  // readable. An idle session has one thread.
+  [[nodiscard]] bool idle_from_start() const { return threads_.empty(); }
+  [[nodiscard]] Result<> start();
+  // To be called at wake-ups and every `limits.tick` while active().
+  void tick(Clock::time_point now);
+  [[nodiscard]] bool active() const { return active_; }
+  // The listener has no task any more.
+  [[nodiscard]] bool hung_up() const { return hung_up_.load(); }
+  void set_hung_up() { hung_up_ = true; }
+  // No call is between its answer and its record.
+  [[nodiscard]] bool settled() const { return recording_.load() == 0; }
+  // What was decided since the last time, in the order of the answers.
+  [[nodiscard]] std::vector<TimedRecord> take_records(uint64_t& lost);
+  // Interrupts what still waits and waits for the threads, for a bounded time; false if some are stuck in the kernel
+  // (the process can only exit then).
+  [[nodiscard]] bool stop(std::chrono::milliseconds patience);
+
+  // Installs the handler of the interrupting signal, once per process.
+  static void install_interrupt_handler();
+
+ private:
+  struct Worker;
+  static constexpr int kNobody = -1;
+
+  void run(Worker& worker);
+  void serve(Worker& worker, const Notification& call);
+  void answer(const Notification& call, const Answer& answer) const;
+  void push(const Notification& call, Outcome& outcome);
+  void give_role_away(const Worker& from);
+  void wake_monitor();
+  void look_at(Worker& worker, Clock::time_point now);
+  void refuse_waiting();
+  Result<Worker*> start_worker();
+
+  kernel::Kernel& kernel_;
+  int listener_;
+  std::function<Handler*(int)> handler_for_;
+  LoopLimits limits_;
+  UniqueFd wake_;
+
+  std::mutex role_lock_;
+  std::condition_variable role_changed_;
+  std::atomic<int> role_{kNobody};  // index of the thread that receives; changed under role_lock_
+  std::vector<std::unique_ptr<Worker>> threads_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> hung_up_{false};
+
+  std::atomic<uint64_t> received_{0};
+  std::atomic<bool> monitor_sleeps_{true};
+  bool active_ = false;
+  uint64_t last_received_ = 0;
+  Clock::time_point last_activity_{};
+
+  std::atomic<int> recording_{0};
+  std::mutex records_lock_;
+  std::vector<TimedRecord> records_;
+  uint64_t records_lost_ = 0;
+};
+
+}  // namespace wrapd::supervisor

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// wrap-supervisor: started by the service for one session, never by hand. Its life: read the configuration from the
+// broker (descriptor 3), open what only root can open, become the caller (identity.h), confine itself, tell the client
+// where to hand over, accept the hand-offs, acknowledge, and answer until the tree is gone (session.h). Whatever fails
+// before the acknowledgement ends the process: the client sees its channel close and starts nothing.
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+
+#include "audit/sink.h"
+#include "base/io.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "policy/rules.h"
+#include "supervisor/descriptor_kind.h"
+#include "supervisor/handoff_acceptor.h"
+#include "supervisor/identity.h"
+#include "supervisor/session.h"
+#include "wire/control.h"
+#include "wire/packet.h"
+#include "wire/supervisor_config.h"
+
+namespace wrapd::supervisor {
+namespace {
+
+using Clock = HandoffAcceptor::Clock;
+using namespace std::chrono_literals;
+
+constexpr int kBroker = 3;
+constexpr auto kConfigPatience = 10s;
+constexpr auto kHandoffPatience = 10s;
+// Our descriptors have names in the working directory: no name is looked up in the caller's root.
+constexpr const char* kOwnDescriptors = ".";
+
+Result<wire::Packet> receive_config() {
+  struct pollfd p {.fd = kBroker, .events = POLLIN, .revents = 0};
+  int n = ::poll(&p, 1, static_cast<int>(std::chrono::milliseconds(kConfigPatience).count()));
+  if (n <= 0) return fail("no configuration came from the service");
+  return wire::receive_packet(kBroker, wire::kMaxSupervisorConfig, wire::kConfigFdsWithoutProfile + 1);
+}
+
+void tell_broker(wire::SupervisorState state) {
+  char byte = static_cast<char>(state);
+  // The broker may be restarting; the session does not depend on it.
+  (void)wire::send_packet(kBroker, {&byte, 1}, {}, true);
+}
+
+struct Handoffs {
+  HandoffAcceptor::Accepted notify;
+  HandoffAcceptor::Accepted signal;
+};
+
+class Supervisor {
+ public:
+  Supervisor(wire::SupervisorConfig config, std::vector<UniqueFd> fds) : config_(std::move(config)), fds_(std::move(fds)) {}
+  Result<> run();
+
+ private:
+  Result<> become_the_caller();
+  Result<> offer();
+  Result<Handoffs> accept_handoffs();
+  Result<> supervise(Handoffs handoffs);
+  UniqueFd& fd(wire::ConfigFd which) { return fds_[static_cast<size_t>(which)]; }
+  void report(audit::Event event);
+
+  wire::SupervisorConfig config_;
+  std::vector<UniqueFd> fds_;
+  std::unique_ptr<audit::Sink> sink_;
+  UniqueFd proc_;
+  UniqueFd root_;
+  std::vector<SealedMapping> rules_;
+};
+
+Result<> Supervisor::become_the_caller() {
+  proc_.reset(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd own_descriptors(::open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!proc_ || !own_descriptors) return fail_errno("cannot open /proc");
+  sink_ = audit::open_system_sink(kOwnDescriptors);
+  if (auto rc = enter_root(fd(wire::ConfigFd::root).get(), own_descriptors.get()); !rc) return rc;
+  root_.reset(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!root_) return fail_errno("cannot open the session's root directory");
+  fd(wire::ConfigFd::root).reset();
+
+  if (auto rc = assume({.own_uid = config_.own_uid,
+                        .own_gid = config_.own_gid,
+                        .uid = config_.uid,
+                        .gid = config_.gid,
+                        .groups = config_.groups});
+      !rc) {
+    return rc;
+  }
+  bool confined = false;
+  if (auto rc = confine_self(confined); !rc) return rc;
+  if (!confined) std::fprintf(stderr, "wrap-supervisor: instrumented build, runs without its own system call filter\n");
+
+  // Only now, as nobody in particular, what a user may have made is looked at.
+  auto mapped = SealedMapping::map(fd(wire::ConfigFd::rules).get(), policy::kMaxRulesBytes);
+  if (!mapped) return std::unexpected(mapped.error());
+  rules_.push_back(std::move(*mapped));
+  if (fds_.size() > wire::kConfigFdsWithoutProfile) {
+    auto profile = SealedMapping::map(fd(wire::ConfigFd::profile).get(), policy::kMaxProfileRulesBytes);
+    if (!profile) return fail("profile: " + profile.error().message);
+    auto rules = policy::RuleSet::open(profile->bytes());
+    if (!rules) return fail("profile: " + rules.error().message);
+    rules_.push_back(std::move(*profile));
+  }
+  return {};
+}
+
+// The one message that the client waits for.
+Result<> Supervisor::offer() {
+  int filter = fd(wire::ConfigFd::filter).get();
+  std::span<const int> descriptors(&filter, config_.reply.filtered ? 1 : 0);
+  auto sent = wire::send_packet(fd(wire::ConfigFd::control).get(), wire::encode(config_.reply), descriptors, true);
+  if (!sent) return fail("cannot answer the client: " + sent.error().message, sent.error().code);
+  fd(wire::ConfigFd::filter).reset();
+  return {};
+}
+
+void Supervisor::report(audit::Event event) {
+  event.session_id = config_.reply.id;
+  event.uid = config_.uid;
+  event.policy = config_.reply.policy;
+  // A sink that takes nothing now takes nothing of this: what matters of a rejection is that it was rejected.
+  if (auto written = sink_->write(event); !written) {
+    std::fprintf(stderr, "wrap-supervisor: cannot record: %s\n", audit::to_json(event).c_str());
+  }
+}
+
+Result<Handoffs> Supervisor::accept_handoffs() {
+  auto options = [&](wire::HandoffKind kind, const std::string& token) {
+    return HandoffAcceptor::Options{.kind = kind,
+                                    .peer_uid = config_.uid,
+                                    .token = token,
+                                    .check_descriptor = {},
+                                    .report = [this](audit::Event event) { report(std::move(event)); }};
+  };
+  auto notify_options = options(wire::HandoffKind::notify, config_.reply.notify_token);
+  notify_options.check_descriptor = [](int fd) { return descriptor_is_seccomp_listener(fd, kOwnDescriptors); };
+  auto signal_options = options(wire::HandoffKind::signal, config_.reply.signal_token);
+  signal_options.check_descriptor = [](int fd) { return descriptor_is_pidfd(fd, kOwnDescriptors); };
+  HandoffAcceptor notify(std::move(fd(wire::ConfigFd::notify)), std::move(notify_options));
+  HandoffAcceptor signal(std::move(fd(wire::ConfigFd::signal)), std::move(signal_options));
+  HandoffAcceptor ptrace(std::move(fd(wire::ConfigFd::ptrace)),
+                         options(wire::HandoffKind::ptrace, config_.reply.ptrace_token));
+
+  std::optional<HandoffAcceptor::Accepted> listener;
+  std::optional<HandoffAcceptor::Accepted> leader;
+  const bool listener_wanted = config_.reply.filtered;
+  const auto deadline = Clock::now() + kHandoffPatience;
+  while ((listener_wanted && !listener) || !leader) {
+    if ((notify.spent() && !listener) || (signal.spent() && !leader)) return fail("the client handed over something else");
+    std::vector<pollfd> polls{{.fd = fd(wire::ConfigFd::control).get(), .events = POLLIN, .revents = 0}};
+    auto until = deadline;
+    for (HandoffAcceptor* acceptor : {&notify, &signal, &ptrace}) {
+      acceptor->collect_poll(polls);
+      if (auto due = acceptor->next_deadline(); due && *due < until) until = *due;
+    }
+    auto now = Clock::now();
+    if (now >= deadline) return fail("the client did not hand over in time");
+    auto timeout = std::chrono::ceil<std::chrono::milliseconds>(until > now ? until - now : Clock::duration::zero());
+    if (::poll(polls.data(), polls.size(), static_cast<int>(timeout.count())) < 0 && errno != EINTR) {
+      return fail_errno("cannot wait for the hand-off");
+    }
+    // The client has nothing to say before the hand-off: this is its end.
+    if (polls[0].revents != 0) return fail("the client left before the hand-off");
+    now = Clock::now();
+    if (auto accepted = notify.step(now)) listener = std::move(accepted);
+    if (auto accepted = signal.step(now)) leader = std::move(accepted);
+    (void)ptrace.step(now);
+  }
+  Handoffs handoffs;
+  if (listener) handoffs.notify = std::move(*listener);
+  handoffs.signal = std::move(*leader);
+  return handoffs;
+}
+
+Result<> Supervisor::supervise(Handoffs handoffs) {
+  auto notify_connection = std::make_shared<UniqueFd>(std::move(handoffs.notify.connection));
+  auto signal_connection = std::make_shared<UniqueFd>(std::move(handoffs.signal.connection));
+  SessionOptions options{.id = config_.reply.id,
+                         .uid = config_.uid,
+                         .client_pid = config_.client_pid,
+                         .command = config_.command,
+                         .policy = config_.reply.policy,
+                         .mode = config_.reply.mode,
+                         .rules = std::move(rules_),
+                         .listener = std::move(handoffs.notify.descriptor),
+                         .leader = std::move(handoffs.signal.descriptor),
+                         .control = std::move(fd(wire::ConfigFd::control)),
+                         .proc = std::move(proc_),
+                         .root = std::move(root_),
+                         .privilege = kernel::Privilege::capability,
+                         .events = config_.events,
+                         .sink = std::move(sink_)};
+  options.acknowledge = [signal_connection, notify_connection]() -> Result<> {
+    if (auto rc = answer(*signal_connection, wire::HandoffAnswer::accepted); !rc) return rc;
+    if (*notify_connection) {
+      if (auto rc = answer(*notify_connection, wire::HandoffAnswer::accepted); !rc) return rc;
+    }
+    notify_connection->reset();
+    signal_connection->reset();
+    return {};
+  };
+  options.on_running = [] { tell_broker(wire::SupervisorState::running); };
+  options.on_finished = [] { tell_broker(wire::SupervisorState::finished); };
+  return run_session(std::move(options));
+}
+
+Result<> Supervisor::run() {
+  if (auto rc = become_the_caller(); !rc) {
+    // The client waits for an answer, and may be told: nothing in these errors is another user's.
+    auto text = wire::encode(wire::ErrorReply{.code = "internal", .message = rc.error().message});
+    (void)wire::send_packet(fd(wire::ConfigFd::control).get(), text, {}, true);
+    return rc;
+  }
+  tell_broker(wire::SupervisorState::ready);
+  if (auto rc = offer(); !rc) return rc;
+  auto handoffs = accept_handoffs();
+  if (!handoffs) return std::unexpected(handoffs.error());
+  return supervise(std::move(*handoffs));
+}
+
+int main_of_supervisor() {
+  // Before anything else: from here on nobody but root can look into this process.
+  if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return EXIT_FAILURE;
+  ::umask(0077);
+  for (int ignored : {SIGHUP, SIGPIPE, SIGINT, SIGQUIT, SIGTSTP, SIGTTOU, SIGTTIN}) ::signal(ignored, SIG_IGN);
+  // One arena: the threads of a session allocate little, and an arena each would be most of its memory.
+  ::mallopt(M_ARENA_MAX, 1);
+
+  auto packet = receive_config();
+  if (!packet) {
+    std::fprintf(stderr, "wrap-supervisor: %s; it is started by wrapd, not by hand\n", packet.error().message.c_str());
+    return EXIT_FAILURE;
+  }
+  auto config = wire::decode_supervisor_config(packet->bytes);
+  if (!config || packet->fds.size() < wire::kConfigFdsWithoutProfile) {
+    std::fprintf(stderr, "wrap-supervisor: bad configuration: %s\n",
+                 config ? "descriptors are missing" : config.error().message.c_str());
+    return EXIT_FAILURE;
+  }
+  std::string id = config->reply.id;
+  auto result = Supervisor(std::move(*config), std::move(packet->fds)).run();
+  if (!result) {
+    std::fprintf(stderr, "wrap-supervisor: session %s: %s\n", id.c_str(), result.error().message.c_str());
+    return EXIT_FAILURE;
+  }
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+}  // namespace wrapd::supervisor
+
+int main() {
+  int status = wrapd::supervisor::main_of_supervisor();
+  // Threads that are stuck in the kernel must not hold up the end; nothing is left to be flushed.
+  ::_exit(status);
+}

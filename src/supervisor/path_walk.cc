@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "supervisor/path_walk.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <climits>
+#include <cstdio>
+#include <string_view>
+
+#include "kernel/uapi.h"
+#include "supervisor/task.h"
+
+namespace wrapd::supervisor {
+namespace {
+
+constexpr int kMaxLinks = 40;        // as the kernel: MAXSYMLINKS
+constexpr int kMaxElements = 4096;   // of all expansions together
+constexpr ino_t kProcRootInode = 1;  // PROC_ROOT_INO
+
+bool is_absolute(std::string_view path) { return path.starts_with('/'); }
+
+std::unexpected<Error> refused(const char* why) { return fail(why, kRefused); }
+
+// "fd/12" from the element "12" beneath a directory "fd"; -1 if the element is no descriptor number.
+int descriptor_number(std::string_view element) {
+  int value = -1;
+  auto [end, error] = std::from_chars(element.data(), element.data() + element.size(), value);
+  return error == std::errc{} && end == element.data() + element.size() ? value : -1;
+}
+
+}  // namespace
+
+Result<Located> PathWalk::locate(pid_t tid, int directory, const std::string& path, LastElement last) {
+  if (path.empty()) return fail("empty path", ENOENT);
+  uint64_t flags = O_PATH | (last == LastElement::keep ? O_NOFOLLOW : 0);
+  int fd = is_absolute(path)
+               ? kernel_.open_at(root_, path.c_str(), flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+               : kernel_.open_at(directory, path.c_str(), flags, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
+  // ELOOP: a magic link (or a real loop); EXDEV: a link or ".." out of the start directory; EAGAIN: a rename raced with
+  // "..". Everything else is what the target would see.
+  if (fd == -ELOOP || fd == -EXDEV || fd == -EAGAIN) return walk(tid, directory, path, last);
+  if (fd < 0) return fail("lookup failed", -fd);
+  Located located{.fd = UniqueFd(fd)};
+  if (int rc = kernel_.stat(fd, located.st); rc < 0) return fail("stat failed", -rc);
+  return located;
+}
+
+bool PathWalk::same_directory(int a, int b) {
+  struct stat sa {}, sb {};
+  if (kernel_.stat(a, sa) < 0 || kernel_.stat(b, sb) < 0) return false;
+  return sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino && kernel_.mount_id(a) == kernel_.mount_id(b);
+}
+
+Result<Located> PathWalk::walk(pid_t tid, int directory, std::string path, LastElement last) {
+  int links = 0;
+  int start = is_absolute(path) ? root_ : directory;
+  UniqueFd current(kernel_.open_at(start, ".", O_PATH | O_DIRECTORY, 0));
+  if (!current) return fail("lookup failed", -current.get());
+  bool want_directory = path.ends_with('/');
+
+  for (int elements = 0; elements < kMaxElements; ++elements) {
+    size_t begin = path.find_first_not_of('/');
+    if (begin == std::string::npos) {  // nothing left: the path is a directory
+      Located located{.fd = std::move(current)};
+      if (int rc = kernel_.stat(located.fd.get(), located.st); rc < 0) return fail("stat failed", -rc);
+      return located;
+    }
+    size_t end = path.find('/', begin);
+    std::string element = path.substr(begin, end == std::string::npos ? end : end - begin);
+    path.erase(0, end == std::string::npos ? path.size() : end);
+    bool is_last = path.find_first_not_of('/') == std::string::npos;
+    if (element == ".") continue;
+    if (element == "..") {
+      if (same_directory(current.get(), root_)) continue;
+      int up = kernel_.open_at(current.get(), "..", O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+      if (up < 0) return fail("lookup failed", -up);
+      current.reset(up);
+      continue;
+    }
+
+    int fd = kernel_.open_at(current.get(), element.c_str(), O_PATH | O_NOFOLLOW, RESOLVE_NO_MAGICLINKS);
+    if (fd < 0) return fail("lookup failed", -fd);
+    UniqueFd child(fd);
+    struct stat st {};
+    if (int rc = kernel_.stat(child.get(), st); rc < 0) return fail("stat failed", -rc);
+    bool follow = !is_last || last == LastElement::follow || want_directory;
+    if (!S_ISLNK(st.st_mode) || !follow) {
+      if (is_last) {
+        if (want_directory && !S_ISDIR(st.st_mode)) return fail("not a directory", ENOTDIR);
+        return Located{.fd = std::move(child), .st = st};
+      }
+      if (!S_ISDIR(st.st_mode)) return fail("not a directory", ENOTDIR);
+      current = std::move(child);
+      continue;
+    }
+
+    if (++links > kMaxLinks) return fail("too many symbolic links", ELOOP);
+    if (kernel_.is_any_proc(current.get())) {
+      auto target = follow_proc_link(tid, current.get(), element);
+      if (!target) return std::unexpected(target.error());
+      struct stat target_st {};
+      if (int rc = kernel_.stat(target->get(), target_st); rc < 0) return fail("stat failed", -rc);
+      if (is_last) {
+        if (want_directory && !S_ISDIR(target_st.st_mode)) return fail("not a directory", ENOTDIR);
+        return Located{.fd = std::move(*target), .st = target_st};
+      }
+      if (!S_ISDIR(target_st.st_mode)) return fail("not a directory", ENOTDIR);
+      current = std::move(*target);
+      continue;
+    }
+
+    // The kernel's rule for links in sticky directories that everybody may write (fs.protected_symlinks), always.
+    struct stat parent {};
+    if (int rc = kernel_.stat(current.get(), parent); rc < 0) return fail("stat failed", -rc);
+    if ((parent.st_mode & (S_ISVTX | S_IWOTH)) == (S_ISVTX | S_IWOTH) && st.st_uid != ::geteuid() &&
+        st.st_uid != parent.st_uid) {
+      return refused("foreign symbolic link in a sticky directory");
+    }
+    auto target = kernel_.read_link(child.get());
+    if (!target) return fail("cannot read a symbolic link", target.error().code);
+    if (target->empty()) return fail("empty symbolic link", ENOENT);
+    if (is_last && target->ends_with('/')) want_directory = true;
+    if (target->size() + path.size() > 2 * PATH_MAX) return fail("name too long", ENAMETOOLONG);
+    if (is_absolute(*target)) {
+      current.reset(kernel_.open_at(root_, ".", O_PATH | O_DIRECTORY, 0));
+      if (!current) return fail("lookup failed", kRefused);
+    }
+    path = *target + "/" + path;
+    // The added slash is ours: only a slash that was written asks for a directory.
+    while (!want_directory && path.ends_with('/')) path.pop_back();
+  }
+  return fail("name too long", ENAMETOOLONG);
+}
+
+// Follows a symbolic link in procfs for the target. "self" and "thread-self" are ordinary links whose text depends on
+// who reads them; the others lead into a task without any check of the path on the way, so that only the target's own
+// are followed. The directory is compared by identity with the one that we look up ourselves: a bind mount or another
+// procfs instance elsewhere is not taken for it.
+Result<UniqueFd> PathWalk::follow_proc_link(pid_t tid, int directory, const std::string& name) {
+  if (!kernel_.is_proc(directory)) return refused("another procfs");
+  kernel::TaskStatus status;
+  if (int rc = kernel_.task_status(tid, status); rc < 0) return refused("target is gone");
+  struct stat st {};
+  if (int rc = kernel_.stat(directory, st); rc < 0) return fail("stat failed", -rc);
+
+  std::array<char, 64> own;
+  if (st.st_ino == kProcRootInode && (name == "self" || name == "thread-self")) {
+    if (name == "self") {
+      std::snprintf(own.data(), own.size(), "%d", status.tgid);
+    } else {
+      std::snprintf(own.data(), own.size(), "%d/task/%d", status.tgid, tid);
+    }
+    int fd = kernel_.open_proc_directory(own.data());
+    if (fd < 0) return fail("lookup failed", -fd);
+    return UniqueFd(fd);
+  }
+
+  int descriptor = descriptor_number(name);
+  if (name != "root" && name != "cwd" && descriptor < 0) return refused("magic link of procfs");
+  const std::string process = std::to_string(status.tgid);
+  const std::string thread = process + "/task/" + std::to_string(tid);
+  for (bool of_thread : {false, true}) {
+    const std::string& base = of_thread ? thread : process;
+    std::string expected = descriptor >= 0 ? base + "/fd" : base;
+    UniqueFd candidate(kernel_.open_proc_directory(expected.c_str()));
+    // Inode numbers of procfs directories are unique in their instance while they are held open, which both are; they
+    // may be seen through different mounts of it.
+    struct stat other {};
+    if (!candidate || kernel_.stat(candidate.get(), other) < 0 || other.st_ino != st.st_ino) continue;
+    std::string link = descriptor >= 0 ? "fd/" + name : name;
+    int fd = kernel_.open_task_link(of_thread ? tid : status.tgid, link.c_str());
+    if (fd < 0) return fail("lookup failed", -fd);
+    return UniqueFd(fd);
+  }
+  return refused("another task's magic link");
+}
+
+}  // namespace wrapd::supervisor

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Path lookup on behalf of a target: what the target's own system call would find, found by us, once, as an O_PATH
+// descriptor that nobody can swap any more. The kernel does the walk (openat2(2)) where it can be told to stay inside
+// the target's root and off magic links. Only where it says that it met one of the two (an absolute or climbing link
+// under a relative name, /proc/self/...) the name is walked here, element by element, and the links that the kernel
+// would have followed for the target are followed for the target: "/proc/self" is the target, not us, and of the magic
+// links of /proc only the target's own root, cwd and descriptors are.
+
+#include <sys/stat.h>
+
+#include <string>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "kernel/kernel.h"
+
+namespace wrapd::supervisor {
+
+enum class LastElement { follow, keep };  // what to do if the last element is a symbolic link
+
+struct Located {
+  UniqueFd fd;  // O_PATH
+  struct stat st {};
+};
+
+class PathWalk {
+ public:
+  // `root` is an O_PATH descriptor of the root directory of session and target alike; borrowed.
+  PathWalk(kernel::Kernel& kernel, int root) : kernel_(kernel), root_(root) {}
+
+  // Looks `path` up as task `tid` would, from `directory` (O_PATH; of no meaning for an absolute path). The error's code
+  // is the errno that the target is to see, or kRefused. The caller must check that the notification is still valid afterwards:
+  // the task may have died and its number may be another's.
+  [[nodiscard]] Result<Located> locate(pid_t tid, int directory, const std::string& path, LastElement last);
+
+ private:
+  [[nodiscard]] Result<Located> walk(pid_t tid, int directory, std::string path, LastElement last);
+  [[nodiscard]] Result<UniqueFd> follow_proc_link(pid_t tid, int directory, const std::string& name);
+  [[nodiscard]] bool same_directory(int a, int b);
+
+  kernel::Kernel& kernel_;
+  int root_;
+};
+
+}  // namespace wrapd::supervisor

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "supervisor/unix_socket.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include <cstddef>
+#include <optional>
+
+namespace wrapd::supervisor {
+namespace {
+
+constexpr size_t kPathOffset = offsetof(sockaddr_un, sun_path);
+constexpr size_t kMaxBound = 1024;
+constexpr std::string_view kProtected[] = {"/run/wrapd", "/etc/wrapd"};
+// An autobound socket's name is five hexadecimal digits of the kernel's choice (unix(7)).
+constexpr std::string_view kAutobindName = "?????";
+
+// The kernel names what has no name any more, or none that can be reached, like this (d_path()).
+bool is_nameable(const std::string& path) { return path.starts_with('/') && !path.ends_with(" (deleted)"); }
+
+}  // namespace
+
+UnixName decode_unix_name(const AddressCopy& address) {
+  if (address.length < kPathOffset || address.length > sizeof(sockaddr_un)) return {};
+  if (address.storage.ss_family != AF_UNIX) return {};
+  if (address.length == kPathOffset) return {.kind = UnixName::Kind::unnamed, .text = {}};
+  const char* bytes = reinterpret_cast<const char*>(&address.storage) + kPathOffset;
+  size_t size = address.length - kPathOffset;
+  if (bytes[0] == '\0') return {.kind = UnixName::Kind::abstract, .text = {bytes + 1, size - 1}};
+  return {.kind = UnixName::Kind::path, .text = {bytes, ::strnlen(bytes, size)}};
+}
+
+bool is_protected(std::string_view path) {
+  for (std::string_view place : kProtected) {
+    if (path == place || (path.starts_with(place) && path[place.size()] == '/')) return true;
+  }
+  return false;
+}
+
+UnixSocketHandler::UnixSocketHandler(const SessionObjects& session)
+    : session_(session), kernel_(session.kernel), walk_(session.kernel, session.root) {}
+
+Outcome UnixSocketHandler::handle(const Notification& call, CallContext& context) {
+  switch (call.number) {
+    case SYS_connect: return connect(call, context);
+    case SYS_bind: return bind(call, context);
+    case SYS_listen: return listen(call, context);
+    case SYS_socket:
+    case SYS_socketpair: return refuse_datagram(call);
+    default: return {.answer = Answer::errno_of(ENOSYS), .record = std::nullopt};
+  }
+}
+
+Outcome UnixSocketHandler::denied(const Notification& call, Record record, int error) {
+  record.done = false;
+  record.comm = kernel_.task_comm(call.tid);
+  record.exe = kernel_.task_exe(call.tid);
+  return {.answer = Answer::errno_of(error), .record = std::move(record)};
+}
+
+// A step before the decision failed. What the target would have seen by itself is not a decision and is not recorded;
+// what we refuse is.
+Outcome UnixSocketHandler::failed(const Notification& call, const char* operation, const Error& error) {
+  if (error.code != kRefused) return {.answer = Answer::errno_of(error.code), .record = std::nullopt};
+  Record record;
+  record.operation = operation;
+  record.reason = error.message;
+  return denied(call, std::move(record));
+}
+
+template <class Call>
+Answer UnixSocketHandler::wait_through(CallContext& context, Call call) {
+  for (;;) {
+    int rc = call();
+    if (rc != -EINTR) return Answer::of(rc);
+    if (int error = context.interrupted(); error != 0) return Answer::errno_of(error);
+  }
+}
+
+policy::Decision UnixSocketHandler::judge(policy::UnixOperation operation, const std::string& path,
+                                          const struct stat* object, bool name_differs) const {
+  policy::Decision decision = session_.layers.judge_path(operation, path);
+  if (object == nullptr) return decision;
+  bool look_again = object->st_nlink > 1 || name_differs;
+  if (auto denial = session_.identities.denial(*object, look_again); denial && denial->recorded < decision.recorded) {
+    denial->verdict = policy::strictest(denial->verdict, decision.verdict);
+    return *denial;
+  }
+  return decision;
+}
+
+Outcome UnixSocketHandler::connect(const Notification& call, CallContext& context) {
+  auto socket = take_descriptor(kernel_, call, static_cast<int>(call.arguments[0]));
+  if (!socket) return failed(call, "connect", socket.error());
+  auto address = copy_address(kernel_, call, call.arguments[1], call.arguments[2]);
+  if (!address) return failed(call, "connect", address.error());
+  int domain = -1;
+  if (int rc = kernel_.socket_option(socket->get(), SO_DOMAIN, &domain, sizeof domain); rc < 0) {
+    return {.answer = Answer::of(rc), .record = std::nullopt};  // ENOTSOCK, EBADF
+  }
+  if (domain != AF_UNIX) {
+    if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+    // A peer far away may take minutes. That O_NONBLOCK can be changed meanwhile costs the target its own time only.
+    if (kernel_.non_blocking(socket->get())) {
+      context.may_wait();
+    } else {
+      context.will_wait();
+    }
+    return {.answer = wait_through(context, [&] { return kernel_.connect(socket->get(), address->get(), address->length); }),
+            .record = std::nullopt};
+  }
+  UnixName name = decode_unix_name(*address);
+  switch (name.kind) {
+    case UnixName::Kind::path: return connect_path(call, context, socket->get(), name.text);
+    case UnixName::Kind::abstract: return connect_abstract(call, context, socket->get(), *address, name.text);
+    case UnixName::Kind::unnamed:
+    case UnixName::Kind::invalid: break;
+  }
+  // Nothing is named: the kernel refuses it, or (AF_UNSPEC on a datagram socket) ends an association.
+  if (address->length >= sizeof(sa_family_t) && address->storage.ss_family == AF_UNIX) {
+    return {.answer = Answer::errno_of(EINVAL), .record = std::nullopt};
+  }
+  if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  return {.answer = Answer::of(kernel_.connect(socket->get(), address->get(), address->length)), .record = std::nullopt};
+}
+
+Outcome UnixSocketHandler::connect_path(const Notification& call, CallContext& context, int socket,
+                                        std::string_view name) {
+  std::string path(name);
+  UniqueFd directory;
+  if (!path.starts_with('/')) {
+    directory.reset(kernel_.open_task_link(call.tid, "cwd"));
+    if (!directory) return failed(call, "connect", Error{"cannot open the target's directory", kRefused});
+  }
+  Record record{.operation = "connect"};
+  auto object = walk_.locate(call.tid, directory.get(), path, LastElement::follow);
+  if (!object) {
+    record.path = path;
+    if (is_protected(path)) {
+      record.reason = "protected";
+      return denied(call, std::move(record));
+    }
+    if (object.error().code != kRefused) return {.answer = Answer::errno_of(object.error().code), .record = std::nullopt};
+    record.reason = object.error().message;
+    return denied(call, std::move(record));
+  }
+  auto real = kernel_.real_path(object->fd.get());
+  if (!real || object->st.st_nlink == 0) return {.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
+  record.path = *real;
+  if (!is_nameable(*real)) {
+    record.reason = "object has no name in the session's root";
+    return denied(call, std::move(record));
+  }
+  if (is_protected(*real)) {
+    record.reason = "protected";
+    return denied(call, std::move(record));
+  }
+  record.decision = judge(policy::UnixOperation::connect, *real, &object->st, *real != path);
+  // Everything above was read by the task's number: it counts only if the task is still there, in this call.
+  if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!record.decision.permits()) return denied(call, std::move(record));
+  record.done = true;
+  context.may_wait();
+  Answer answer = wait_through(context, [&] { return kernel_.connect_object(socket, object->fd.get()); });
+  return {.answer = answer, .record = std::move(record)};
+}
+
+Outcome UnixSocketHandler::connect_abstract(const Notification& call, CallContext& context, int socket,
+                                            const AddressCopy& address, std::string_view name) {
+  Record record{.operation = "connect"};
+  record.path = std::string(name);
+  record.abstract = true;
+  record.decision = session_.layers.judge_abstract(policy::UnixOperation::connect, name);
+  if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!record.decision.permits()) return denied(call, std::move(record));
+  record.done = true;
+  context.may_wait();
+  Answer answer = wait_through(context, [&] { return kernel_.connect(socket, address.get(), address.length); });
+  return {.answer = answer, .record = std::move(record)};
+}
+
+Outcome UnixSocketHandler::bind(const Notification& call, CallContext&) {
+  auto socket = take_descriptor(kernel_, call, static_cast<int>(call.arguments[0]));
+  if (!socket) return failed(call, "bind", socket.error());
+  auto address = copy_address(kernel_, call, call.arguments[1], call.arguments[2]);
+  if (!address) return failed(call, "bind", address.error());
+  int domain = -1;
+  if (int rc = kernel_.socket_option(socket->get(), SO_DOMAIN, &domain, sizeof domain); rc < 0) {
+    return {.answer = Answer::of(rc), .record = std::nullopt};
+  }
+  UnixName name = domain == AF_UNIX ? decode_unix_name(*address) : UnixName{};
+  if (name.kind == UnixName::Kind::path) return bind_path(call, socket->get(), *address, name.text);
+  if (name.kind == UnixName::Kind::invalid) {
+    // Another family, or an address that the kernel refuses.
+    if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+    if (domain == AF_UNIX) return {.answer = Answer::errno_of(EINVAL), .record = std::nullopt};
+    return {.answer = Answer::of(kernel_.bind(socket->get(), address->get(), address->length)), .record = std::nullopt};
+  }
+  Record record{.operation = "bind"};
+  record.abstract = true;
+  record.path = std::string(name.kind == UnixName::Kind::unnamed ? kAutobindName : name.text);
+  record.decision = session_.layers.judge_abstract(policy::UnixOperation::bind, record.path);
+  if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!record.decision.permits()) return denied(call, std::move(record));
+  record.done = true;
+  return {.answer = Answer::of(kernel_.bind(socket->get(), address->get(), address->length)), .record = std::move(record)};
+}
+
+// The socket's name must be the target's own string, or getsockname(2) would tell another one; and strings can be made
+// to lead elsewhere between our look and the kernel's. So the kernel's walk happens in a thread whose Landlock domain
+// knows the judged directory alone, and where it led is looked at afterwards.
+Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const AddressCopy& address,
+                                     std::string_view name) {
+  std::string path(name);
+  Record record{.operation = "bind"};
+  UniqueFd directory;
+  if (!path.starts_with('/')) {
+    directory.reset(kernel_.open_task_link(call.tid, "cwd"));
+    if (!directory) return failed(call, "bind", Error{"cannot open the target's directory", kRefused});
+  }
+  size_t slash = path.find_last_of('/');
+  std::string last = slash == std::string::npos ? path : path.substr(slash + 1);
+  std::string parent_name = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  if (last.empty() || last == "." || last == "..") {
+    // filename_create() takes a plain last element only.
+    auto existing = walk_.locate(call.tid, directory.get(), path, LastElement::follow);
+    if (!existing) return failed(call, "bind", existing.error());
+    return {.answer = Answer::errno_of(EADDRINUSE), .record = std::nullopt};
+  }
+  auto parent = walk_.locate(call.tid, directory.get(), parent_name, LastElement::follow);
+  if (!parent) {
+    record.path = path;
+    if (is_protected(path)) {
+      record.reason = "protected";
+      return denied(call, std::move(record));
+    }
+    return failed(call, "bind", parent.error());
+  }
+  if (!S_ISDIR(parent->st.st_mode)) return {.answer = Answer::errno_of(ENOTDIR), .record = std::nullopt};
+  auto real = kernel_.real_path(parent->fd.get());
+  if (!real) return {.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
+  record.path = *real == "/" ? "/" + last : *real + "/" + last;
+  if (!is_nameable(*real)) {
+    record.reason = "directory has no name in the session's root";
+    return denied(call, std::move(record));
+  }
+  if (is_protected(record.path)) {
+    record.reason = "protected";
+    return denied(call, std::move(record));
+  }
+  record.decision = judge(policy::UnixOperation::bind, record.path, nullptr, false);
+  kernel::TaskStatus status;
+  if (kernel_.task_status(call.tid, status) < 0) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!record.decision.permits()) return denied(call, std::move(record));
+
+  record.done = true;
+  int rc = kernel_.bind_path({.socket = socket,
+                              .address = address.get(),
+                              .length = address.length,
+                              .directory = directory.get(),
+                              .parent = parent->fd.get(),
+                              .umask = status.umask,
+                              .without_landlock = session_.bind_without_landlock});
+  if (rc < 0) return {.answer = Answer::of(rc), .record = std::move(record)};
+
+  struct stat bound {};
+  auto now = kernel_.real_path(parent->fd.get());
+  bool in_place = kernel_.stat_at(parent->fd.get(), last.c_str(), bound) == 0 && S_ISSOCK(bound.st_mode);
+  if (in_place && now && *now == *real) {
+    remember(socket, record.path);
+    return {.answer = {}, .record = std::move(record)};
+  }
+  // Somebody moved directories under us. The socket keeps a name that was not judged: take it away, and see to it that
+  // nothing listens there.
+  if (in_place) (void)kernel_.unlink(parent->fd.get(), last.c_str());
+  remember(socket, {});
+  record.reason = "race";
+  record.decision = {};
+  return denied(call, std::move(record));
+}
+
+Outcome UnixSocketHandler::listen(const Notification& call, CallContext&) {
+  auto socket = take_descriptor(kernel_, call, static_cast<int>(call.arguments[0]));
+  if (!socket) return failed(call, "listen", socket.error());
+  int domain = -1;
+  if (int rc = kernel_.socket_option(socket->get(), SO_DOMAIN, &domain, sizeof domain); rc < 0) {
+    return {.answer = Answer::of(rc), .record = std::nullopt};
+  }
+  int backlog = static_cast<int>(call.arguments[1]);
+  auto listen_now = [&](std::optional<Record> record) -> Outcome {
+    return {.answer = Answer::of(kernel_.listen(socket->get(), backlog)), .record = std::move(record)};
+  };
+  AddressCopy bound;
+  int rc = kernel_.socket_name(socket->get(), bound.storage, bound.length);
+  if (rc < 0) return {.answer = Answer::of(rc), .record = std::nullopt};
+  UnixName name = domain == AF_UNIX ? decode_unix_name(bound) : UnixName{};
+  // A socket without a name: the kernel's answer, without asking it, because the socket may be bound by now.
+  if (domain == AF_UNIX && (name.kind == UnixName::Kind::unnamed || name.kind == UnixName::Kind::invalid)) {
+    return {.answer = Answer::errno_of(EINVAL), .record = std::nullopt};
+  }
+  if (domain != AF_UNIX) {
+    if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+    return listen_now(std::nullopt);
+  }
+
+  Record record{.operation = "listen"};
+  if (name.kind == UnixName::Kind::abstract) {
+    record.abstract = true;
+    record.path = std::string(name.text);
+    record.decision = session_.layers.judge_abstract(policy::UnixOperation::listen, name.text);
+  } else if (auto known = recall(socket->get())) {
+    record.path = *known;
+    if (known->empty()) {
+      record.path = std::string(name.text);
+      record.reason = "race";
+      return denied(call, std::move(record));
+    }
+    record.decision = judge(policy::UnixOperation::listen, *known, nullptr, false);
+  } else {
+    // Bound before the session, or by another one: its own word is all there is, and it must lead to a socket.
+    record.path = std::string(name.text);
+    UniqueFd directory;
+    if (!record.path.starts_with('/')) directory.reset(kernel_.open_task_link(call.tid, "cwd"));
+    auto object = walk_.locate(call.tid, directory.get(), record.path, LastElement::keep);
+    auto real = object ? kernel_.real_path(object->fd.get()) : fail("no such object");
+    if (!real || !S_ISSOCK(object->st.st_mode) || !is_nameable(*real)) {
+      record.reason = "bound name leads to no socket";
+      return denied(call, std::move(record));
+    }
+    record.path = *real;
+    record.decision = judge(policy::UnixOperation::listen, *real, &object->st, true);
+  }
+  if (!record.abstract && is_protected(record.path)) {
+    record.reason = "protected";
+    return denied(call, std::move(record));
+  }
+  if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!record.decision.permits()) return denied(call, std::move(record));
+  record.done = true;
+  return listen_now(std::move(record));
+}
+
+// The filter brings only AF_UNIX sockets of the datagram and raw types here. Datagrams name their receiver in every
+// send, and no send is judged: so there are none, unless no layer enforces.
+Outcome UnixSocketHandler::refuse_datagram(const Notification& call) {
+  Record record{.operation = call.number == SYS_socket ? "socket" : "socketpair"};
+  record.reason = "datagram unix sockets are not mediated";
+  if (!session_.layers.audit_only()) return denied(call, std::move(record));
+  record.decision.verdict = policy::Verdict::allow;
+  record.done = true;
+  // Safe to run as the target wrote it: domain and type came in registers, which nobody can change any more.
+  return {.answer = {.run_natively = true}, .record = std::move(record)};
+}
+
+void UnixSocketHandler::remember(int socket, std::string path) {
+  uint64_t cookie = 0;
+  if (kernel_.socket_option(socket, SO_COOKIE, &cookie, sizeof cookie) < 0) return;
+  std::lock_guard lock(bound_lock_);
+  if (bound_.size() == kMaxBound) bound_.pop_front();
+  bound_.push_back({cookie, std::move(path)});
+}
+
+std::optional<std::string> UnixSocketHandler::recall(int socket) {
+  uint64_t cookie = 0;
+  if (kernel_.socket_option(socket, SO_COOKIE, &cookie, sizeof cookie) < 0) return std::nullopt;
+  std::lock_guard lock(bound_lock_);
+  for (const Bound& bound : bound_) {
+    if (bound.cookie == cookie) return bound.path;
+  }
+  return std::nullopt;
+}
+
+}  // namespace wrapd::supervisor

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// connect(2), bind(2), listen(2) of every socket that is not refused at birth, and the creation of AF_UNIX datagram
+// sockets. Each call is done on behalf, on the target's own socket, with our copy of the address: nothing that was
+// judged is looked at a second time by anybody. Sockets of other families take the same way, unjudged, because a call
+// that was let through after a look at its descriptor could be another socket's by then.
+
+#include <sys/un.h>
+
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+#include "kernel/kernel.h"
+#include "policy/layers.h"
+#include "supervisor/handler.h"
+#include "supervisor/identities.h"
+#include "supervisor/path_walk.h"
+#include "supervisor/task.h"
+
+namespace wrapd::supervisor {
+
+// What an AF_UNIX address names (unix(7)).
+struct UnixName {
+  enum class Kind { invalid, unnamed, path, abstract };
+  Kind kind = Kind::invalid;
+  std::string_view text;  // path up to the first NUL, or the abstract name with all its bytes; borrows the copy
+};
+// `unnamed` is an address that is the family alone: autobind where it is bound, invalid where it is connected to.
+[[nodiscard]] UnixName decode_unix_name(const AddressCopy& address);
+
+// True for a path that no policy can open: the service's own places.
+[[nodiscard]] bool is_protected(std::string_view path);
+
+struct SessionObjects {
+  kernel::Kernel& kernel;
+  const policy::Layers& layers;
+  int root;  // O_PATH
+  const Identities& identities;
+  bool bind_without_landlock = false;
+};
+
+class UnixSocketHandler final : public Handler {
+ public:
+  explicit UnixSocketHandler(const SessionObjects& session);
+  Outcome handle(const Notification& call, CallContext& context) override;
+
+ private:
+  Outcome connect(const Notification& call, CallContext& context);
+  Outcome connect_path(const Notification& call, CallContext& context, int socket, std::string_view name);
+  Outcome connect_abstract(const Notification& call, CallContext& context, int socket, const AddressCopy& address,
+                           std::string_view name);
+  Outcome bind(const Notification& call, CallContext& context);
+  Outcome bind_path(const Notification& call, int socket, const AddressCopy& address, std::string_view name);
+  Outcome listen(const Notification& call, CallContext& context);
+  Outcome refuse_datagram(const Notification& call);
+
+  // Waits through signals that are not meant for the target.
+  template <class Call>
+  Answer wait_through(CallContext& context, Call call);
+
+  Outcome denied(const Notification& call, Record record, int error = EACCES);
+  Outcome failed(const Notification& call, const char* operation, const Error& error);
+  [[nodiscard]] policy::Decision judge(policy::UnixOperation operation, const std::string& path, const struct stat* object,
+                                       bool name_differs) const;
+
+  // Where each socket that was bound by name here lives, so that listen can be judged by it. Bounded; a socket that
+  // fell out, or that was inherited bound, is judged by the name it reports.
+  struct Bound {
+    uint64_t cookie;
+    std::string path;  // empty: the bind was tampered with, nothing may listen there
+  };
+  void remember(int socket, std::string path);
+  [[nodiscard]] std::optional<std::string> recall(int socket);
+
+  SessionObjects session_;
+  kernel::Kernel& kernel_;
+  PathWalk walk_;
+  std::mutex bound_lock_;
+  std::deque<Bound> bound_;
+};
+
+}  // namespace wrapd::supervisor
