@@ -46,7 +46,9 @@ std::string object_name(const Event& event) {
   return (event.abstract ? "@" : "") + printable(event.path, kMaxPath);
 }
 
-std::string session_name(const Event& event) { return "session " + printable(event.session_id.substr(0, 8)); }
+std::string session_name(const Event& event) {
+  return "session " + printable(event.session_id.substr(0, 8));
+}
 
 // " by curl[123]"
 std::string program(const Event& event) {

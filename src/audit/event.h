@@ -26,8 +26,9 @@ enum class Kind : uint8_t {
   policy_rejected,
   events_lost,
 };
-inline constexpr Kind kAllKinds[] = {Kind::session_opened, Kind::session_closed,  Kind::unix_socket_op, Kind::peer_rejected,
-                                     Kind::policy_loaded,  Kind::policy_rejected, Kind::events_lost};
+inline constexpr Kind kAllKinds[] = {Kind::session_opened, Kind::session_closed, Kind::unix_socket_op,
+                                     Kind::peer_rejected,  Kind::policy_loaded,  Kind::policy_rejected,
+                                     Kind::events_lost};
 
 [[nodiscard]] std::string_view to_string(Kind kind);
 // The journal's MESSAGE_ID: 32 hexadecimal digits, one per kind, the same as in units/wrapd.catalog.
@@ -50,9 +51,9 @@ struct Event {
   std::string reason;  // why, where no rule says it: "race", "supervisor limit", what is wrong with a policy file, ...
   std::string path;    // of the object, or of a policy file
   bool abstract = false;
-  std::string target;            // second path: where a rename would lead
-  std::string command;           // session_opened: as shown
-  int error = 0;                 // errno given to the program; 0: none
+  std::string target;               // second path: where a rename would lead
+  std::string command;              // session_opened: as shown
+  int error = 0;                    // errno given to the program; 0: none
   std::optional<uint64_t> count;    // events_lost: how many; session_closed, peer_rejected: see docs/audit.md
   std::optional<uint64_t> allowed;  // session_closed
   std::optional<uint64_t> denied;   // session_closed

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The journal's native protocol, spoken by hand: the library that speaks it costs more of a command's start than all the
-// rest, and it connects by a path, which a supervisor no longer has once it lives in its client's root. Every value is
-// length-framed, whatever it holds, so no value can begin another field or another entry.
+// The journal's native protocol, spoken by hand: the library that speaks it costs more of a command's start than all
+// the rest, and it connects by a path, which a supervisor no longer has once it lives in its client's root. Every value
+// is length-framed, whatever it holds, so no value can begin another field or another entry.
 
 #include <fcntl.h>
 #include <sys/socket.h>

@@ -13,13 +13,15 @@ namespace {
 
 // Writes the head of `text` without waiting: 0, or the errno value that stopped it; what is written is cut off `text`.
 // The descriptor is often shared (stderr) and so cannot be made non-blocking: a pipe that polls writable takes
-// PIPE_BUF bytes at once (pipe(7)), so that is what it is given; a file gets each line in one piece. Only another writer that comes between the two calls
-// could make us wait, for as long as the reader then takes.
+// PIPE_BUF bytes at once (pipe(7)), so that is what it is given; a file gets each line in one piece. Only another
+// writer that comes between the two calls could make us wait, for as long as the reader then takes.
 int write_some(int fd, std::string_view& text) {
   struct stat st {};
   size_t at_once = ::fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? SIZE_MAX : PIPE_BUF;
   while (!text.empty()) {
-    struct pollfd p {.fd = fd, .events = POLLOUT, .revents = 0};
+    struct pollfd p {
+      .fd = fd, .events = POLLOUT, .revents = 0
+    };
     int ready = ::poll(&p, 1, 0);
     if (ready < 0 && errno == EINTR) continue;
     if (ready < 0) return errno;

@@ -55,9 +55,9 @@ class JsonLinesSink final : public Sink {
 // The journal of this machine if there is one, else JSON lines on stderr. Call while root is still our own.
 [[nodiscard]] std::unique_ptr<Sink> open_system_sink(std::string proc_fd_path);
 
-// Holds what a sink could not take yet, in order and bounded; what does not fit is counted, and the count is recorded as
-// an events_lost event as soon as the sink takes one again. What is left at the end is counted on stderr, in one line.
-// Not thread-safe.
+// Holds what a sink could not take yet, in order and bounded; what does not fit is counted, and the count is recorded
+// as an events_lost event as soon as the sink takes one again. What is left at the end is counted on stderr, in one
+// line. Not thread-safe.
 class Recorder {
  public:
   Recorder(std::unique_ptr<Sink> sink, size_t capacity);

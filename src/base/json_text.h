@@ -7,8 +7,8 @@
 
 namespace wrapd {
 
-// Writing JSON, for programs whose start is too short for a library: fixed keys, in the order of the calls, on one line.
-// `utf8` must be valid UTF-8 (as printable() gives it).
+// Writing JSON, for programs whose start is too short for a library: fixed keys, in the order of the calls, on one
+// line. `utf8` must be valid UTF-8 (as printable() gives it).
 
 // Appends `utf8` as a JSON string with its quotes (RFC 8259, section 7).
 void append_json_string(std::string& out, std::string_view utf8);

@@ -325,7 +325,8 @@ int RealKernel::bind_path(const BindRequest& request) {
 int RealKernel::listen(int socket, int backlog) { return result(::listen(socket, backlog)); }
 
 int RealKernel::rename(int old_dir, const char* old_name, int new_dir, const char* new_name, unsigned flags) {
-  return result(::renameat2(old_dir, old_name, new_dir, new_name, flags));
+  // The C library turns a call without flags into renameat(2), which our own filter does not know.
+  return result(::syscall(SYS_renameat2, old_dir, old_name, new_dir, new_name, flags));
 }
 
 int RealKernel::link(int old_dir, const char* old_name, int new_dir, const char* new_name) {

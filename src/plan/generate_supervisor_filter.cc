@@ -154,6 +154,7 @@ class Generator {
   void allow_if(int nr, unsigned argument, uint64_t mask, uint64_t value) {
     rule(SCMP_ACT_ALLOW, nr, {{argument, SCMP_CMP_MASKED_EQ, mask, value}});
   }
+  void allow_if(int nr, std::initializer_list<scmp_arg_cmp> arguments) { rule(SCMP_ACT_ALLOW, nr, arguments); }
   void refuse(int nr, uint32_t error) { rule(SCMP_ACT_ERRNO(error), nr, {}); }
 
   [[nodiscard]] int error() const { return error_; }
@@ -184,9 +185,11 @@ void add_rules(Generator& filter) {
         uint64_t{SECCOMP_IOCTL_NOTIF_ADDFD}, uint64_t{SECCOMP_IOCTL_NOTIF_SET_FLAGS}})
     filter.allow_if(__NR_ioctl, 1, kLow32, request);
 
-  // F_SETFL would change the target's own descriptions; F_SETOWN and F_SETSIG send signals.
+  // Not F_SETOWN and F_SETSIG: they send signals. F_SETFL for O_NONBLOCK of the hand-off sockets alone.
   for (int command : {F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC, F_GET_SEALS, F_ADD_SEALS})
     filter.allow_if(__NR_fcntl, 1, kLow32, static_cast<uint32_t>(command));
+  constexpr uint64_t other_flags = kLow32 & ~static_cast<uint64_t>(O_ACCMODE | O_NONBLOCK);
+  filter.allow_if(__NR_fcntl, {{1, SCMP_CMP_MASKED_EQ, kLow32, F_SETFL}, {2, SCMP_CMP_MASKED_EQ, other_flags, 0}});
 
   filter.allow_if(__NR_socket, 0, kLow32, AF_UNIX);  // the journal's, again after a restart
   filter.allow_if(__NR_prctl, 0, kLow32, PR_SET_NAME);

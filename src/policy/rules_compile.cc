@@ -239,7 +239,10 @@ Result<std::vector<std::byte>> write_block(const Policy& policy, const Parts& pa
   };
   auto refer = [&](std::string_view text) { return Reference{strings.add(text), static_cast<uint32_t>(text.size())}; };
   std::vector<std::pair<Reference, Reference>> rule_texts;
-  for (const auto& rule : rules) rule_texts.emplace_back(refer(rule.name), refer(rule.guidance));
+  for (const auto& rule : rules) {
+    Reference rule_name = refer(rule.name);
+    rule_texts.emplace_back(rule_name, refer(rule.guidance));
+  }
   std::vector<Reference> literal_texts;
   for (const auto& literal : parts.literals) literal_texts.push_back(refer(literal.path));
   std::vector<Reference> prefix_texts;

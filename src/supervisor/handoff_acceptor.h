@@ -20,8 +20,8 @@
 namespace wrapd::supervisor {
 
 // One listening per-caller socket (docs/protocol.md), until the one hand-off it is for has come or its owner gives up.
-// Never waits, starts no thread, knows no clock: the owner polls what collect_poll() names, and calls step() when one of
-// those is ready or next_deadline() has passed.
+// Never waits, starts no thread, knows no clock: the owner polls what collect_poll() names, and calls step() when one
+// of those is ready or next_deadline() has passed.
 class HandoffAcceptor {
  public:
   using Clock = std::chrono::steady_clock;

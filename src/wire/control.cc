@@ -29,7 +29,9 @@ bool is_code(std::string_view text) {
          std::all_of(text.begin(), text.end(), [](char c) { return (c >= 'a' && c <= 'z') || c == '-'; });
 }
 
-bool is_mode(std::string_view text) { return text == "enforce" || text == "audit" || text == "disabled"; }
+bool is_mode(std::string_view text) {
+  return text == "enforce" || text == "audit" || text == "disabled";
+}
 
 // Elements of a list of strings, unescaped.
 std::vector<std::string> take_strings(Fields& fields, const Value* list, std::string_view key, size_t max_count,
@@ -251,8 +253,7 @@ Result<SessionReply> session_reply_from(const Value& object) {
   std::string on_unsupported = fields.text("on_unsupported", 16);
   fields.require(on_unsupported == "deny" || on_unsupported == "monitor", "on_unsupported", "deny or monitor");
   reply.monitor_unsupported = on_unsupported == "monitor";
-  reply.notices =
-      take_strings(fields, fields.take("notices", Value::Type::array), "notices", kMaxNotices, kMaxNotice);
+  reply.notices = take_strings(fields, fields.take("notices", Value::Type::array), "notices", kMaxNotices, kMaxNotice);
   if (auto done = fields.finish(); !done) return std::unexpected(done.error());
   return reply;
 }
@@ -261,8 +262,8 @@ Result<SessionReply> decode_session_reply(std::string_view text) {
   auto object = parse_object(text, kMaxReply, "session reply");
   if (!object) return std::unexpected(object.error());
   auto kind = std::find(object->keys.begin(), object->keys.end(), "reply");
-  bool refusal = kind != object->keys.end() &&
-                 object->items[static_cast<size_t>(kind - object->keys.begin())].string == "error";
+  bool refusal =
+      kind != object->keys.end() && object->items[static_cast<size_t>(kind - object->keys.begin())].string == "error";
   if (!refusal) return session_reply_from(*object);
   Fields fields(*object, "error reply");
   fields.version();

@@ -157,7 +157,9 @@ void append_json(std::string& out, const Value& value) {
   }
 }
 
-std::string escape(std::string_view bytes) { return printable(bytes, std::string::npos); }
+std::string escape(std::string_view bytes) {
+  return printable(bytes, std::string::npos);
+}
 
 std::optional<std::string> unescape(std::string_view text) {
   std::string out;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// broker -> supervisor, the only message of that direction before the session runs; both are ours, and both still check.
+// broker -> supervisor, the only message of that direction before the session runs; both are ours, and both still
+// check.
 
 #include <sys/types.h>
 
@@ -18,8 +19,8 @@ inline constexpr size_t kMaxSupervisorConfig = 65536;
 
 // Descriptors of the message, in this order.
 enum class ConfigFd : size_t {
-  control = 0,   // accepted control channel
-  notify = 1,    // listening hand-off sockets
+  control = 0,  // accepted control channel
+  notify = 1,   // listening hand-off sockets
   signal = 2,
   ptrace = 3,
   root = 4,      // O_PATH of the client's root directory
@@ -46,9 +47,9 @@ struct SupervisorConfig {
 
 // supervisor -> broker, one byte per message: how far the session is.
 enum class SupervisorState : char {
-  ready = 'r',      // identity set and verified, own filter installed, reply sent
-  running = 'n',    // both hand-offs are done: the per-caller sockets can go
-  finished = 'f',   // the tree is gone and session_closed is recorded; the process exits 0 next
+  ready = 'r',     // identity set and verified, own filter installed, reply sent
+  running = 'n',   // both hand-offs are done: the per-caller sockets can go
+  finished = 'f',  // the tree is gone and session_closed is recorded; the process exits 0 next
 };
 
 }  // namespace wrapd::wire

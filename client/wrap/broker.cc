@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/wrap/broker.h"
+
+#include <linux/bpf_common.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+
+#include <cstring>
+#include <vector>
+
+#include "wire/packet.h"
+
+namespace wrapd::client {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+int remaining(Clock::time_point deadline) {
+  auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+  return left.count() > 0 ? static_cast<int>(left.count()) : 0;
+}
+
+// errno in the error's code.
+Result<UniqueFd> connect_to(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof address.sun_path) return fail_errno("not a socket's path", ENAMETOOLONG);
+  std::memcpy(address.sun_path, path.c_str(), path.size());
+  UniqueFd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  if (!fd) return fail_errno("cannot create a socket");
+  // Where the backlog is full connect(2) waits as long as a send may.
+  timeval limit{.tv_sec = std::chrono::duration_cast<std::chrono::seconds>(kBrokerTimeout).count(), .tv_usec = 0};
+  if (::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0)
+    return fail_errno("cannot set a timeout");
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
+    return fail_errno("cannot connect");
+  return fd;
+}
+
+std::unexpected<Error> unreachable(const std::string& path, const Error& error) {
+  std::string what = fail_errno("cannot reach the service at " + printable(path, 256), error.code).error().message;
+  switch (error.code) {
+    case ENOENT:
+    case ECONNREFUSED:
+      return fail(what + "; start it (systemctl start wrapd.socket), or use --standalone", error.code);
+    case EACCES:
+      return fail(what + "; ask the administrator for access, or use --standalone", error.code);
+    case EAGAIN:
+      return fail(what + "; it is overloaded, try again", error.code);
+    case EPROTOTYPE:
+      return fail(what + "; this is not the service's socket", error.code);
+    default:
+      return fail(what + "; see systemctl status wrapd.socket, or use --standalone", error.code);
+  }
+}
+
+Result<wire::Packet> receive_reply(int control) {
+  const auto deadline = Clock::now() + kBrokerTimeout;
+  for (;;) {
+    pollfd polled{control, POLLIN, 0};
+    int n = ::poll(&polled, 1, remaining(deadline));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno("cannot wait for the service");
+    if (n == 0) return fail("the service did not answer in time; see systemctl status wrapd");
+    auto packet = wire::receive_packet(control, wire::kMaxReply, 1);
+    if (!packet && (packet.error().code == EAGAIN || packet.error().code == EINTR)) continue;
+    if (!packet)
+      return fail("cannot understand the service: " + packet.error().message + "; is it of another version?");
+    if (packet->eof()) return fail("the service closed the connection without an answer; see journalctl -u wrapd");
+    return packet;
+  }
+}
+
+}  // namespace
+
+std::span<const sock_filter> OpenSession::filter() const {
+  auto bytes = filter_memory.bytes();
+  return {reinterpret_cast<const sock_filter*>(bytes.data()), bytes.size() / sizeof(sock_filter)};
+}
+
+Result<OpenSession> open_session(const std::string& control_path, const wire::OpenRequest& request, int profile) {
+  OpenSession session;
+  auto control = connect_to(control_path);
+  if (!control) return unreachable(control_path, control.error());
+  session.control = std::move(*control);
+
+  std::span<const int> fds(&profile, profile >= 0 ? 1 : 0);
+  auto sent = wire::send_packet(session.control.get(), wire::encode(request), fds, false);
+  // A service that has refused already has closed; its reason is there to be read.
+  if (!sent && sent.error().code != EPIPE) return fail("cannot ask the service: " + sent.error().message);
+  auto packet = receive_reply(session.control.get());
+  if (!packet) return std::unexpected(packet.error());
+  auto reply = wire::decode_session_reply(packet->bytes);
+  if (!reply) return std::unexpected(reply.error());  // escaped when it was decoded
+  session.reply = std::move(*reply);
+
+  if (session.reply.filtered != (packet->fds.size() == 1)) {
+    return fail("the service's answer came without its filter; is it of another version?");
+  }
+  if (session.reply.filtered) {
+    auto mapping = SealedMapping::map(packet->fds.front().get(), BPF_MAXINSNS * sizeof(sock_filter));
+    if (!mapping) return fail("cannot use the service's filter: " + mapping.error().message);
+    if (mapping->bytes().size() % sizeof(sock_filter) != 0) return fail("cannot use the service's filter: it is cut");
+    session.filter_memory = std::move(*mapping);
+  }
+  return session;
+}
+
+Result<UniqueFd> connect_handoff(const wire::SessionReply& reply, wire::HandoffKind kind) {
+  std::string path = reply.directory + "/" + std::string(to_string(kind)) + ".sock";
+  auto connection = connect_to(path);
+  if (!connection) return fail("cannot connect to " + printable(path, 256) + ": " + connection.error().message);
+  return connection;
+}
+
+Result<> send_handoff(int connection, wire::HandoffKind kind, const std::string& token, int fd) {
+  auto frame = wire::encode(wire::HandoffFrame{kind, token});
+  auto sent = wire::send_packet(connection, {frame.data(), frame.size()}, {&fd, 1}, false);
+  if (!sent)
+    return fail("cannot hand the command over (" + std::string(to_string(kind)) + "): " + sent.error().message);
+  return {};
+}
+
+Result<> await_acceptance(std::span<const int> connections, int control, int command_pidfd) {
+  const auto deadline = Clock::now() + kBrokerTimeout;
+  std::vector<pollfd> polled;
+  for (int connection : connections) polled.push_back({connection, POLLIN, 0});
+  polled.push_back({control, 0, 0});  // events may come already; only its end counts here
+  polled.push_back({command_pidfd, POLLIN, 0});
+  const size_t count = connections.size();
+  for (size_t waiting = count; waiting > 0;) {
+    int n = ::poll(polled.data(), polled.size(), remaining(deadline));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno("cannot wait for the supervisor");
+    if (n == 0) return fail("the supervisor did not take the command in time; try again");
+    for (size_t i = 0; i < count; ++i) {
+      if (polled[i].revents == 0) continue;
+      auto packet = wire::receive_packet(polled[i].fd, 1, 0);
+      if (!packet && (packet.error().code == EAGAIN || packet.error().code == EINTR)) continue;
+      if (!packet) return fail("cannot understand the supervisor: " + packet.error().message);
+      if (packet->eof()) return fail("the supervisor closed the hand-off; see journalctl -u wrapd");
+      auto answer = static_cast<wire::HandoffAnswer>(packet->bytes.front());
+      if (answer != wire::HandoffAnswer::accepted) {
+        return fail("the supervisor did not take the command: " + printable(to_string(answer)));
+      }
+      polled[i].fd = -1;
+      --waiting;
+    }
+    if (polled[count].revents != 0) return fail("the supervisor of this session has ended; see journalctl -u wrapd");
+    if (polled[count + 1].revents != 0) return fail("the command's process was ended before it could start");
+  }
+  return {};
+}
+
+}  // namespace wrapd::client

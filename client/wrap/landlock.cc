@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/wrap/landlock.h"
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "kernel/uapi.h"
+
+namespace wrapd::client {
+namespace {
+
+constexpr int kAbiRefer = 2;   // Linux 5.19
+constexpr int kAbiScopes = 6;  // Linux 6.12
+
+Result<UniqueFd> create_ruleset(const kernel::LandlockRulesetAttr& attr) {
+  UniqueFd fd(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0)));
+  if (!fd) return fail_errno("cannot create a Landlock ruleset");
+  return fd;
+}
+
+// A domain that restricts nothing but what every domain restricts. A ruleset must handle something; handling any file
+// right refuses moving files between directories unless REFER is handled and granted, so REFER it is, from the root on.
+Result<UniqueFd> create_bare_ruleset() {
+  auto ruleset = create_ruleset({.handled_access_fs = LANDLOCK_ACCESS_FS_REFER});
+  if (!ruleset) return ruleset;
+  UniqueFd root(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!root) return fail_errno("cannot open the root directory");
+  landlock_path_beneath_attr beneath{.allowed_access = LANDLOCK_ACCESS_FS_REFER, .parent_fd = root.get()};
+  if (::syscall(SYS_landlock_add_rule, ruleset->get(), LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) < 0) {
+    return fail_errno("cannot add a Landlock rule");
+  }
+  return ruleset;
+}
+
+}  // namespace
+
+int landlock_abi() {
+  long abi = ::syscall(SYS_landlock_create_ruleset, nullptr, 0, kernel::kLandlockCreateRulesetVersion);
+  return abi < 0 ? 0 : static_cast<int>(abi);
+}
+
+Result<Domain> make_domain(const DomainSpec& spec, int abi) {
+  Domain domain;
+  bool wants_scopes = spec.scope_signal || spec.scope_abstract;
+  if ((wants_scopes && abi < kAbiScopes) || abi < kAbiRefer) {
+    std::string missing = abi == 0 ? "this kernel has no Landlock"
+                                   : "this kernel's Landlock (ABI " + std::to_string(abi) + ") has no scopes";
+    std::string effect =
+        abi < kAbiRefer ? "CMD could reach into other processes of yours" : "CMD could signal other processes of yours";
+    if (!spec.monitor_unsupported) {
+      return fail(missing + ", so " + effect +
+                  "; use Linux 6.12 or later, or set on_unsupported: monitor in the policy");
+    }
+    domain.notice = missing + ": " + effect;
+  }
+  if (abi < kAbiRefer) return domain;
+
+  if (wants_scopes && abi >= kAbiScopes) {
+    uint64_t scoped = (spec.scope_signal ? kernel::kLandlockScopeSignal : 0) |
+                      (spec.scope_abstract ? kernel::kLandlockScopeAbstractUnixSocket : 0);
+    auto ruleset = create_ruleset({.scoped = scoped});
+    if (!ruleset) return std::unexpected(ruleset.error());
+    domain.ruleset = std::move(*ruleset);
+    return domain;
+  }
+  auto ruleset = create_bare_ruleset();
+  if (!ruleset) return std::unexpected(ruleset.error());
+  domain.ruleset = std::move(*ruleset);
+  return domain;
+}
+
+int enter_domain(int ruleset) noexcept {
+  return ::syscall(SYS_landlock_restrict_self, ruleset, 0) < 0 ? errno : 0;
+}
+
+}  // namespace wrapd::client

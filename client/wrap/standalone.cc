@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// `wrap --standalone`: no service. wrap forks the supervisor before anything else, and the supervisor forks CMD: an
+// ancestor of CMD may read it also where yama lets nobody else. wrap itself stays what the shell waits for. The two
+// share the control channel of the protocol, and a second one on which the supervisor, whose child CMD is, reports what
+// becomes of it:
+//
+//   shell ── wrap ══ control, reports ══ supervisor ── CMD ── ...
+//
+// wrap ends with CMD; the supervisor ends with the last task that is filtered.
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <optional>
+#include <vector>
+
+#include "audit/sink.h"
+#include "base/io.h"
+#include "client/wrap/event_log.h"
+#include "client/wrap/landlock.h"
+#include "client/wrap/launch.h"
+#include "client/wrap/report.h"
+#include "client/wrap/run.h"
+#include "policy/rules.h"
+#include "supervisor/session.h"
+#include "wire/packet.h"
+
+namespace wrapd::client {
+namespace {
+
+constexpr int kStartTimeout = 20000;  // milliseconds
+constexpr size_t kMaxStart = 4096;
+// First message on the reports channel: this word with CMD's process number, and its pidfd; or else the reason why
+// there is no CMD.
+constexpr std::string_view kStarted = "started ";
+
+// What the supervisor could not write to the audit log, for wrap to tell; in memory that both share.
+struct LogLosses {
+  std::atomic<uint64_t> count{0};
+  std::atomic<int> error{0};
+};
+
+// The audit log is the supervisor's, not wrap's: it also gets what is decided after wrap has ended.
+class LogSink final : public audit::Sink {
+ public:
+  LogSink(UniqueFd fd, LogLosses* losses) : lines_(std::move(fd)), losses_(losses) {}
+  Result<> write(const audit::Event& event) override {
+    auto written = lines_.write(event);
+    if (written || written.error().code == EAGAIN) return written;
+    losses_->error = written.error().code;
+    ++losses_->count;
+    return {};
+  }
+
+ private:
+  audit::JsonLinesSink lines_;
+  LogLosses* losses_;
+};
+
+struct Channel {
+  UniqueFd wrap;
+  UniqueFd supervisor;
+};
+
+Result<Channel> make_channel() {
+  int fds[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+    return fail_errno("cannot create a socket pair");
+  return Channel{UniqueFd(fds[0]), UniqueFd(fds[1])};
+}
+
+// Everything is made before the fork; the supervisor's half is moved into it.
+struct Standalone {
+  const Options& options;
+  InheritedSignals& signals;
+  const CompiledProfile& profile;
+  std::optional<ExecPlan> exec;
+  SealedMapping rules;
+  SealedMapping filter_memory;  // empty if the profile is disabled
+  Domain domain;
+  Channel control;
+  Channel reports;
+  UniqueFd log;
+  LogLosses* losses = nullptr;
+
+  [[nodiscard]] std::span<const sock_filter> filter() const {
+    auto bytes = filter_memory.bytes();
+    return {reinterpret_cast<const sock_filter*>(bytes.data()), bytes.size() / sizeof(sock_filter)};
+  }
+};
+
+// The supervisor's side of CMD's life: reaps it, and reports.
+class Reporter {
+ public:
+  Reporter(int reports, const Launch& launch) : reports_(reports), launch_(launch) {}
+
+  // SIGCHLD must be blocked already.
+  [[nodiscard]] Result<> open() {
+    sigset_t child;
+    ::sigemptyset(&child);
+    ::sigaddset(&child, SIGCHLD);
+    signals_.reset(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!signals_) return fail_errno("cannot create a signalfd");
+    ready_.reset(::epoll_create1(EPOLL_CLOEXEC));
+    if (!ready_) return fail_errno("cannot create an epoll descriptor");
+    for (int fd : {signals_.get(), reports_}) {
+      epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+      if (::epoll_ctl(ready_.get(), EPOLL_CTL_ADD, fd, &event) < 0) return fail_errno("cannot watch a descriptor");
+    }
+    return {};
+  }
+  // Readable when step() has something to do.
+  [[nodiscard]] int fd() const { return ready_.get(); }
+  [[nodiscard]] int signals_fd() const { return signals_.get(); }
+
+  void step() {
+    epoll_event events[2];
+    int n = ::epoll_wait(ready_.get(), events, 2, 0);
+    for (int i = 0; i < n; ++i) {
+      if (events[i].data.fd == reports_) wrap_has_ended();
+    }
+    signalfd_siginfo info{};
+    while (::read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+    }
+    reap();
+  }
+
+ private:
+  // wrap never writes here: this is its end. If it goes before CMD it was killed, and CMD was meant.
+  void wrap_has_ended() {
+    ::epoll_ctl(ready_.get(), EPOLL_CTL_DEL, reports_, nullptr);
+    if (!ended_) ::syscall(SYS_pidfd_send_signal, launch_.pidfd(), SIGKILL, nullptr, 0);
+  }
+
+  void reap() {
+    for (;;) {
+      siginfo_t info{};
+      if (::waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WCONTINUED | WNOHANG) < 0) {
+        if (errno == EINTR) continue;
+        return;
+      }
+      if (info.si_pid == 0) return;
+      if (info.si_pid != launch_.pid() || ended_) continue;
+      ended_ = info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED;
+      if (ended_ && launch_.exec_error() != 0) send({ChildReport::kExecFailed, launch_.exec_error()});
+      send({info.si_code, info.si_status});
+    }
+  }
+
+  // There are at most a few unread; where wrap takes none any more it has ended or is about to be killed.
+  void send(const ChildReport& report) const { ::send(reports_, &report, sizeof report, MSG_NOSIGNAL | MSG_DONTWAIT); }
+
+  int reports_;
+  const Launch& launch_;
+  UniqueFd signals_;
+  UniqueFd ready_;
+  bool ended_ = false;
+};
+
+// CMD's process shares our descriptors until it execs. From here on we have our own, and of those only the ones we work
+// with: whoever waits for the end of a pipe of the user's must not wait for us.
+Result<> keep_only(std::vector<int> kept) {
+  if (::unshare(CLONE_FILES) < 0) return fail_errno("cannot separate the supervisor's descriptors");
+  UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null) return fail_errno("cannot open /dev/null");
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (::dup2(null.get(), fd) < 0) return fail_errno("cannot replace a standard descriptor");
+  }
+  null.reset();
+  std::ranges::sort(kept);
+  unsigned next = 3;
+  for (int fd : kept) {
+    if (fd < 0) continue;
+    auto number = static_cast<unsigned>(fd);
+    if (number > next && ::syscall(SYS_close_range, next, number - 1, 0) < 0)
+      return fail_errno("cannot close descriptors");
+    next = number + 1;
+  }
+  if (::syscall(SYS_close_range, next, ~0U, 0) < 0) return fail_errno("cannot close descriptors");
+  return {};
+}
+
+Result<> supervise(Standalone& all) {
+  // What a terminal or a job's shell sends to the process group is CMD's business; wrap passes on what is meant for it.
+  for (int signal : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGALRM}) {
+    all.signals.change(signal, SIG_IGN);
+  }
+  // Nothing else is blocked, whatever wrap blocks: threads are interrupted by a signal.
+  sigset_t child;
+  ::sigemptyset(&child);
+  ::sigaddset(&child, SIGCHLD);
+  ::sigprocmask(SIG_SETMASK, &child, nullptr);
+  if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) return fail_errno("cannot become a subreaper");
+
+  auto launch = Launch::start({.exec = &*all.exec,
+                               .signals = &all.signals,
+                               .landlock_ruleset = all.domain.ruleset.get(),
+                               .filter = all.filter(),
+                               .keep_fds = all.options.keep_fds});
+  if (!launch) return std::unexpected(launch.error());
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno("cannot set no_new_privs");
+  Reporter reporter(all.reports.supervisor.get(), *launch);
+  if (auto opened = reporter.open(); !opened) return opened;
+
+  supervisor::SessionOptions session{.uid = ::getuid(),
+                                     .client_pid = ::getppid(),
+                                     .command = shown_command(all.options),
+                                     .policy = all.profile.policy,
+                                     .mode = all.profile.mode,
+                                     .listener = launch->take_listener(),
+                                     .leader = UniqueFd(::fcntl(launch->pidfd(), F_DUPFD_CLOEXEC, 3)),
+                                     .control = std::move(all.control.supervisor),
+                                     .proc = UniqueFd(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC)),
+                                     .root = UniqueFd(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)),
+                                     .privilege = kernel::Privilege::own};
+  if (!session.leader || !session.proc || !session.root)
+    return fail_errno("cannot open what the supervisor works with");
+  std::vector<int> kept{session.listener.get(), session.leader.get(),  session.control.get(),
+                        session.proc.get(),     session.root.get(),    launch->pidfd(),
+                        reporter.fd(),          reporter.signals_fd(), all.reports.supervisor.get(),
+                        all.log.get()};
+  if (auto own = keep_only(std::move(kept)); !own) return own;
+  if (::chdir("/proc/self/fd") < 0) return fail_errno("cannot enter /proc/self/fd; is /proc mounted?");
+  if (all.log) session.sink = std::make_unique<LogSink>(std::move(all.log), all.losses);
+  session.rules.push_back(std::move(all.rules));
+  session.watch_fd = reporter.fd();
+  session.on_watch = [&reporter] { reporter.step(); };
+  session.acknowledge = [&]() -> Result<> {
+    int pidfd = launch->pidfd();
+    auto sent = wire::send_packet(all.reports.supervisor.get(), std::string(kStarted) + std::to_string(launch->pid()),
+                                  {&pidfd, 1}, true);
+    if (sent) launch->go();
+    return sent;
+  };
+  return supervisor::run_session(std::move(session));
+}
+
+// The forked process. It never returns into what the caller holds.
+[[noreturn]] void supervisor_main(Standalone& all) {
+  // The descriptor numbers of wrap's ends are closed with the rest; until then they must not hold the channels open.
+  all.control.wrap.reset();
+  all.reports.wrap.reset();
+  int status = kExitFailed;
+  try {
+    if (auto done = supervise(all); done) {
+      status = 0;
+    } else {
+      // After "started" nobody reads this: wrap then sees the control channel close.
+      static_cast<void>(
+          wire::send_packet(all.reports.supervisor.get(), printable(done.error().message, kMaxStart / 2), {}, true));
+    }
+  } catch (const std::exception&) {
+    status = kExitFailed;  // the channels close, and wrap ends the tree
+  }
+  ::_exit(status);  // threads that are stuck in the kernel must not hold up the end
+}
+
+struct Started {
+  pid_t pid = -1;
+  UniqueFd pidfd;
+};
+
+Result<Started> await_start(int reports) {
+  pollfd polled{reports, POLLIN, 0};
+  int n = 0;
+  do {
+    n = ::poll(&polled, 1, kStartTimeout);
+  } while (n < 0 && errno == EINTR);
+  if (n <= 0) return fail("the supervisor did not start in time; try again");
+  auto packet = wire::receive_packet(reports, kMaxStart, 1);
+  if (!packet) return fail("cannot hear from the supervisor: " + packet.error().message);
+  if (packet->eof()) return fail("the supervisor ended before it could start the command");
+  if (!packet->bytes.starts_with(kStarted) || packet->fds.size() != 1) return fail(printable(packet->bytes));
+  return Started{std::atoi(packet->bytes.c_str() + kStarted.size()), std::move(packet->fds.front())};
+}
+
+wire::SessionReply as_reply(const CompiledProfile& profile, const DomainSpec& spec) {
+  return {.policy = profile.policy,
+          .mode = profile.mode,
+          .filtered = profile.filtered,
+          .scope_signal = spec.scope_signal,
+          .scope_abstract = spec.scope_abstract,
+          .monitor_unsupported = spec.monitor_unsupported};
+}
+
+}  // namespace
+
+Result<int> run_standalone(const Options& options, InheritedSignals& signals) {
+  const std::string file = options.profile.value_or(default_profile());
+  auto profile = compile_profile(options, file);
+  if (!profile) return std::unexpected(profile.error());
+  Standalone all{.options = options, .signals = signals, .profile = *profile};
+
+  auto rules = SealedMapping::map(profile->rules.get(), policy::kMaxProfileRulesBytes);
+  if (!rules) return fail("cannot use the compiled profile: " + rules.error().message);
+  all.rules = std::move(*rules);
+  if (profile->filtered) {
+    auto filter = SealedMapping::map(profile->filter.get(), BPF_MAXINSNS * sizeof(sock_filter));
+    if (!filter) return fail("cannot use the profile's filter: " + filter.error().message);
+    all.filter_memory = std::move(*filter);
+  }
+  DomainSpec spec{profile->scope_signal, profile->scope_abstract, profile->monitor_unsupported};
+  if (options.action == Options::Action::explain) {
+    print(STDOUT_FILENO, explain(as_reply(*profile, spec), &*profile, file, all.filter().size()));
+    return 0;
+  }
+  all.exec.emplace(options.command, std::getenv("PATH"), environ);
+  if (profile->filtered) {
+    auto domain = make_domain(spec, landlock_abi());
+    if (!domain) return std::unexpected(domain.error());
+    all.domain = std::move(*domain);
+    if (all.domain.notice) print_notices(options, {*all.domain.notice});
+  }
+  void* memory = ::mmap(nullptr, sizeof(LogLosses), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return fail_errno("cannot map memory");
+  all.losses = new (memory) LogLosses;
+  if (options.audit_log) {
+    auto log = EventLog::open(*options.audit_log);
+    if (!log) return std::unexpected(log.error());
+    all.log = log->release();
+  }
+  for (Channel* channel : {&all.control, &all.reports}) {
+    auto made = make_channel();
+    if (!made) return std::unexpected(made.error());
+    *channel = std::move(*made);
+  }
+
+  // Blocked before CMD can start: from its first moment on wrap is its proxy.
+  auto watch = Watch::create();
+  if (!watch) return std::unexpected(watch.error());
+  pid_t supervisor = ::fork();
+  if (supervisor < 0) return fail_errno("cannot create the supervisor's process");
+  if (supervisor == 0) supervisor_main(all);
+  all.control.supervisor.reset();
+  all.reports.supervisor.reset();
+  all.log.reset();
+
+  auto started = await_start(all.reports.wrap.get());
+  if (!started) {
+    ::kill(supervisor, SIGKILL);  // our child and not reaped: the number is its own
+    return std::unexpected(started.error());
+  }
+  StatusReport(options.status_fd).started("", started->pid);
+  WatchSpec watched{.pid = started->pid,
+                    .pidfd = started->pidfd.get(),
+                    .control = all.control.wrap.get(),
+                    .reports = all.reports.wrap.get()};
+  SummaryContext context{.profile_file = file, .profile_policy = profile->policy};
+  auto status = see_through(options, *watch, watched, *all.exec, nullptr, context);
+  if (uint64_t lost = all.losses->count; lost > 0)
+    print_error(EventLog::describe_losses(*options.audit_log, lost, all.losses->error));
+  return status;
+}
+
+}  // namespace wrapd::client

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/wrap/summary.h"
+
+#include <vector>
+
+#include "base/io.h"
+
+namespace wrapd::client {
+namespace {
+
+constexpr size_t kTargetWidth = 256;  // sun_path has 108 bytes, four characters each at worst
+constexpr size_t kGuidanceWidth = 512;
+
+std::string counted(uint64_t count, const char* noun) {
+  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
+// True if the pattern language takes the name literally and YAML takes it in double quotes.
+bool can_be_pattern(std::string_view name) {
+  return !name.empty() && name.find_first_of("*?[]{}\\\"$") == std::string_view::npos && printable(name, 4096) == name;
+}
+
+std::string how_to_allow(const wire::DenialLine& denial, const SummaryContext& context) {
+  std::string where = denial.policy == context.profile_policy && !context.profile_file.empty()
+                          ? printable(context.profile_file, 128)
+                          : "policy " + printable(denial.policy, 128);
+  std::string how = denial.rule.empty() ? "to " + where + " add" : "in " + where + " put before that rule";
+  if (!can_be_pattern(denial.target)) return "to allow: " + how + " a rule with a pattern for this name";
+  return "to allow: " + how + " {name: NAME, paths: [\"" + (denial.abstract ? "@" : "") + denial.target +
+         "\"], operations: [" + printable(denial.operation, 32) + "], decision: allow}";
+}
+
+std::vector<std::string> describe(const wire::DenialLine& denial, const SummaryContext& context) {
+  std::string what =
+      std::string("  ") + (denial.enforced ? "" : "would have denied ") + printable(denial.operation, 32);
+  if (!denial.target.empty() || denial.abstract) {
+    what += (denial.abstract ? " @" : " ") + printable(denial.target, kTargetWidth);
+  }
+  if (denial.count != 1) what += ", " + counted(denial.count, "time");
+  what += denial.rule.empty()
+              ? " (no rule of policy " + printable(denial.policy, 128) + " allows it)"
+              : " (rule " + printable(denial.rule, 128) + " of policy " + printable(denial.policy, 128) + ")";
+  std::vector<std::string> lines{std::move(what)};
+  if (!denial.guidance.empty()) lines.push_back("    " + printable(denial.guidance, kGuidanceWidth));
+  lines.push_back("    " + how_to_allow(denial, context));
+  return lines;
+}
+
+std::string headline(const wire::Summary& summary) {
+  std::string text = "wrap: ";
+  if (summary.denied > 0) text += counted(summary.denied, "operation") + " denied";
+  if (summary.audited > 0) {
+    if (summary.denied > 0) text += ", ";
+    text += counted(summary.audited, "operation") + " allowed that enforcing would have denied";
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string summary_text(const wire::Summary& summary, const SummaryContext& context) {
+  std::vector<std::string> lines;
+  if (summary.denied > 0 || summary.audited > 0) lines.push_back(headline(summary));
+
+  // Two lines stay free for what does not fit.
+  const size_t room = kSummaryLines - 2;
+  uint64_t more = summary.more;
+  for (const wire::DenialLine& denial : summary.denials) {
+    std::vector<std::string> described = describe(denial, context);
+    if (more > summary.more || lines.size() + described.size() > room) {
+      ++more;
+      continue;
+    }
+    lines.insert(lines.end(), described.begin(), described.end());
+  }
+  if (more > 0) lines.push_back("  and " + counted(more, "other") + ", see the audit log");
+  if (summary.lost > 0) lines.push_back("wrap: " + counted(summary.lost, "audit event") + " could not be recorded");
+
+  std::string text;
+  for (const std::string& line : lines) text += line + "\n";
+  return text;
+}
+
+}  // namespace wrapd::client

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/wrap/watch.h"
+
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client/wrap/signals.h"
+#include "client/wrap/tree.h"
+#include "wire/packet.h"
+
+namespace wrapd::client {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kKillTimeout{10000};
+// The supervisor of a tree that has just ended may be gone before we hear of CMD's end.
+constexpr int kEndGrace = 100;  // milliseconds
+
+int remaining(Clock::time_point deadline) {
+  auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+  return left.count() > 0 ? static_cast<int>(left.count()) : 0;
+}
+
+}  // namespace
+
+Error end_tree(std::string_view reason) {
+  std::string message(reason);
+  size_t left = kill_descendants(kKillTimeout);
+  if (left == 0) {
+    message += "; the command was killed with all that it had started";
+  } else {
+    message += "; " + std::to_string(left) + " of the command's processes could not be killed, end them by hand";
+  }
+  return {std::move(message)};
+}
+
+Result<Watch> Watch::create() {
+  Watch watch;
+  sigset_t set = watched_signals();
+  watch.signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!watch.signals_) return fail_errno("cannot create a signalfd");
+  if (::sigprocmask(SIG_BLOCK, &set, nullptr) < 0) return fail_errno("cannot block signals");
+  return watch;
+}
+
+Result<int> Watch::run(const WatchSpec& spec) {
+  spec_ = spec;
+  for (;;) {
+    // What happened before the signals were blocked raised no SIGCHLD that we could see: look before waiting.
+    if (spec_.reports < 0) reap();
+    if (exit_status_) return *exit_status_;
+    follow_stop();
+    pollfd polled[] = {{signals_.get(), POLLIN, 0}, {spec_.control, POLLIN, 0}, {spec_.reports, POLLIN, 0}};
+    if (::poll(polled, 3, -1) < 0) {
+      if (errno == EINTR) continue;
+      return std::unexpected(end_tree(fail_errno("cannot wait for the command").error().message));
+    }
+    if (polled[2].revents != 0) read_reports();
+    if (polled[0].revents != 0) read_signals();
+    if (polled[1].revents != 0 && !exit_status_ && !read_control()) {
+      if (auto ended = supervisor_gone(); !ended) return std::unexpected(ended.error());
+    }
+  }
+}
+
+void Watch::read_signals() {
+  signalfd_siginfo info{};
+  while (::read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+    auto signal = static_cast<int>(info.ssi_signo);
+    if (signal == SIGCHLD) continue;  // looked at in every round
+    if (signal == SIGCONT) {
+      // Whoever continued our process group continued CMD as well; this is for those who meant wrap alone.
+      if (spec_.reports < 0) reap();
+      if (stopped_by_ != 0 || sent_by_process(info.ssi_code)) send_to_command(SIGCONT);
+    } else if (sent_by_process(info.ssi_code)) {
+      send_to_command(signal);
+    }
+  }
+}
+
+void Watch::send_to_command(int signal) const {
+  // The only error there is, once it has ended, is ESRCH.
+  ::syscall(SYS_pidfd_send_signal, spec_.pidfd, signal, nullptr, 0);
+}
+
+void Watch::reap() {
+  for (;;) {
+    siginfo_t info{};
+    if (::waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WCONTINUED | WNOHANG) < 0) {
+      if (errno == EINTR) continue;
+      return;
+    }
+    if (info.si_pid == 0) return;
+    // Others are orphans of CMD's that came to us.
+    if (info.si_pid == spec_.pid) note({info.si_code, info.si_status});
+  }
+}
+
+void Watch::read_reports() {
+  ChildReport report;
+  ssize_t n = 0;
+  while ((n = ::recv(spec_.reports, &report, sizeof report, MSG_DONTWAIT)) == static_cast<ssize_t>(sizeof report)) {
+    note(report);
+  }
+  if (n == 0) spec_.reports = -1;  // the control channel says what that means
+}
+
+void Watch::note(const ChildReport& report) {
+  switch (report.code) {
+    case CLD_EXITED:
+      exit_status_ = report.status;
+      break;
+    case CLD_KILLED:
+    case CLD_DUMPED:
+      exit_status_ = 128 + report.status;
+      break;
+    case CLD_STOPPED:
+      stopped_by_ = report.status;
+      stop_followed_ = false;
+      break;
+    case CLD_CONTINUED:
+      stopped_by_ = 0;
+      break;
+    case ChildReport::kExecFailed:
+      exec_error_ = report.status;
+      break;  // the process's end comes next
+    default:
+      break;
+  }
+}
+
+void Watch::follow_stop() {
+  if (stopped_by_ == 0 || stop_followed_) return;
+  stop_followed_ = true;
+  stop_self(stopped_by_);
+}
+
+bool Watch::read_control() {
+  auto packet = wire::receive_packet(spec_.control, wire::kMaxReply, 0);
+  if (!packet) return packet.error().code == EAGAIN || packet.error().code == EINTR;
+  if (packet->eof()) return false;
+  auto message = wire::decode_session_message(packet->bytes);
+  if (!message) return false;
+  if (message->event_json && spec_.log != nullptr) spec_.log->append(*message->event_json);
+  if (message->summary) summary_ = std::move(message->summary);
+  return true;
+}
+
+Result<> Watch::supervisor_gone() {
+  control_open_ = false;
+  pollfd polled{spec_.pidfd, POLLIN, 0};
+  ::poll(&polled, 1, kEndGrace);
+  if (spec_.reports >= 0) read_reports();
+  if (spec_.reports < 0) reap();
+  // With a summary the supervisor has seen the end of the tree.
+  if (exit_status_ && summary_) return {};
+  Error error = end_tree("the supervisor of this session has ended");
+  if (exit_status_) return {};
+  return std::unexpected(std::move(error));
+}
+
+std::optional<wire::Summary> Watch::finish(std::chrono::milliseconds timeout) {
+  auto deadline = Clock::now() + timeout;
+  if (control_open_ && !summary_) {
+    // A supervisor that has closed already may have left the summary for us all the same.
+    static_cast<void>(wire::send_packet(spec_.control, wire::encode_finish_request(), {}, true));
+  }
+  while (control_open_ && !summary_) {
+    pollfd polled{spec_.control, POLLIN, 0};
+    int n = ::poll(&polled, 1, remaining(deadline));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    control_open_ = read_control();
+  }
+  return std::exchange(summary_, std::nullopt);
+}
+
+}  // namespace wrapd::client

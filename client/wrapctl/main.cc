@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include <exception>
+#include <iostream>
+
+#include "client/wrapctl/output.h"
+#include "client/wrapctl/verbs.h"
+#include "config.h"
+
+namespace wrapd::wrapctl {
+namespace {
+
+int run(int argc, char** argv) {
+  CLI::App app("Looks after wrapped programs and their policies.", "wrapctl");
+  app.set_version_flag("--version", "wrapctl " WRAPD_VERSION);
+  app.require_subcommand(1);
+  Context context;
+  app.add_flag("--json", context.json, "print one JSON document instead of text");
+  app.fallthrough();
+
+  auto* policy = app.add_subcommand("policy", "check policies, and ask what they say");
+  policy->require_subcommand(1);
+  policy->fallthrough();
+  add_policy_check(*policy, context);
+  add_policy_test(*policy, context);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e, std::cout, std::cerr) == 0 ? kOk : kFailed;
+  }
+  int code = context.run();
+  // A full disk behind stdout must not look like an answer.
+  if (!std::cout.flush()) {
+    print_error("cannot write the answer to standard output");
+    return kFailed;
+  }
+  return code;
+}
+
+}  // namespace
+}  // namespace wrapd::wrapctl
+
+int main(int argc, char** argv) {
+  try {
+    return wrapd::wrapctl::run(argc, argv);
+  } catch (const std::exception& e) {
+    wrapd::wrapctl::print_error(e.what());
+    return wrapd::wrapctl::kFailed;
+  }
+}

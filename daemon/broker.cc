@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/broker.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <optional>
+#include <vector>
+
+#include "base/credentials.h"
+#include "base/io.h"
+#include "daemon/caller.h"
+#include "policy/rules.h"
+#include "wire/control.h"
+#include "wire/packet.h"
+
+namespace wrapd::daemon {
+namespace {
+
+constexpr int kAcceptBatch = 16;
+constexpr std::chrono::milliseconds kAcceptPause{100};
+// No hand-off lasts longer than two steps of a session; what is older has no session any more.
+constexpr std::chrono::seconds kSessionDirectoryAge = 2 * SessionTable::kStepDeadline + std::chrono::seconds(1);
+
+const std::string kAskAdministrator = "the administrator can raise it in wrapd.yaml";
+
+// A profile is passed on unread; it must be what cannot change or grow.
+Result<> check_profile(int fd) {
+  constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+  int seals = ::fcntl(fd, F_GET_SEALS);
+  if (seals < 0 || (seals & kSeals) != kSeals) return fail("the profile is not a sealed memfd");
+  struct stat st {};
+  if (::fstat(fd, &st) < 0) return fail_errno("cannot stat the profile");
+  if (st.st_size <= 0 || static_cast<size_t>(st.st_size) > policy::kMaxProfileRulesBytes) {
+    return fail("the profile is empty or larger than " + std::to_string(policy::kMaxProfileRulesBytes) + " bytes");
+  }
+  return {};
+}
+
+}  // namespace
+
+struct Broker::Connection {
+  uint64_t id = 0;
+  UniqueFd socket;
+  PeerCredentials peer;
+  Quota::Ticket pending;
+  EventSource readable;
+  EventSource deadline;
+
+  wire::OpenRequest request;
+  UniqueFd profile;
+  UniqueFd pidfd;
+  CallerPlace place;
+  std::string policy_name;
+  std::shared_ptr<const CataloguePolicy> policy;
+  policy::Variables variables;
+  Quota::Ticket session;
+};
+
+void send_refusal(int socket, const std::string& code, const std::string& message) {
+  constexpr int kMaxUnread = 64;
+  // What comes from now on fails at the sender (EPIPE) instead of lying here unread. A peer that has gone does not
+  // mind.
+  static_cast<void>(::shutdown(socket, SHUT_RD));
+  char byte;
+  for (int i = 0; i<kMaxUnread&& ::recv(socket, &byte, 1, MSG_DONTWAIT)> 0; ++i) {
+  }
+  auto sent = wire::send_packet(socket, wire::encode(wire::ErrorReply{.code = code, .message = message}), {}, true);
+  // A peer that has gone does not need to be told; one that does not read has only itself to blame.
+  static_cast<void>(sent);
+}
+
+Result<std::unique_ptr<Broker>> Broker::create(EventLoop& loop, Journal& journal, Parts parts) {
+  std::unique_ptr<Broker> broker(new Broker(loop, journal, std::move(parts)));
+  if (auto started = broker->start(); !started) return std::unexpected(started.error());
+  return broker;
+}
+
+Broker::Broker(EventLoop& loop, Journal& journal, Parts parts)
+    : loop_(loop), journal_(journal), parts_(std::move(parts)), sessions_(loop, journal) {}
+
+Broker::~Broker() = default;
+
+Result<> Broker::start() {
+  auto users = UserDirectory::create(loop_);
+  if (!users) return std::unexpected(users.error());
+  users_ = std::move(*users);
+  auto plans = PlanCache::create(loop_, {});
+  if (!plans) return std::unexpected(plans.error());
+  plans_ = std::move(*plans);
+  reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!reserve_) return fail_errno("cannot open /dev/null");
+  sweep();
+  return listen();
+}
+
+void Broker::sweep() {
+  sweeper_.reset();
+  auto young = sweep_sessions(parts_.runtime, kSessionDirectoryAge,
+                              [this](std::string_view id) { return sessions_.contains(id); });
+  if (!young) return static_cast<void>(std::fprintf(stderr, "wrapd: %s\n", young.error().message.c_str()));
+  if (*young == 0) return;
+  auto timer = loop_.after(kSessionDirectoryAge, [this] { sweep(); });
+  if (timer) sweeper_ = std::move(*timer);  // else the next start does it
+}
+
+// ---- newcomers
+
+Result<> Broker::listen() {
+  auto source = loop_.on_io(
+      parts_.control.get(), EPOLLIN, [this](uint32_t) { on_newcomers(); }, EventLoop::kNewcomers);
+  if (!source) return std::unexpected(source.error());
+  newcomers_ = std::move(*source);
+  return {};
+}
+
+void Broker::on_newcomers() {
+  for (int i = 0; i < kAcceptBatch; ++i) {
+    UniqueFd socket(::accept4(parts_.control.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (socket) {
+      admit(std::move(socket));
+      continue;
+    }
+    if (errno == EINTR || errno == ECONNABORTED) continue;
+    if (errno != EAGAIN) on_accept_failure(errno);
+    return;
+  }
+}
+
+void Broker::on_accept_failure(int error) {
+  bool full = error == EMFILE || error == ENFILE;
+  if (full && shed_newcomer()) return;
+  std::fprintf(stderr, "wrapd: cannot accept: %s\n", fail_errno("accept", error).error().message.c_str());
+  pause_accepting();
+}
+
+// The descriptor that is kept for this moment takes the newcomer's place, so that it hears why.
+bool Broker::shed_newcomer() {
+  if (!reserve_) return false;
+  reserve_.reset();
+  UniqueFd socket(::accept4(parts_.control.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (socket) {
+    if (auto peer = peer_credentials(socket.get(), false))
+      journal_.reject(peer->uid, peer->pid, "limit: no descriptors left");
+    send_refusal(socket.get(), "limit", "the service has no file descriptors left; try again later");
+  }
+  socket.reset();
+  reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  return reserve_.valid();
+}
+
+void Broker::pause_accepting() {
+  auto timer = loop_.after(kAcceptPause, [this] {
+    pause_.reset();
+    if (!reserve_) reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (auto listening = listen(); !listening) pause_accepting();
+  });
+  if (!timer) return;  // keeps trying, at the cost of the processor
+  pause_ = std::move(*timer);
+  newcomers_.reset();
+}
+
+void Broker::admit(UniqueFd socket) {
+  auto peer = peer_credentials(socket.get(), false);
+  if (!peer) return;  // gone already
+  auto owned = std::make_unique<Connection>();
+  Connection& connection = *owned;
+  connection.id = next_connection_++;
+  connection.socket = std::move(socket);
+  connection.peer = std::move(*peer);
+  connections_.emplace(connection.id, std::move(owned));
+
+  const uid_t uid = connection.peer.uid;
+  const unsigned limit = parts_.catalogue->config.pending_per_user;
+  if (pending_.of(uid) >= limit) {
+    return refuse(connection, {"limit", "you have " + std::to_string(limit) +
+                                            " requests waiting already (limits.pending_per_user); try again, or " +
+                                            kAskAdministrator});
+  }
+  connection.pending = pending_.take(uid);
+  if (auto watched = watch(connection); !watched) refuse(connection, {"internal", watched.error().message});
+}
+
+Result<> Broker::watch(Connection& connection) {
+  auto readable =
+      loop_.on_io(connection.socket.get(), EPOLLIN, [this, &connection](uint32_t) { on_readable(connection); });
+  if (!readable) return std::unexpected(readable.error());
+  auto deadline = loop_.after(kRequestDeadline, [this, &connection] {
+    refuse(connection, {"bad-request", "no request within " + std::to_string(kRequestDeadline.count()) + " seconds"});
+  });
+  if (!deadline) return std::unexpected(deadline.error());
+  connection.readable = std::move(*readable);
+  connection.deadline = std::move(*deadline);
+  return {};
+}
+
+void Broker::refuse(Connection& connection, const Refusal& refusal) {
+  send_refusal(connection.socket.get(), refusal.code, refusal.message);
+  journal_.reject(connection.peer.uid, connection.peer.pid, refusal.code + ": " + refusal.message);
+  drop(connection);
+}
+
+void Broker::drop(Connection& connection) {
+  connections_.erase(connection.id);
+}
+
+// ---- a request
+
+void Broker::on_readable(Connection& connection) {
+  auto packet = wire::receive_packet(connection.socket.get(), wire::kMaxOpenRequest, 1);
+  if (!packet && packet.error().code == EAGAIN) return;
+  if (!packet) return refuse(connection, {"bad-request", packet.error().message});
+  if (packet->eof()) return drop(connection);
+  connection.readable.reset();
+  auto request = wire::decode_open_request(packet->bytes);
+  if (!request) return refuse(connection, {"bad-request", request.error().message});
+  connection.request = std::move(*request);
+  if (connection.request.profile != (packet->fds.size() == 1)) {
+    return refuse(connection, {"bad-request", "a profile and its descriptor must come together"});
+  }
+  if (!packet->fds.empty()) {
+    connection.profile = std::move(packet->fds[0]);
+    if (auto good = check_profile(connection.profile.get()); !good) {
+      return refuse(connection, {"bad-request", good.error().message});
+    }
+  }
+  on_request(connection);
+}
+
+void Broker::on_request(Connection& connection) {
+  std::optional<Refusal> refusal = check_caller(connection);
+  if (!refusal) refusal = pick_policy(connection);
+  if (!refusal) refusal = take_session(connection);
+  if (refusal) return refuse(connection, *refusal);
+  auto deadline = loop_.after(kPrepareDeadline, [this, &connection] {
+    refuse(connection, {"internal", "the user database or the policy's compilation took more than " +
+                                        std::to_string(kPrepareDeadline.count()) + " seconds; try again"});
+  });
+  if (!deadline) return refuse(connection, {"internal", deadline.error().message});
+  connection.deadline = std::move(*deadline);
+  find_user(connection);
+}
+
+std::optional<Broker::Refusal> Broker::check_caller(Connection& connection) {
+  auto peer = peer_credentials(connection.socket.get(), true);
+  if (!peer) return Refusal{"internal", peer.error().message};
+  connection.peer = std::move(*peer);
+  auto pidfd = peer_pidfd(connection.socket.get(), connection.peer);
+  if (!pidfd) return Refusal{"confined", "cannot tell who is asking: " + pidfd.error().message};
+  connection.pidfd = std::move(*pidfd);
+  if (auto free = check_unconfined(connection.peer, connection.pidfd.get()); !free) {
+    return Refusal{"confined", "a confined program gets no session of the service (" + free.error().message +
+                                   "); use wrap --standalone"};
+  }
+  auto place = open_caller_place(connection.peer, connection.pidfd.get());
+  if (!place) return Refusal{"confined", place.error().message + "; use wrap --standalone"};
+  connection.place = std::move(*place);
+  return std::nullopt;
+}
+
+// A caller learns nothing about policies that are not meant for it: not even whether they exist.
+std::optional<Broker::Refusal> Broker::pick_policy(Connection& connection) {
+  const Catalogue& catalogue = *parts_.catalogue;
+  const auto& peer = connection.peer;
+  const policy::AccessRule* access = catalogue.config.access_for(peer.uid, peer.gid, peer.groups);
+  if (access == nullptr) {
+    return Refusal{"not-permitted", "you may not open sessions; the administrator grants it in wrapd.yaml (access)"};
+  }
+  connection.policy_name = connection.request.policy.value_or(access->default_policy);
+  const std::string& name = connection.policy_name;
+  const std::string shown = printable(name, 128);
+  if (std::ranges::find(access->policies, name) == access->policies.end()) {
+    return Refusal{"not-permitted",
+                   "you may not use the policy " + shown + "; the administrator grants it in wrapd.yaml"};
+  }
+  connection.policy = catalogue.find(name);
+  if (connection.policy) return std::nullopt;
+  if (const auto* rejection = catalogue.rejection(name)) {
+    return Refusal{"unknown-policy", "the policy " + shown + " is broken and cannot be used; ask the administrator (" +
+                                         "wrapctl policy check " + printable(rejection->file, 512) + ")"};
+  }
+  return Refusal{"unknown-policy", "there is no policy " + shown + "; the administrator has to install it"};
+}
+
+std::optional<Broker::Refusal> Broker::take_session(Connection& connection) {
+  const auto& config = parts_.catalogue->config;
+  const uid_t uid = connection.peer.uid;
+  if (open_sessions_.of(uid) >= config.sessions_per_user) {
+    return Refusal{"limit", "you have " + std::to_string(config.sessions_per_user) +
+                                " sessions open (limits.sessions_per_user); end one, or " + kAskAdministrator};
+  }
+  if (open_sessions_.total() >= config.sessions) {
+    return Refusal{"limit", "all users together have " + std::to_string(config.sessions) +
+                                " sessions open (limits.sessions); try again later, or " + kAskAdministrator};
+  }
+  connection.session = open_sessions_.take(uid);
+  return std::nullopt;
+}
+
+void Broker::find_user(Connection& connection) {
+  const VariableUse& use = connection.policy->use;
+  const std::string uid = std::to_string(connection.peer.uid);
+  if (use.cwd) connection.variables.cwd = connection.request.cwd;
+  if (use.uid) connection.variables.uid = uid;
+  if (use.xdg_runtime_dir) connection.variables.xdg_runtime_dir = "/run/user/" + uid;
+  if (!use.passwd()) return find_plan(connection);
+  users_->find(connection.peer.uid, [this, id = connection.id](const Result<UserEntry>& entry) {
+    auto it = connections_.find(id);
+    if (it == connections_.end()) return;
+    Connection& found = *it->second;
+    if (!entry) return refuse(found, {"internal", entry.error().message});
+    if (found.policy->use.home) found.variables.home = entry->home;
+    if (found.policy->use.user) found.variables.user = entry->name;
+    find_plan(found);
+  });
+}
+
+void Broker::find_plan(Connection& connection) {
+  const plan::FilterSpec narrow{.unix_sockets = connection.request.trap_unix_sockets,
+                                .renames = connection.request.trap_renames};
+  plans_->get(connection.policy, connection.variables, narrow, connection.place,
+              [this, id = connection.id](const PlanCache::Prepared& plan) {
+                auto it = connections_.find(id);
+                if (it == connections_.end()) return;
+                if (!plan) return refuse(*it->second, {"internal", plan.error().message});
+                open_session(*it->second, **plan);
+              });
+}
+
+void Broker::open_session(Connection& connection, const PreparedPlan& plan) {
+  if (auto started = start_supervisor(connection, plan); !started) {
+    std::fprintf(stderr, "wrapd: cannot open a session for uid %u: %s\n", connection.peer.uid,
+                 started.error().message.c_str());
+    return refuse(connection, {"internal", "cannot open a session: " + started.error().message});
+  }
+  // The supervisor's from now on: our copy goes, so that its closing means the supervisor's end.
+  drop(connection);
+}
+
+Result<> Broker::start_supervisor(Connection& connection, const PreparedPlan& plan) {
+  const bool fallback = parts_.catalogue->config.permissive_fallback;
+  auto directory = SessionDirectory::create(parts_.runtime, connection.peer.uid, fallback);
+  if (!directory) return std::unexpected(directory.error());
+
+  const std::string mode(policy::to_string(connection.policy->policy.effective_mode()));
+  wire::SupervisorConfig config;
+  config.own_uid = parts_.supervisor_ids.uid;
+  config.own_gid = parts_.supervisor_ids.gid;
+  config.uid = connection.peer.uid;
+  config.gid = connection.peer.gid;
+  config.groups = connection.peer.groups;
+  config.client_pid = connection.peer.pid;
+  config.command = connection.request.command;
+  config.events = connection.request.events;
+  config.reply.id = directory->id();
+  config.reply.directory = directory->path();
+  config.reply.notify_token = random_hex(32);
+  config.reply.signal_token = random_hex(32);
+  config.reply.ptrace_token = random_hex(32);
+  config.reply.policy = connection.policy_name;
+  config.reply.mode = mode;
+  config.reply.filtered = plan.filtered;
+  config.reply.scope_signal = plan.scope_signal;
+  config.reply.scope_abstract = plan.scope_abstract;
+  config.reply.monitor_unsupported = plan.monitor_unsupported;
+
+  const auto& listeners = directory->listeners();
+  std::vector<int> fds = {connection.socket.get(),
+                          listeners[0].get(),
+                          listeners[1].get(),
+                          listeners[2].get(),
+                          connection.place.root.get(),
+                          connection.place.mount_ns.get(),
+                          plan.rules.get(),
+                          plan.filter.get()};
+  if (connection.profile) fds.push_back(connection.profile.get());
+  auto process = SupervisorProcess::spawn(parts_.supervisor, config, fds);
+  if (!process) return std::unexpected(process.error());
+  return sessions_.add(
+      {.uid = config.uid, .client_pid = config.client_pid, .policy = connection.policy_name, .mode = mode},
+      std::move(*directory), std::move(*process), std::move(connection.session));
+}
+
+}  // namespace wrapd::daemon

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/catalogue.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+
+#include "base/io.h"
+#include "policy/load.h"
+
+namespace wrapd::daemon {
+namespace {
+
+constexpr size_t kMaxConfig = 1U << 20;
+constexpr size_t kMaxPolicyFiles = 4096;
+
+// A file that somebody else can write says what somebody else wants.
+bool root_only(const struct stat& st) {
+  return st.st_uid == 0 && (st.st_mode & 022) == 0;
+}
+
+Result<policy::ServiceConfig> load_config(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+  if (!fd && errno == ENOENT) return policy::default_service_config();
+  if (!fd) return fail_errno("cannot open " + printable(path));
+  struct stat file {};
+  struct stat directory {};
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  if (::fstat(fd.get(), &file) < 0) return fail_errno("cannot stat " + printable(path));
+  if (::stat(parent.empty() ? "." : parent.c_str(), &directory) < 0)
+    return fail_errno("cannot stat " + printable(parent));
+  if (!S_ISREG(file.st_mode)) return fail(printable(path) + ": not a regular file");
+  if (!root_only(file) || !root_only(directory)) {
+    return fail(printable(path) + ": others than root can write it or its directory; chown root and chmod go-w");
+  }
+  auto text = read_all(fd.get(), kMaxConfig);
+  if (!text) return fail(printable(path) + ": " + text.error().message, text.error().code);
+  return policy::load_service_config(*text, path);
+}
+
+// File name -> path of every *.yaml in `directory`, which may be missing.
+Result<std::map<std::string, std::string>> policy_files(const std::string& directory) {
+  namespace fs = std::filesystem;
+  std::map<std::string, std::string> files;
+  std::error_code error;
+  fs::directory_iterator list(directory, error);
+  if (error == std::errc::no_such_file_or_directory) return files;
+  for (; !error && list != fs::directory_iterator(); list.increment(error)) {
+    std::string name = list->path().filename().string();
+    if (name.starts_with('.') || !name.ends_with(".yaml")) continue;
+    if (files.size() == kMaxPolicyFiles) return fail(printable(directory) + ": too many policy files");
+    files.emplace(name, list->path().string());
+  }
+  if (error) return fail_errno("cannot list " + printable(directory), error.value());
+  return files;
+}
+
+void add_policy(Catalogue& catalogue, const std::string& stem, const std::string& path) {
+  auto policy = policy::load_policy_file(path, true);
+  if (!policy) {
+    catalogue.rejected.push_back({.file = path, .name = stem, .why = policy.error().message});
+    return;
+  }
+  std::string name = policy->name;
+  if (auto other = catalogue.policies.find(name); other != catalogue.policies.end()) {
+    catalogue.rejected.push_back({.file = path,
+                                  .name = name,
+                                  .why = printable(path) + ": the policy " + printable(name) +
+                                         " is already defined in " + printable(other->second->policy.file) +
+                                         "; give one of them another name"});
+    return;
+  }
+  auto entry = std::make_shared<CataloguePolicy>();
+  entry->use = variables_used(*policy);
+  entry->policy = std::move(*policy);
+  catalogue.policies.emplace(std::move(name), std::move(entry));
+}
+
+}  // namespace
+
+VariableUse variables_used(const policy::Policy& policy) {
+  VariableUse use;
+  if (!policy.unix_socket_rules) return use;
+  for (const auto& rule : *policy.unix_socket_rules) {
+    for (std::string_view path : rule.paths) {
+      use.home |= path.find("${HOME}") != std::string_view::npos;
+      use.cwd |= path.find("${CWD}") != std::string_view::npos;
+      use.uid |= path.find("${UID}") != std::string_view::npos;
+      use.user |= path.find("${USER}") != std::string_view::npos;
+      use.xdg_runtime_dir |= path.find("${XDG_RUNTIME_DIR}") != std::string_view::npos;
+    }
+  }
+  return use;
+}
+
+std::shared_ptr<const CataloguePolicy> Catalogue::find(std::string_view name) const {
+  if (rejection(name) != nullptr) return nullptr;
+  auto it = policies.find(name);
+  return it == policies.end() ? nullptr : it->second;
+}
+
+const RejectedPolicy* Catalogue::rejection(std::string_view name) const {
+  auto it = std::ranges::find(rejected, name, &RejectedPolicy::name);
+  return it == rejected.end() ? nullptr : &*it;
+}
+
+Result<std::shared_ptr<const Catalogue>> load_catalogue(const CataloguePaths& paths) {
+  auto catalogue = std::make_shared<Catalogue>();
+  auto config = load_config(paths.config);
+  if (!config) return std::unexpected(config.error());
+  catalogue->config = std::move(*config);
+  auto files = policy_files(paths.policies);
+  if (!files) return std::unexpected(files.error());
+  auto vendor = policy_files(paths.vendor_policies);
+  if (!vendor) return std::unexpected(vendor.error());
+  files->merge(*vendor);  // what is there already stays
+  for (const auto& [name, path] : *files) add_policy(*catalogue, name.substr(0, name.size() - 5), path);
+  return catalogue;
+}
+
+}  // namespace wrapd::daemon

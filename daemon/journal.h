@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The service's side of the audit: what waits for the journal is tried again by timer, and refusals of one user are not
+// more than one record per interval, with the number of those that it stands for.
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "audit/event.h"
+#include "audit/sink.h"
+#include "base/result.h"
+#include "daemon/event_loop.h"
+
+namespace wrapd::daemon {
+
+class Journal {
+ public:
+  static constexpr std::chrono::seconds kInterval{10};
+
+  Journal(EventLoop& loop, std::unique_ptr<audit::Sink> sink);
+  ~Journal();
+
+  void record(audit::Event event);
+  // A caller that got no session. The first of a user is recorded at once, what follows within the interval is counted
+  // and recorded at its end.
+  void reject(uid_t uid, pid_t pid, std::string reason);
+
+ private:
+  struct Refusals {
+    uint64_t unrecorded = 0;
+    std::string last_reason;
+  };
+  void record_refusal(std::optional<uid_t> uid, pid_t pid, std::string reason, uint64_t count);
+  void end_interval();
+  void arm_interval();
+  void arm_retry();
+
+  EventLoop& loop_;
+  audit::Recorder recorder_;
+  std::map<std::optional<uid_t>, Refusals> refusals_;  // nobody: users beyond those that are told apart
+  EventSource interval_;
+  EventSource retry_;
+};
+
+}  // namespace wrapd::daemon

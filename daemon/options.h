@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "daemon/catalogue.h"
+
+namespace wrapd::daemon {
+
+// The command line of wrapd. The environment is not asked: whoever starts a service as root says so in words.
+struct Options {
+  CataloguePaths catalogue;
+  std::string runtime_directory;
+  std::string supervisor;
+  bool help = false;
+  bool version = false;
+};
+
+[[nodiscard]] Options default_options();
+[[nodiscard]] Result<Options> parse_options(int argc, char** argv);
+[[nodiscard]] std::string usage();
+
+}  // namespace wrapd::daemon

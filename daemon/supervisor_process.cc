@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/supervisor_process.h"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <vector>
+
+#include "base/io.h"
+#include "wire/packet.h"
+
+namespace wrapd::daemon {
+namespace {
+
+struct SpawnAttributes {
+  posix_spawnattr_t attributes{};
+  posix_spawn_file_actions_t actions{};
+  SpawnAttributes() {
+    ::posix_spawnattr_init(&attributes);
+    ::posix_spawn_file_actions_init(&actions);
+  }
+  ~SpawnAttributes() {
+    ::posix_spawn_file_actions_destroy(&actions);
+    ::posix_spawnattr_destroy(&attributes);
+  }
+  SpawnAttributes(const SpawnAttributes&) = delete;
+  SpawnAttributes& operator=(const SpawnAttributes&) = delete;
+
+  // Zero or an errno value.
+  int prepare(int channel) {
+    sigset_t none;
+    sigset_t all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    int rc = ::posix_spawnattr_setsigmask(&attributes, &none);
+    if (rc == 0) rc = ::posix_spawnattr_setsigdefault(&attributes, &all);
+    if (rc == 0) rc = ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    // First: the channel may be 0 or 1 itself. Everything else of ours is close-on-exec from birth.
+    if (rc == 0) rc = ::posix_spawn_file_actions_adddup2(&actions, channel, kSupervisorChannel);
+    if (rc == 0) rc = ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    if (rc == 0) rc = ::posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+    return rc;
+  }
+};
+
+}  // namespace
+
+Result<SupervisorProcess> SupervisorProcess::spawn(const std::string& program, const wire::SupervisorConfig& config,
+                                                   std::span<const int> fds) {
+  int pair[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) return fail_errno("cannot make a socketpair");
+  SupervisorProcess process;
+  process.channel.reset(pair[0]);
+  UniqueFd theirs(pair[1]);
+  // Only our end: the supervisor waits on its own.
+  int flags = ::fcntl(process.channel.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(process.channel.get(), F_SETFL, flags | O_NONBLOCK) < 0) {
+    return fail_errno("cannot set up a socketpair");
+  }
+  // Before the start: it waits in the socket, and a message that cannot be sent starts nothing.
+  if (auto sent = wire::send_packet(process.channel.get(), wire::encode(config), fds, true); !sent) {
+    return fail("cannot send a session's configuration: " + sent.error().message, sent.error().code);
+  }
+
+  SpawnAttributes how;
+  if (int rc = how.prepare(theirs.get()); rc != 0) return fail_errno("cannot prepare a supervisor", rc);
+  std::string name = "wrap-supervisor";
+  char* argv[] = {name.data(), nullptr};
+  char* envp[] = {nullptr};
+  pid_t pid = 0;
+  if (int rc = ::posix_spawn(&pid, program.c_str(), &how.actions, &how.attributes, argv, envp); rc != 0) {
+    return fail_errno("cannot start " + printable(program), rc);
+  }
+  // Ours and not yet reaped: the number is its own.
+  process.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!process.pidfd) {
+    auto error = fail_errno("cannot get a supervisor's pidfd");
+    ::kill(pid, SIGKILL);
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    return error;
+  }
+  return process;
+}
+
+Result<SupervisorIds> find_supervisor_ids(const std::string& user) {
+  std::vector<char> buffer(65536);
+  struct passwd entry {};
+  struct passwd* found = nullptr;
+  int rc;
+  do rc = ::getpwnam_r(user.c_str(), &entry, buffer.data(), buffer.size(), &found);
+  while (rc == EINTR);
+  if (rc != 0) return fail_errno("cannot look up the user " + printable(user), rc);
+  if (found == nullptr) return fail("there is no user " + printable(user) + "; run systemd-sysusers");
+  if (found->pw_uid == 0 || found->pw_gid == 0) return fail("the user " + printable(user) + " must not be root");
+  return SupervisorIds{.uid = found->pw_uid, .gid = found->pw_gid};
+}
+
+Result<ProcessEnd> reap(int pidfd) {
+  siginfo_t info{};
+  int rc;
+  do rc = ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG);
+  while (rc < 0 && errno == EINTR);
+  if (rc < 0) return fail_errno("cannot wait for a supervisor");
+  if (info.si_pid == 0) return fail("still running", EAGAIN);
+  if (info.si_code == CLD_EXITED) {
+    return ProcessEnd{.success = info.si_status == 0, .text = "exited with status " + std::to_string(info.si_status)};
+  }
+  return ProcessEnd{.success = false, .text = "was killed by signal " + std::to_string(info.si_status)};
+}
+
+Result<> kill_process(int pidfd) {
+  if (::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0) < 0 && errno != ESRCH) {
+    return fail_errno("cannot kill a supervisor");
+  }
+  return {};
+}
+
+}  // namespace wrapd::daemon

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// A wrap-supervisor: spawned (vfork and exec, never a fork that goes on), with the other end of a SOCK_SEQPACKET pair
+// as descriptor 3, /dev/null as 0 and 1, our stderr, nothing else, an empty environment and no blocked signals.
+
+#include <sys/types.h>
+
+#include <span>
+#include <string>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "wire/supervisor_config.h"
+
+namespace wrapd::daemon {
+
+inline constexpr int kSupervisorChannel = 3;
+
+struct SupervisorProcess {
+  UniqueFd pidfd;
+  UniqueFd channel;  // our end; non-blocking
+
+  // Starts `program` and sends it its configuration; `fds` in the order of wire::ConfigFd. On error nothing runs.
+  [[nodiscard]] static Result<SupervisorProcess> spawn(const std::string& program, const wire::SupervisorConfig& config,
+                                                       std::span<const int> fds);
+};
+
+// The system user whose ids a supervisor keeps as real and saved. Nobody, or root, is an error.
+struct SupervisorIds {
+  uid_t uid = static_cast<uid_t>(-1);
+  gid_t gid = static_cast<gid_t>(-1);
+};
+[[nodiscard]] Result<SupervisorIds> find_supervisor_ids(const std::string& user);
+
+// How a process behind a pidfd ended, for people: "exited with status 1", "was killed by signal 9". Reaps it. EAGAIN if
+// it still runs.
+struct ProcessEnd {
+  bool success = false;
+  std::string text;
+};
+[[nodiscard]] Result<ProcessEnd> reap(int pidfd);
+
+[[nodiscard]] Result<> kill_process(int pidfd);
+
+}  // namespace wrapd::daemon

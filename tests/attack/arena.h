@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// A place to fight in: a directory with real listening sockets, a child under a real filter that attacks, and a
+// supervisor in this process that answers. The supervisor is either ours, or one of the kind that a test shows to
+// lose, built on the same loop, so that the difference is the defence and nothing else.
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/io.h"
+#include "base/unique_fd.h"
+#include "kernel/kernel.h"
+#include "plan/plan.h"
+#include "policy/layers.h"
+#include "supervisor/handler.h"
+#include "supervisor/identities.h"
+#include "supervisor/loop.h"
+#include "supervisor/names.h"
+#include "supervisor/unix_socket.h"
+
+namespace wrapd::attack {
+
+inline constexpr uid_t kAttacker = 64017;
+
+// A directory of its own, writable by the attacker, removed at the end.
+class Place {
+ public:
+  Place();
+  ~Place();
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+// A listening AF_UNIX stream socket outside the sandbox that counts who reached it. Belongs to the attacker's uid, as
+// the sockets of a user's own servers do: file permissions do not protect it. `name` with a leading '@' is abstract.
+class Server {
+ public:
+  explicit Server(const std::string& name);
+  ~Server();
+  [[nodiscard]] uint64_t reached() const { return reached_.load(); }
+  // Waits until everything that is in the backlog has been counted.
+  void settle();
+
+ private:
+  UniqueFd listener_;
+  std::atomic<uint64_t> reached_{0};
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+// Rules in YAML's place: compiled as the service would.
+struct Rule {
+  std::vector<std::string> paths;
+  policy::Verdict decision;
+};
+[[nodiscard]] std::vector<std::byte> compile(const std::vector<Rule>& rules);
+
+// Makes the handler that answers, once the kernel is there.
+using MakeHandler =
+    std::function<std::unique_ptr<supervisor::Handler>(const supervisor::SessionObjects&, kernel::Kernel&)>;
+
+// Our own supervisor's handlers.
+[[nodiscard]] MakeHandler ours();
+
+struct Result {
+  int exit_status = -1;     // of the attacker, as waitpid(2) gives it
+  uint64_t decided = 0;     // calls that the supervisor carried out or let through
+  uint64_t denied = 0;
+};
+
+// Runs `attacker` in a child with the attacker's uid under the filter and returns when it has exited.
+[[nodiscard]] Result fight(const std::vector<Rule>& rules, const MakeHandler& handler,
+                           const std::function<int()>& attacker, plan::FilterSpec spec = {true, false});
+
+// The number of tries of a race test: WRAPD_RACE_TRIES, or `standard`.
+[[nodiscard]] uint64_t tries(uint64_t standard);
+
+}  // namespace wrapd::attack

@@ -1,0 +1,362 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs `wrap` against a service that goes wrong at every step of docs/protocol.md. Each time wrap must say so in one
+line, exit with 125, and never have started the command. Whoever plays the service here exists to break the protocol; what
+works is tested against the real one.
+
+usage: broken_broker.py WRAP
+"""
+
+import array
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+WRAP = sys.argv[1] if len(sys.argv) > 1 else "wrap"
+ACCEPTED = b"\x06"
+ALLOW_ALL = struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000)
+F_ADD_SEALS, ALL_SEALS = 1033, 0x1 | 0x2 | 0x4 | 0x8
+TOKEN = "ab" * 32
+
+
+def filter_memfd(content=ALLOW_ALL, seals=ALL_SEALS):
+    fd = os.memfd_create("filter", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(fd, content)
+    if seals:
+        fcntl.fcntl(fd, F_ADD_SEALS, seals)
+    return fd
+
+
+def seqpacket_server(path):
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    server.bind(path)
+    server.listen(8)
+    server.settimeout(20)
+    return server
+
+
+class Broker:
+    """A service that does as the protocol says, but for what a test overrides."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.control_path = os.path.join(directory, "control")
+        self.server = seqpacket_server(self.control_path)
+        self.sockets = {kind: seqpacket_server(os.path.join(directory, kind + ".sock")) for kind in ("notify", "signal")}
+        self.listener = None
+        self.leader = None
+        self.control = None
+        self.request = None
+        self.error = None
+
+    def reply(self, **changes):
+        message = {
+            "version": 1, "reply": "session", "id": "0" * 32, "directory": self.directory,
+            "tokens": {"notify": TOKEN, "signal": TOKEN, "ptrace": TOKEN}, "policy": "test", "mode": "enforce",
+            "filtered": True, "landlock": {"scope_signal": True, "scope_abstract": False}, "on_unsupported": "monitor",
+            "notices": [],
+        }
+        message.update(changes)
+        return json.dumps(message).encode()
+
+    def accept_control(self):
+        self.control, _ = self.server.accept()
+        self.control.settimeout(20)
+        self.request, fds, _, _ = socket.recv_fds(self.control, 65536, 4)
+        for fd in fds:
+            os.close(fd)
+
+    def send_reply(self):
+        fd = filter_memfd()
+        socket.send_fds(self.control, [self.reply()], [fd])
+        os.close(fd)
+
+    def take(self, kind):
+        connection, _ = self.sockets[kind].accept()
+        connection.settimeout(20)
+        frame, fds, _, _ = socket.recv_fds(connection, 256, 4)
+        assert len(frame) == 72 and frame[:4] == b"WRPH" and frame[8:] == TOKEN.encode(), frame
+        assert len(fds) == 1, fds
+        return connection, fds[0]
+
+    def take_both(self):
+        signal_connection, self.leader = self.take("signal")
+        notify_connection, self.listener = self.take("notify")
+        return signal_connection, notify_connection
+
+    def close(self):
+        for fd in (self.listener, self.leader):
+            if fd is not None:
+                os.close(fd)
+        self.listener = self.leader = None
+        for s in [self.control, self.server, *self.sockets.values()]:
+            if s is not None:
+                s.close()
+        self.control = None
+
+
+class BrokenBroker(unittest.TestCase):
+    def setUp(self):
+        self.temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(self.temporary.cleanup)
+        self.marker = os.path.join(self.temporary.name, "ran")
+        self.broker = Broker(self.temporary.name)
+        self.addCleanup(self.broker.close)
+
+    def wrap(self, play, options=(), command=None):
+        """Runs wrap while play(broker) plays the service."""
+        failure = []
+
+        def run():
+            try:
+                play(self.broker)
+            except BaseException as error:  # shown by the test below
+                failure.append(error)
+
+        player = threading.Thread(target=run)
+        player.start()
+        done = subprocess.run(
+            [WRAP, "--control", self.broker.control_path, *options, "--", *(command or ["touch", self.marker])],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        player.join(30)
+        self.assertFalse(player.is_alive())
+        self.assertEqual(failure, [])
+        return done
+
+    def expect_refusal(self, play, *words, options=()):
+        done = self.wrap(play, options)
+        self.assertEqual(done.returncode, 125, done)
+        self.assertFalse(os.path.exists(self.marker), "the command ran")
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        self.assertTrue(done.stderr.startswith("wrap: "), done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+        self.assertEqual(done.stdout, "")
+
+    # What the tests below rest on: unbroken, this service does start the command.
+    def test_unbroken(self):
+        def play(b):
+            b.accept_control()
+            b.send_reply()
+            for connection in b.take_both():
+                connection.send(ACCEPTED)
+            self.assertEqual(json.loads(b.control.recv(4096)), {"version": 1, "request": "finish"})
+            b.control.send(json.dumps({"version": 1, "message": "summary", "allowed": 0, "denied": 0, "audited": 0,
+                                       "lost": 0, "more": 0, "denials": []}).encode())
+
+        done = self.wrap(play)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertTrue(os.path.exists(self.marker))
+        request = json.loads(self.broker.request)
+        self.assertEqual(request["command"], "touch " + self.marker)
+        self.assertEqual(request["cwd"], os.getcwd())
+
+    def test_no_service(self):
+        self.broker.close()
+        os.unlink(self.broker.control_path)
+        self.expect_refusal(lambda b: None, "systemctl start wrapd.socket", "--standalone")
+
+    def test_nobody_listens(self):
+        self.broker.close()
+        self.expect_refusal(lambda b: None, "systemctl start wrapd.socket")
+
+    def test_closes_without_reading(self):
+        def play(b):
+            b.server.accept()[0].close()
+
+        self.expect_refusal(play, "wrap:")
+
+    def test_closes_after_the_request(self):
+        def play(b):
+            b.accept_control()
+            b.control.close()
+
+        self.expect_refusal(play, "without an answer")
+
+    def test_refuses(self):
+        def play(b):
+            b.accept_control()
+            b.control.send(b'{"version":1,"reply":"error","code":"limit","message":"too many\\n\\u001b[31msessions"}')
+
+        self.expect_refusal(play, "too many\\x0a\\x1b[31msessions")
+
+    def test_garbage_replies(self):
+        whole = self.broker.reply()
+        for garbage in (b"\0", b"{}", b"x" * 1000, whole[:-1], whole + b" {}", whole.replace(b'"version": 1', b'"version": 2'),
+                        whole.replace(b"true", b"1"), b"[" * 60000, b"\xff" * 60000, b"y" * 100000):
+            with self.subTest(garbage[:40]):
+                def play(b):
+                    b.accept_control()
+                    b.control.send(garbage)
+
+                self.expect_refusal(play)
+
+    def reply_with(self, fds, message=None):
+        def play(b):
+            b.accept_control()
+            socket.send_fds(b.control, [message or b.reply()], fds)
+            # What follows, if anything, must fail as well.
+            b.control.close()
+
+        try:
+            self.expect_refusal(play)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def test_no_filter(self):
+        self.reply_with([])
+
+    def test_two_filters(self):
+        self.reply_with([filter_memfd(), filter_memfd()])
+
+    def test_unsealed_filter(self):
+        self.reply_with([filter_memfd(seals=0)])
+
+    def test_half_sealed_filter(self):
+        self.reply_with([filter_memfd(seals=0x2 | 0x4)])
+
+    def test_empty_filter(self):
+        self.reply_with([filter_memfd(b"")])
+
+    def test_cut_filter(self):
+        self.reply_with([filter_memfd(ALLOW_ALL + b"x")])
+
+    def test_too_long_filter(self):
+        self.reply_with([filter_memfd(ALLOW_ALL * 4097)])
+
+    def test_filter_that_is_no_memfd(self):
+        self.reply_with([os.open("/dev/zero", os.O_RDONLY)])
+
+    def test_filter_that_the_kernel_refuses(self):
+        self.reply_with([filter_memfd(struct.pack("HBBI", 0x20, 0, 0, 0))])
+
+    def test_filter_though_unfiltered(self):
+        self.reply_with([filter_memfd()], self.broker.reply(filtered=False))
+
+    def test_no_session_sockets(self):
+        self.reply_with([filter_memfd()], self.broker.reply(directory="/nonexistent"))
+
+    def test_session_directory_too_long(self):
+        self.reply_with([filter_memfd()], self.broker.reply(directory="/" + "d" * 200))
+
+    def test_control_closes_before_the_hand_off(self):
+        def play(b):
+            b.accept_control()
+            b.send_reply()
+            b.control.close()
+            b.take_both()
+
+        self.expect_refusal(play, "supervisor")
+
+    def test_wrong_answers(self):
+        for kind in ("signal", "notify"):
+            for byte in (b"\x00", b"F", b"T", b"D", b"U", b"R", b"\x07", b"\x86", b"\x06\x06"):
+                with self.subTest(kind=kind, byte=byte):
+                    def play(b):
+                        b.accept_control()
+                        b.send_reply()
+                        connections = dict(zip(("signal", "notify"), b.take_both()))
+                        connections.pop("notify" if kind == "signal" else "signal").send(ACCEPTED)
+                        connections.pop(kind).send(byte)
+
+                    self.expect_refusal(play)
+
+    def test_half_answers(self):
+        for answered in ("signal", "notify", "none"):
+            with self.subTest(answered):
+                def play(b):
+                    b.accept_control()
+                    b.send_reply()
+                    signal_connection, notify_connection = b.take_both()
+                    if answered == "signal":
+                        signal_connection.send(ACCEPTED)
+                    if answered == "notify":
+                        notify_connection.send(ACCEPTED)
+                    signal_connection.close()
+                    notify_connection.close()
+
+                self.expect_refusal(play)
+
+    def test_closes_during_the_hand_off(self):
+        def play(b):
+            b.accept_control()
+            b.send_reply()
+            connection, leader = b.take("signal")
+            os.close(leader)
+            b.control.close()
+            connection.close()
+
+        self.expect_refusal(play)
+
+    def test_kills_the_command_before_it_starts(self):
+        def play(b):
+            b.accept_control()
+            b.send_reply()
+            connections = b.take_both()
+            ctypes.CDLL(None).syscall(424, b.leader, signal.SIGKILL, 0, 0)  # pidfd_send_signal
+            self.assertEqual(connections[0].recv(1), b"", "wrap must give up")
+
+        self.expect_refusal(play, "ended before it could start")
+
+    def test_never_acknowledges(self):
+        def play(b):
+            b.accept_control()
+            b.send_reply()
+            connections = b.take_both()
+            self.assertEqual(connections[0].recv(1), b"", "wrap must give up")
+
+        self.expect_refusal(play, "in time")
+
+    # From here on the command runs, and its supervisor dies.
+    def lose_supervisor(self, farewell):
+        go, went = os.pipe(), os.pipe()
+        for fd in (go[1], went[1]):
+            os.set_inheritable(fd, True)
+        # A daemon in a session of its own, deaf to all but SIGKILL, and the command itself.
+        script = (f"trap '' TERM HUP INT; (setsid sh -c 'echo >&{go[1]}; while :; do sleep 1000; done' &); "
+                  f"while :; do sleep 1000; done")
+
+        def play(b):
+            b.accept_control()
+            b.send_reply()
+            for connection in b.take_both():
+                connection.send(ACCEPTED)
+            self.assertEqual(os.read(go[0], 1), b"\n")
+            farewell(b)
+
+        player = threading.Thread(target=lambda: play(self.broker))
+        player.start()
+        done = subprocess.run([WRAP, "--control", self.broker.control_path, "--keep-fd", str(go[1]), "--keep-fd",
+                               str(went[1]), "sh", "-c", script], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=60, pass_fds=(go[1], went[1]))
+        player.join(30)
+        os.close(go[1])
+        os.close(went[1])
+        self.assertEqual(done.returncode, 125, done)
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        self.assertIn("killed with all that it had started", done.stderr)
+        # All of them held this pipe open: its end is theirs. wrap does not return before.
+        os.set_blocking(went[0], False)
+        self.assertEqual(os.read(went[0], 1), b"")
+        os.close(go[0])
+        os.close(went[0])
+
+    def test_supervisor_dies(self):
+        self.lose_supervisor(lambda b: b.close())
+
+    def test_supervisor_talks_nonsense(self):
+        self.lose_supervisor(lambda b: b.control.send(b"nonsense"))
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=1)

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real wrapd, started by systemd-socket-activate, and peers with uids of their own.
+
+Nothing here waits for time to pass: the service's readiness comes from its notification socket, what a peer is told
+from its socket, what is recorded from the service's stderr."""
+
+import array
+import json
+import os
+import pwd
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+WRAPD = os.environ.get("WRAPD_TEST_WRAPD", "")
+ALICE, BOB = 64001, 64002
+PATIENCE = 20.0
+
+POLICY = """version: 1
+name: {name}
+sandbox:
+  seccomp: {{enabled: true, mode: enforce}}
+unix_socket_rules:
+  - {{name: any, paths: ["{path}"], operations: [connect], decision: allow}}
+"""
+
+
+def pytest_collection_modifyitems(items):
+    reason = None
+    if os.geteuid() != 0:
+        reason = "needs root: several real uids"
+    elif not WRAPD:
+        reason = "WRAPD_TEST_WRAPD names no program"
+    elif not shutil.which("systemd-socket-activate"):
+        reason = "needs systemd-socket-activate"
+    if reason:
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def request(**fields):
+    return json.dumps({"version": 1, "request": "open", "command": "true", "cwd": "/", **fields}).encode()
+
+
+class Peer:
+    """A process of another uid that is connected to `path`; the test speaks through its socket."""
+
+    def __init__(self, path, uid, gid=None, groups=(), before=None, after=None):
+        ours, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                # The test's other sockets: a copy here would keep them open.
+                os.closerange(3, theirs.fileno())
+                os.closerange(theirs.fileno() + 1, 65536)
+                if before:
+                    before()
+                os.setgroups(list(groups))
+                os.setresgid(*[uid if gid is None else gid] * 3)
+                os.setresuid(uid, uid, uid)
+                if after:
+                    after()
+                connected = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                try:
+                    connected.connect(str(path))
+                except OSError as error:
+                    theirs.send(str(error.errno).encode())
+                    os._exit(0)
+                socket.send_fds(theirs, [b"ok"], [connected.fileno()])
+                connected.close()
+                theirs.recv(1)
+                os._exit(0)
+            except BaseException as error:  # noqa: BLE001: whatever it is, the test has to see it
+                theirs.send(repr(error).encode())
+                os._exit(1)
+        theirs.close()
+        self.leash = ours
+        ours.settimeout(PATIENCE)
+        text, fds, _, _ = socket.recv_fds(ours, 4096, 1)
+        self.errno = None
+        self.socket = None
+        if text == b"ok":
+            self.socket = socket.socket(fileno=fds[0])
+            self.socket.settimeout(PATIENCE)
+        elif text.isdigit():
+            self.errno = int(text)
+        else:
+            raise RuntimeError(f"peer failed: {text!r}")
+
+    def send(self, text, fds=()):
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.socket.sendmsg([text], ancillary)
+
+    def receive(self):
+        """The next message as an object, or None at the end of the connection."""
+        while True:
+            try:
+                text = self.socket.recv(1 << 17)
+                return json.loads(text) if text else None
+            except ConnectionResetError:
+                continue  # told once; what was sent before is still there
+
+    def ask(self, fds=(), **fields):
+        self.send(request(**fields), fds)
+        return self.receive()
+
+    def close(self):
+        if self.socket:
+            self.socket.close()
+            self.socket = None
+        self.leash.close()
+        if self.pid:
+            os.waitpid(self.pid, 0)
+            self.pid = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Service:
+    def __init__(self, root, supervisor, prefix=()):
+        self.root = root
+        self.runtime = root / "run"
+        self.control = root / "control"
+        self.policies = root / "policies"
+        self.vendor = root / "vendor"
+        self.config = root / "wrapd.yaml"
+        self.log = root / "log"
+        self.supervisor = supervisor
+        self.prefix = list(prefix)
+        self.process = None
+        self.peers = []
+        self.notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notifications.bind(str(root / "notify"))
+        self.notifications.settimeout(PATIENCE)
+        self.policies.mkdir()
+        self.vendor.mkdir()
+        self.write_policy("default")
+
+    def write_policy(self, name, path="/run/x/*.sock", directory=None, file=None, text=None, mode=0o644):
+        target = (directory or self.policies) / (file or f"{name}.yaml")
+        target.write_text(text if text is not None else POLICY.format(name=name, path=path))
+        target.chmod(mode)
+        return target
+
+    def launch(self):
+        """Starts systemd-socket-activate, which becomes wrapd at the first connection."""
+        command = [*self.prefix, "systemd-socket-activate", "--seqpacket", "--fdname=wrapd-control",
+                   f"--listen={self.control}", f"-ENOTIFY_SOCKET={self.root / 'notify'}", WRAPD,
+                   f"--config={self.config}", f"--policy-dir={self.policies}", f"--vendor-policy-dir={self.vendor}",
+                   f"--runtime-dir={self.runtime}", f"--supervisor={self.supervisor}"]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        # It says on stderr that it listens; the name appears with bind(2), a moment earlier.
+        self.wait_for_log("Listening on")
+        self.control.chmod(0o666)
+
+    def start(self):
+        self.launch()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as kick:
+            kick.connect(str(self.control))
+            self.wait_for_notification("READY=1")
+        return self
+
+    def wait_for_notification(self, what):
+        while True:
+            text = self.notifications.recv(4096).decode()
+            if what in text.splitlines():
+                return text
+
+    def reload(self):
+        self.process.send_signal(signal.SIGHUP)
+        self.wait_for_notification("RELOADING=1")
+        return self.wait_for_notification("READY=1")
+
+    def text(self):
+        return self.log.read_text(errors="replace")
+
+    def wait_for_log(self, what, count=1):
+        deadline = time.monotonic() + PATIENCE
+        with select.epoll() as epoll, Watch(self.log) as watch:
+            epoll.register(watch.fd, select.EPOLLIN)
+            while self.text().count(what) < count:
+                left = deadline - time.monotonic()
+                assert left > 0, f"{what!r} is not in the log:\n{self.text()}"
+                epoll.poll(left)
+                watch.drain()
+
+    def events(self, kind=None):
+        found = []
+        for line in self.text().splitlines():
+            if line.startswith("{"):
+                event = json.loads(line)
+                if kind in (None, event["type"]):
+                    found.append(event)
+        return found
+
+    def wait_for_event(self, kind, count=1):
+        self.wait_for_log(f'"type":"{kind}"', count)
+        return self.events(kind)
+
+    def sessions(self):
+        return sorted(p.name for p in (self.runtime / "sessions").iterdir())
+
+    def wait_for_no_sessions(self):
+        deadline = time.monotonic() + PATIENCE
+        with select.epoll() as epoll, Watch(self.runtime / "sessions") as watch:
+            epoll.register(watch.fd, select.EPOLLIN)
+            while self.sessions():
+                left = deadline - time.monotonic()
+                assert left > 0, f"still there: {self.sessions()}"
+                epoll.poll(left)
+                watch.drain()
+
+    def peer(self, uid, **how):
+        self.peers.append(Peer(self.control, uid, **how))
+        return self.peers[-1]
+
+    def stop(self):
+        for peer in self.peers:
+            peer.close()
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(PATIENCE)
+        self.notifications.close()
+
+
+class Watch:
+    """inotify(7) on one path."""
+
+    def __init__(self, path):
+        import ctypes
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        modify, create, delete = 0x2, 0x100, 0x200
+        if self.fd < 0 or libc.inotify_add_watch(self.fd, os.fsencode(path), modify | create | delete) < 0:
+            raise OSError(ctypes.get_errno(), "inotify")
+
+    def drain(self):
+        try:
+            os.read(self.fd, 65536)
+        except BlockingIOError:
+            pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.fd)
+
+
+def user_exists(name):
+    try:
+        pwd.getpwnam(name)
+        return True
+    except KeyError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def users():
+    """Two users with passwd entries, and the supervisors' user, for as long as the tests run."""
+    made = []
+    wanted = [("wrapd-test-a", ["--uid", str(ALICE), "--home-dir", "/home/wrapd-test-a"]),
+              ("wrapd-test-b", ["--uid", str(BOB), "--home-dir", "/home/wrapd-test-b"]),
+              ("wrapd", ["--system"])]
+    for name, how in wanted:
+        if not user_exists(name):
+            subprocess.run(["useradd", "--no-create-home", "--shell", "/usr/sbin/nologin", *how, name], check=True)
+            made.append(name)
+    yield
+    for name in made:
+        if name != "wrapd":  # others on this machine may have come to rely on it
+            subprocess.run(["userdel", name], check=True)
+
+
+@pytest.fixture
+def make_service(users):
+    """Makes a service that is not started yet."""
+    made = []
+
+    def make(supervisor=HERE / "probe_supervisor.py", prefix=()):
+        root = Path(tempfile.mkdtemp(prefix="wrapd-test-"))
+        root.chmod(0o755)
+        # Where there is a journal, the test's own view of the machine has none: records go to stderr.
+        hide = ["unshare", "--mount", "sh", "-ec", 'mount -t tmpfs none /run/systemd/journal; exec "$@"', "sh"]
+        journal = Path("/run/systemd/journal/socket").exists()
+        service = Service(root, supervisor, [*(hide if journal else []), *prefix])
+        made.append(service)
+        return service
+
+    yield make
+    for service in made:
+        service.stop()
+        shutil.rmtree(service.root)
+
+
+@pytest.fixture
+def service(make_service):
+    return make_service().start()

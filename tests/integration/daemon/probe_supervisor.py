@@ -1,0 +1,67 @@
+#!/usr/bin/python3 -IS
+# SPDX-License-Identifier: Apache-2.0
+"""Takes the place of wrap-supervisor in tests of the service alone.
+
+It tells the client what it was given, and then does what the request's command asks for: also what the real one never
+does, such as dying at once or reporting nonsense."""
+
+import array
+import json
+import os
+import signal
+import socket
+import stat
+import time
+
+channel = socket.socket(fileno=3)
+text, ancillary, _, _ = channel.recvmsg(65536, socket.CMSG_SPACE(16 * 4), socket.MSG_CMSG_CLOEXEC)
+fds = array.array("i")
+for _, _, data in ancillary:
+    fds.frombytes(data)
+config = json.loads(text)
+command = json.dumps(config)
+
+
+def kind(fd):
+    mode = os.fstat(fd).st_mode
+    return os.readlink(f"/proc/self/fd/{fd}") if not stat.S_ISSOCK(mode) else "socket"
+
+
+status = dict(line.split(":\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\t" in line)
+seen = {
+    "config": config,
+    "fds": [kind(fd) for fd in fds],
+    "others": sorted(int(fd) for fd in os.listdir("/proc/self/fd") if int(fd) not in fds and os.path.exists(f"/proc/self/fd/{fd}")),
+    "environment": open("/proc/self/environ").read(),
+    "blocked": status["SigBlk"],
+    "ignored": status["SigIgn"],
+    "pid": os.getpid(),
+}
+control = socket.socket(fileno=fds[0])
+
+
+def report(state):
+    channel.send(state.encode())
+
+
+def until_peer_closes():
+    control.setblocking(True)
+    while control.recv(65536):
+        pass
+
+
+signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+if "DIE-FIRST" in command:
+    os._exit(3)
+report("r")
+control.send(json.dumps(seen).encode())
+if "DIE-READY" in command:
+    os.kill(os.getpid(), signal.SIGKILL)
+if "NONSENSE" in command:
+    report("?")
+    time.sleep(60)  # the service ends us
+if "RUN" in command:
+    report("n")
+until_peer_closes()
+if "RUN" in command:
+    report("f")

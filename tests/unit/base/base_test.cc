@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <grp.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstring>
+#include <filesystem>
+#include <set>
+
+#include "base/credentials.h"
+#include "base/io.h"
+#include "base/json_text.h"
+
+namespace wrapd {
+namespace {
+
+class ScratchDirectory : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/wrapd-base-XXXXXX";
+    ASSERT_NE(::mkdtemp(name), nullptr);
+    directory_ = name;
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+  std::string directory_;
+};
+
+using IoTest = ScratchDirectory;
+
+TEST(Printable, EscapesWhatATerminalOrALogWouldActOn) {
+  EXPECT_EQ(printable("plain ~"), "plain ~");
+  EXPECT_EQ(printable(std::string_view("\0\n\r\t\x1b[\x7f\\", 8)), "\\x00\\x0a\\x0d\\x09\\x1b[\\x7f\\x5c");
+  EXPECT_EQ(printable("\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"), "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80");
+  EXPECT_EQ(printable("\xc2\x9b"), "\\xc2\\x9b");                    // C1 control
+  EXPECT_EQ(printable("\xc0\xaf"), "\\xc0\\xaf");                    // overlong
+  EXPECT_EQ(printable("\xe0\x80\xaf"), "\\xe0\\x80\\xaf");           // overlong
+  EXPECT_EQ(printable("\xed\xa0\x80"), "\\xed\\xa0\\x80");           // surrogate
+  EXPECT_EQ(printable("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");  // beyond U+10FFFF
+  EXPECT_EQ(printable("a\xe2\x82"), "a\\xe2\\x82");                  // cut
+}
+
+TEST(Printable, IsCutBetweenCharacters) {
+  EXPECT_EQ(printable("abcdef", 6), "abcdef");
+  EXPECT_EQ(printable("abcdefg", 6), "abcdef...");
+  EXPECT_EQ(printable("\n\n\n", 5), "\\x0a\\x0a...");
+  EXPECT_EQ(printable("\xe2\x82\xac\xe2\x82\xac", 2), "\xe2\x82\xac...");
+}
+
+TEST(ConstantTimeEqual, ComparesAll) {
+  EXPECT_TRUE(constant_time_equal("", ""));
+  EXPECT_TRUE(constant_time_equal("abc", "abc"));
+  EXPECT_FALSE(constant_time_equal("abc", "abd"));
+  EXPECT_FALSE(constant_time_equal("xbc", "abc"));
+  EXPECT_FALSE(constant_time_equal("ab", "abc"));
+}
+
+TEST(RandomHex, LengthAlphabetAndNoRepetition) {
+  std::set<std::string> seen;
+  for (int i = 0; i < 100; ++i) {
+    std::string text = random_hex(16);
+    EXPECT_EQ(text.size(), 32U);
+    EXPECT_EQ(text.find_first_not_of("0123456789abcdef"), std::string::npos);
+    EXPECT_TRUE(seen.insert(text).second);
+  }
+  EXPECT_EQ(random_hex(1000).size(), 2000U);
+  EXPECT_EQ(random_hex(0), "");
+}
+
+TEST_F(IoTest, ReadsRegularFilesUpToTheLimit) {
+  std::string path = directory_ + "/f";
+  UniqueFd fd(::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+  std::string content(100000, 'x');
+  ASSERT_TRUE(write_all(fd.get(), content));
+  EXPECT_EQ(read_file(path, 100000).value(), content);
+  auto over = read_file(path, 99999);
+  ASSERT_FALSE(over);
+  EXPECT_EQ(over.error().code, EFBIG);
+  auto missing = read_file(directory_ + "/no\n", 1);
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, ENOENT);
+  EXPECT_EQ(missing.error().message.find('\n'), std::string::npos);
+}
+
+TEST_F(IoTest, DoesNotReadWhatIsNoFile) {
+  EXPECT_FALSE(read_file(directory_, 100));
+  EXPECT_FALSE(read_file("/dev/zero", 100));
+  std::string fifo = directory_ + "/fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  EXPECT_FALSE(read_file(fifo, 100));  // and does not wait for a writer
+}
+
+TEST(SealedMemfd, CannotBeChangedAnyMore) {
+  std::string content = "content";
+  auto fd = sealed_memfd("test", std::as_bytes(std::span(content)));
+  ASSERT_TRUE(fd);
+  EXPECT_EQ(::fcntl(fd->get(), F_GETFD), FD_CLOEXEC);
+  EXPECT_EQ(::pwrite(fd->get(), "x", 1, 0), -1);
+  EXPECT_EQ(::ftruncate(fd->get(), 0), -1);
+  EXPECT_EQ(::ftruncate(fd->get(), 100), -1);
+  EXPECT_EQ(::fcntl(fd->get(), F_ADD_SEALS, F_SEAL_FUTURE_WRITE), -1);
+  auto mapping = SealedMapping::map(fd->get(), content.size());
+  ASSERT_TRUE(mapping) << mapping.error().message;
+  SealedMapping moved = std::move(*mapping);
+  ASSERT_EQ(moved.bytes().size(), content.size());
+  EXPECT_EQ(std::memcmp(moved.bytes().data(), content.data(), content.size()), 0);
+  auto small = SealedMapping::map(fd->get(), content.size() - 1);
+  ASSERT_FALSE(small);
+  EXPECT_EQ(small.error().code, EFBIG);
+}
+
+TEST_F(IoTest, MapsNothingThatCouldChange) {
+  constexpr std::array kSeals{F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE};
+  for (int missing : kSeals) {
+    UniqueFd fd(::memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    ASSERT_TRUE(write_all(fd.get(), "x"));
+    // F_SEAL_SEAL last, or nothing could follow.
+    for (auto seal = kSeals.rbegin(); seal != kSeals.rend(); ++seal) {
+      if (*seal == missing) continue;
+      ASSERT_EQ(::fcntl(fd.get(), F_ADD_SEALS, *seal), 0);
+    }
+    auto mapping = SealedMapping::map(fd.get(), 10);
+    ASSERT_FALSE(mapping) << missing;
+    EXPECT_EQ(mapping.error().code, EPERM);
+  }
+  UniqueFd empty(::memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  ASSERT_TRUE(seal_memfd(empty.get()));
+  EXPECT_FALSE(SealedMapping::map(empty.get(), 10));
+  UniqueFd file(::open((directory_ + "/f").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+  ASSERT_TRUE(write_all(file.get(), "x"));
+  EXPECT_FALSE(SealedMapping::map(file.get(), 10));
+  EXPECT_FALSE(SealedMapping::map(-1, 10));
+}
+
+TEST(PeerCredentials, AreTheKernels) {
+  std::array<int, 2> ends;
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()), 0);
+  UniqueFd a(ends[0]), b(ends[1]);
+  auto peer = peer_credentials(a.get(), true);
+  ASSERT_TRUE(peer) << peer.error().message;
+  EXPECT_EQ(peer->pid, ::getpid());
+  EXPECT_EQ(peer->uid, ::geteuid());
+  EXPECT_EQ(peer->gid, ::getegid());
+  std::vector<gid_t> groups(static_cast<size_t>(::getgroups(0, nullptr)));
+  ASSERT_EQ(::getgroups(static_cast<int>(groups.size()), groups.data()), static_cast<int>(groups.size()));
+  EXPECT_EQ(peer->groups, groups);
+  auto pidfd = peer_pidfd(a.get(), *peer);
+  ASSERT_TRUE(pidfd) << pidfd.error().message;
+  EXPECT_TRUE(pidfd_alive(pidfd->get()));
+  UniqueFd unconnected(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  EXPECT_FALSE(peer_credentials(unconnected.get(), false));
+  EXPECT_FALSE(peer_credentials(-1, false));
+}
+
+TEST(PeerCredentials, ManyGroups) {
+  if (::getuid() != 0) GTEST_SKIP() << "needs root to have groups";
+  pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    std::vector<gid_t> groups;
+    for (gid_t g = 0; g < 500; ++g) groups.push_back(10000 + g);
+    if (::setgroups(groups.size(), groups.data()) != 0) ::_exit(2);
+    std::array<int, 2> ends;
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) ::_exit(3);
+    auto peer = peer_credentials(ends[0], true);
+    ::_exit(peer && peer->groups == groups ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
+TEST(PidfdAlive, UntilTheProcessHasExited) {
+  std::array<int, 2> ends;
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  UniqueFd wait(ends[0]), go(ends[1]);
+  pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    go.reset();
+    char byte = 0;
+    (void)!::read(wait.get(), &byte, 1);
+    ::_exit(0);
+  }
+  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
+  ASSERT_TRUE(pidfd);
+  EXPECT_TRUE(pidfd_alive(pidfd.get()));
+  go.reset();
+  siginfo_t info{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT), 0);
+  EXPECT_FALSE(pidfd_alive(pidfd.get()));
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  EXPECT_FALSE(pidfd_alive(pidfd.get()));
+}
+
+TEST(JsonText, EscapesAndOrders) {
+  std::string out;
+  JsonObjectWriter writer(out);
+  writer.string("a\"", "x\\\"\n\x01\xc3\xa4");
+  writer.number("n", UINT64_MAX);
+  writer.boolean("t", true);
+  writer.raw("r", "[]");
+  writer.finish();
+  EXPECT_EQ(out, "{\"a\\\"\":\"x\\\\\\\"\\u000a\\u0001\xc3\xa4\",\"n\":18446744073709551615,\"t\":true,\"r\":[]}");
+}
+
+TEST(FailErrno, OneLineWithTheErrorsText) {
+  auto failed = fail_errno("cannot x", ENOENT);
+  EXPECT_EQ(failed.error().message, "cannot x: No such file or directory");
+  EXPECT_EQ(failed.error().code, ENOENT);
+  EXPECT_EQ(fail_errno("x", 100000).error().message, "x: unknown error");
+}
+
+}  // namespace
+}  // namespace wrapd

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/wrap/summary.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace wrapd::client {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+wire::DenialLine docker() {
+  return {.operation = "connect",
+          .target = "/run/docker.sock",
+          .count = 2,
+          .rule = "no-docker",
+          .policy = "agents",
+          .guidance = "Ask the build service instead."};
+}
+
+TEST(SummaryTest, SaysNothingWhenNothingWasDenied) {
+  EXPECT_EQ(summary_text({.allowed = 100}, {}), "");
+}
+
+TEST(SummaryTest, SaysWhatHowOftenWhichRuleAndWhatToDo) {
+  wire::Summary summary{.denied = 2, .denials = {docker()}};
+  EXPECT_EQ(summary_text(summary, {}),
+            "wrap: 2 operations denied\n"
+            "  connect /run/docker.sock, 2 times (rule no-docker of policy agents)\n"
+            "    Ask the build service instead.\n"
+            "    to allow: in policy agents put before that rule {name: NAME, paths: [\"/run/docker.sock\"], "
+            "operations: [connect], decision: allow}\n");
+}
+
+TEST(SummaryTest, NamesTheUsersOwnProfileAndAbstractNames) {
+  wire::Summary summary{
+      .denied = 1, .denials = {{.operation = "bind", .target = "x", .abstract = true, .count = 1, .policy = "mine"}}};
+  std::string text = summary_text(summary, {.profile_file = "p.yaml", .profile_policy = "mine"});
+  EXPECT_THAT(text, HasSubstr("wrap: 1 operation denied\n  bind @x (no rule of policy mine allows it)\n"));
+  EXPECT_THAT(text,
+              HasSubstr("to allow: to p.yaml add {name: NAME, paths: [\"@x\"], operations: [bind], decision: allow}"));
+}
+
+TEST(SummaryTest, TellsAuditFromDenial) {
+  wire::DenialLine line = docker();
+  line.enforced = false;
+  std::string text = summary_text({.audited = 2, .denials = {line}}, {});
+  EXPECT_THAT(text, HasSubstr("2 operations allowed that enforcing would have denied"));
+  EXPECT_THAT(text, HasSubstr("would have denied connect /run/docker.sock"));
+  EXPECT_THAT(text, Not(HasSubstr("operations denied")));
+}
+
+TEST(SummaryTest, IsAtMostAScreenful) {
+  wire::Summary summary{.denied = 1000, .lost = 3, .more = 7};
+  for (int i = 0; i < 200; ++i) summary.denials.push_back(docker());
+  std::string text = summary_text(summary, {});
+  EXPECT_LE(std::ranges::count(text, '\n'), static_cast<std::ptrdiff_t>(kSummaryLines));
+  EXPECT_THAT(text, HasSubstr("  and 202 others, see the audit log\n"));
+  EXPECT_THAT(text, HasSubstr("wrap: 3 audit events could not be recorded\n"));
+}
+
+TEST(SummaryTest, EscapesWhatAProgramChose) {
+  wire::DenialLine line = docker();
+  line.target = "/tmp/x\nwrap: all is well\033[2J";
+  line.rule = "r\n";
+  line.guidance = "g\033[0m";
+  std::string text = summary_text({.denied = 1, .denials = {line}}, {});
+  EXPECT_EQ(text.find('\033'), std::string::npos);
+  EXPECT_EQ(std::ranges::count(text, '\n'), 4);
+  EXPECT_THAT(text, HasSubstr("/tmp/x\\x0awrap: all is well\\x1b[2J"));
+}
+
+TEST(SummaryTest, OffersNoRuleThatWouldMatchMoreThanTheName) {
+  for (const char* name : {"/tmp/*", "/tmp/a?", "/tmp/${HOME}", "/tmp/\"", "/tmp/[a]", ""}) {
+    wire::DenialLine line = docker();
+    line.target = name;
+    EXPECT_THAT(summary_text({.denied = 1, .denials = {line}}, {}), Not(HasSubstr("decision: allow"))) << name;
+  }
+}
+
+}  // namespace
+}  // namespace wrapd::client

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/wrap/tree.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "base/unique_fd.h"
+#include "client/wrap/event_log.h"
+
+namespace wrapd::client {
+namespace {
+
+// The ancestor is a process of its own: everything below the caller is killed. Its subtree holds a pipe open; the
+// pipe's end tells that all of it is gone.
+void expect_killed(void (*grow)(int ready)) {
+  int alive[2];
+  int ready[2];
+  ASSERT_EQ(::pipe2(alive, O_CLOEXEC), 0);
+  ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
+  pid_t ancestor = ::fork();
+  if (ancestor == 0) {
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    ::close(ready[0]);
+    if (::fork() == 0) {
+      grow(ready[1]);
+      ::_exit(0);
+    }
+    ::close(ready[1]);
+    ::close(alive[1]);
+    char byte = 0;
+    if (::read(alive[0], &byte, 1) != 1) ::_exit(3);  // the tree is grown
+    size_t left = kill_descendants(std::chrono::seconds(20));
+    ::_exit(left == 0 && ::waitpid(-1, nullptr, WNOHANG) < 0 && errno == ECHILD ? 0 : 4);
+  }
+  ::close(ready[1]);
+  char byte = 0;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  ASSERT_EQ(::write(alive[1], &byte, 1), 1);
+  ::close(alive[1]);
+  int status = 0;
+  ASSERT_EQ(::waitpid(ancestor, &status, 0), ancestor);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  pollfd polled{ready[0], POLLIN, 0};
+  ASSERT_EQ(::poll(&polled, 1, 0), 1) << "a descendant is alive";
+  // A second byte would be another "ready"; the end is what we want in the end.
+  while (::read(ready[0], &byte, 1) == 1) {
+  }
+  ::close(alive[0]);
+  ::close(ready[0]);
+}
+
+[[noreturn]] void linger() {
+  for (;;) ::pause();
+}
+
+TEST(TreeTest, KillsDaemonsThatForkedTwiceIntoTheirOwnSessions) {
+  expect_killed([](int ready) {
+    for (int i = 0; i < 5; ++i) {
+      if (::fork() == 0) {
+        ::setsid();
+        if (::fork() == 0) {
+          ::signal(SIGTERM, SIG_IGN);
+          if (i == 4 && ::write(ready, "x", 1) != 1) ::_exit(1);
+          linger();
+        }
+        ::_exit(0);
+      }
+    }
+    linger();
+  });
+}
+
+TEST(TreeTest, KillsAStoppedTree) {
+  expect_killed([](int ready) {
+    if (::fork() == 0) linger();
+    if (::write(ready, "x", 1) != 1) ::_exit(1);
+    ::raise(SIGSTOP);
+    linger();
+  });
+}
+
+TEST(TreeTest, KillsWhatForksMeanwhile) {
+  expect_killed([](int ready) {
+    // Each generation lives shortly and leaves the next one behind: always one step ahead of a single pass.
+    if (::write(ready, "x", 1) != 1) ::_exit(1);
+    for (;;) {
+      pid_t pid = ::fork();
+      if (pid > 0) ::_exit(0);
+      if (pid < 0) ::usleep(1000);
+    }
+  });
+}
+
+TEST(TreeTest, FindsNoneWhereThereAreNone) {
+  pid_t pid = ::fork();
+  if (pid == 0) ::_exit(descendants_of(::getpid()).empty() && kill_descendants(std::chrono::seconds(5)) == 0 ? 0 : 1);
+  int status = 0;
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  EXPECT_EQ(status, 0);
+}
+
+TEST(EventLogTest, CountsWhatAFullDiskDoesNotTake) {
+  auto log = EventLog::open("/dev/full");
+  ASSERT_TRUE(log) << log.error().message;
+  EXPECT_FALSE(log->problem());
+  log->append("{}");
+  log->append("{}");
+  EXPECT_EQ(log->problem(), "2 events could not be written to /dev/full: No space left on device");
+}
+
+TEST(EventLogTest, DoesNotWaitForAReader) {
+  std::string path = ::testing::TempDir() + "fifo." + std::to_string(::getpid());
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_FALSE(EventLog::open(path)) << "a FIFO nobody reads";
+  UniqueFd reader(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  auto log = EventLog::open(path);
+  ASSERT_TRUE(log) << log.error().message;
+  std::string line(1000, 'x');
+  for (int i = 0; i < 1000; ++i) log->append(line);
+  EXPECT_TRUE(log->problem());
+  ::unlink(path.c_str());
+}
+
+}  // namespace
+}  // namespace wrapd::client

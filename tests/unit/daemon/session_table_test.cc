@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// A table with short deadlines over real processes; the test plays the supervisor on the other end of the channel.
+
+#include "daemon/session_table.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <filesystem>
+
+#include "tests/unit/daemon/temporary_directory.h"
+
+namespace wrapd::daemon {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Keep final : public audit::Sink {
+ public:
+  Keep(std::vector<audit::Event>& events, EventLoop& loop) : events_(events), loop_(loop) {}
+  Result<> write(const audit::Event& event) override {
+    events_.push_back(event);
+    loop_.stop();
+    return {};
+  }
+
+ private:
+  std::vector<audit::Event>& events_;
+  EventLoop& loop_;
+};
+
+class Sessions : public ::testing::Test {
+ protected:
+  void SetUp() override { WRAPD_NEEDS_ROOT(); }
+
+  // A session whose process does nothing until it is killed.
+  void open(std::chrono::milliseconds deadline) {
+    auto loop = EventLoop::create();
+    ASSERT_TRUE(loop);
+    loop_ = std::make_unique<EventLoop>(std::move(*loop));
+    journal_ = std::make_unique<Journal>(*loop_, std::make_unique<Keep>(events_, *loop_));
+    table_ = std::make_unique<SessionTable>(*loop_, *journal_, deadline);
+    auto runtime = RuntimeDirectory::open(top_.path() + "/run");
+    ASSERT_TRUE(runtime);
+    runtime_ = std::move(*runtime);
+    auto directory = SessionDirectory::create(runtime_, kStranger, false);
+    ASSERT_TRUE(directory);
+    pid_ = ::fork();
+    ASSERT_GE(pid_, 0);
+    if (pid_ == 0) {
+      for (;;) ::pause();
+    }
+    int pair[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    supervisor_.reset(pair[1]);
+    SupervisorProcess process;
+    process.channel.reset(pair[0]);
+    process.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+    ASSERT_TRUE(table_->add({.uid = kStranger, .client_pid = 1, .policy = "p", .mode = "enforce"},
+                            std::move(*directory), std::move(process), quota_.take(kStranger)));
+  }
+  void say(char state) { ASSERT_EQ(::send(supervisor_.get(), &state, 1, MSG_NOSIGNAL), 1); }
+  [[nodiscard]] bool sockets_gone() const { return fs::is_empty(runtime_.sessions_path); }
+  // Until the end of the session is recorded.
+  const audit::Event& end() {
+    EXPECT_TRUE(loop_->run());
+    EXPECT_EQ(events_.size(), 1U);
+    EXPECT_EQ(events_.at(0).kind, audit::Kind::session_closed);
+    EXPECT_EQ(table_->size(), 0U);
+    EXPECT_EQ(quota_.total(), 0U);
+    EXPECT_TRUE(sockets_gone());
+    return events_.at(0);
+  }
+
+  TemporaryDirectory top_;
+  std::vector<audit::Event> events_;
+  Quota quota_;
+  std::unique_ptr<EventLoop> loop_;
+  std::unique_ptr<Journal> journal_;
+  RuntimeDirectory runtime_;
+  std::unique_ptr<SessionTable> table_;
+  UniqueFd supervisor_;
+  pid_t pid_ = 0;
+};
+
+constexpr std::chrono::milliseconds kSoon{20};
+constexpr std::chrono::milliseconds kNever{600'000};
+
+TEST_F(Sessions, NeverReadyIsKilled) {
+  open(kSoon);
+  EXPECT_NE(end().reason.find("not ready within 20 ms"), std::string::npos);
+}
+
+TEST_F(Sessions, HandoffsNeverDoneIsKilled) {
+  open(kSoon);
+  say('r');
+  EXPECT_NE(end().reason.find("hand-offs were not done"), std::string::npos);
+}
+
+TEST_F(Sessions, FinishedButStillThereIsKilledAndNotRecordedTwice) {
+  open(kSoon);
+  say('r');
+  say('n');
+  say('f');
+  auto give_up = loop_->after(std::chrono::seconds(20), [&] { loop_->stop(); });
+  ASSERT_TRUE(give_up);
+  auto pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+  // Lower in priority than the table's own source: it has taken note when this runs.
+  auto gone = loop_->on_io(
+      pidfd.get(), 1, [&](uint32_t) { loop_->stop(); }, EventLoop::kNewcomers);
+  ASSERT_TRUE(gone);
+  ASSERT_TRUE(loop_->run());
+  EXPECT_EQ(table_->size(), 0U);
+  EXPECT_TRUE(events_.empty()) << "the supervisor had recorded the end";
+}
+
+TEST_F(Sessions, DeathWhileRunningIsRecorded) {
+  open(kNever);
+  say('r');
+  say('n');
+  ASSERT_EQ(::kill(pid_, SIGKILL), 0);
+  EXPECT_EQ(end().reason, "supervisor died: it was killed by signal 9");
+}
+
+TEST_F(Sessions, StatesOutOfOrderEndIt) {
+  open(kNever);
+  say('n');
+  EXPECT_NE(end().reason.find("out of order"), std::string::npos);
+}
+
+TEST_F(Sessions, TooLongAMessageEndsIt) {
+  open(kNever);
+  ASSERT_EQ(::send(supervisor_.get(), "rr", 2, 0), 2);
+  EXPECT_NE(end().reason.find("what it may not"), std::string::npos);
+}
+
+TEST_F(Sessions, TheTablesEndTouchesNobody) {
+  open(kNever);
+  table_.reset();
+  EXPECT_FALSE(sockets_gone());
+  EXPECT_EQ(::kill(pid_, 0), 0);
+  ASSERT_EQ(::kill(pid_, SIGKILL), 0);
+  ASSERT_EQ(::waitpid(pid_, nullptr, 0), pid_);
+}
+
+}  // namespace
+}  // namespace wrapd::daemon

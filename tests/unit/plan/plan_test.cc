@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/plan.h"
+
+#include <gtest/gtest.h>
+#include <linux/seccomp.h>
+
+#include <string>
+#include <vector>
+
+#include "policy/load.h"
+#include "policy/rules.h"
+
+namespace wrapd::plan {
+namespace {
+
+const policy::Variables kAlice{"/home/alice", "/home/alice/project", "1000", "alice", "/run/user/1000"};
+const policy::Variables kRoot{"/root", "/root", "0", "root", "/run/user/0"};
+
+policy::Policy load(const std::string& seccomp, const std::string& rules) {
+  std::string text = "version: 1\nname: test\nsandbox:\n  seccomp: " + seccomp + "\n";
+  if (!rules.empty()) text += "unix_socket_rules: " + rules + "\n";
+  Result<policy::Policy> policy = policy::load_policy(text, "test.yaml");
+  EXPECT_TRUE(policy) << policy.error().message;
+  return policy.value_or(policy::Policy{});
+}
+
+bool nobody_may(std::string_view /*directory*/) {
+  return false;
+}
+bool everybody_may(std::string_view /*directory*/) {
+  return true;
+}
+
+Plan compile(const policy::Policy& policy, const OthersMayCreate& others = nobody_may, const FilterSpec& narrow = {},
+             const policy::Variables& variables = kAlice) {
+  Result<Plan> plan = compile_plan(policy, variables, narrow, others);
+  EXPECT_TRUE(plan) << plan.error().message;
+  return plan.value_or(Plan{});
+}
+
+constexpr char kEnforce[] = "{mode: enforce}";
+constexpr char kAllowPath[] = "[{name: a, paths: [\"/run/a/*.sock\"], operations: [connect], decision: allow}]";
+constexpr char kDenyPath[] = "[{name: a, paths: [\"/run/a/*.sock\"], decision: deny}]";
+constexpr char kAllowAbstract[] = "[{name: a, paths: [\"@a*\"], operations: [connect], decision: allow}]";
+
+TEST(PlanTest, NothingIsTrappedThatNobodyJudges) {
+  const Plan plan = compile(load(kEnforce, ""), everybody_may);
+  EXPECT_EQ(plan.filter_spec, FilterSpec{});
+  EXPECT_TRUE(plan.filtered);
+  EXPECT_FALSE(plan.filter.empty());
+  EXPECT_TRUE(plan.scope_signal);
+  EXPECT_FALSE(plan.scope_abstract);
+  for (const sock_filter& i : plan.filter) EXPECT_FALSE(i.code == (BPF_RET | BPF_K) && i.k == SECCOMP_RET_USER_NOTIF);
+}
+
+TEST(PlanTest, RulesTrapUnixSockets) {
+  const Plan plan = compile(load(kEnforce, kDenyPath), everybody_may);
+  EXPECT_TRUE(plan.filter_spec.unix_sockets);
+  EXPECT_FALSE(plan.filter_spec.renames) << "nothing is allowed that something could be renamed to";
+  Result<policy::RuleSet> rules = policy::RuleSet::open(plan.rules);
+  ASSERT_TRUE(rules);
+  EXPECT_EQ(rules->policy_name(), "test");
+}
+
+TEST(PlanTest, RenamesAreTrappedWhereNamesCanMove) {
+  EXPECT_FALSE(compile(load(kEnforce, kAllowPath), nobody_may).filter_spec.renames);
+  EXPECT_TRUE(compile(load(kEnforce, kAllowPath), everybody_may).filter_spec.renames);
+  EXPECT_TRUE(compile(load(kEnforce, kAllowPath), nobody_may, {}, kRoot).filter_spec.renames);
+  EXPECT_FALSE(compile(load(kEnforce, kDenyPath), nobody_may, {}, kRoot).filter_spec.renames);
+  std::vector<std::string> asked;
+  compile(load(kEnforce, kAllowPath), [&](std::string_view directory) {
+    asked.emplace_back(directory);
+    return false;
+  });
+  ASSERT_EQ(asked.size(), 1U);
+  EXPECT_TRUE(asked[0].starts_with("/run/a")) << asked[0];
+}
+
+TEST(PlanTest, AbstractNamesAreScopedWhereNoneCanBeReached) {
+  EXPECT_TRUE(compile(load(kEnforce, kAllowPath)).scope_abstract);
+  EXPECT_FALSE(compile(load(kEnforce, kAllowAbstract)).scope_abstract);
+  EXPECT_FALSE(compile(load("{mode: audit}", kAllowPath)).scope_abstract);
+  EXPECT_FALSE(
+      compile(load("{mode: enforce, unix_socket: {enabled: true, action: audit}}", kAllowPath)).scope_abstract);
+  EXPECT_FALSE(compile(load("{mode: enforce, unix_socket: {enabled: false}}", kAllowPath)).scope_abstract);
+}
+
+TEST(PlanTest, AuditTrapsAsEnforceDoes) {
+  const Plan plan = compile(load("{mode: audit}", kAllowPath), everybody_may);
+  EXPECT_EQ(plan.filter_spec, (FilterSpec{true, true}));
+  EXPECT_TRUE(plan.filtered);
+}
+
+TEST(PlanTest, DisabledLeavesTheCommandAlone) {
+  for (const char* off : {"{mode: disabled}", "{enabled: false}"}) {
+    const Plan plan = compile(load(off, kAllowPath), everybody_may);
+    EXPECT_FALSE(plan.filtered) << off;
+    EXPECT_TRUE(plan.filter.empty());
+    EXPECT_FALSE(plan.scope_signal);
+    EXPECT_FALSE(plan.scope_abstract);
+    EXPECT_EQ(plan.filter_spec, FilterSpec{});
+  }
+}
+
+TEST(PlanTest, AProfileNarrowsWhateverThePolicySays) {
+  const FilterSpec narrow{true, true};
+  for (const char* seccomp : {"{mode: enforce}", "{mode: disabled}"}) {
+    const Plan plan = compile(load(seccomp, ""), nobody_may, narrow);
+    EXPECT_TRUE(plan.filtered) << seccomp;
+    EXPECT_EQ(plan.filter_spec, narrow);
+    EXPECT_EQ(plan.filter.size(), compile_filter(narrow)->size());
+  }
+  EXPECT_EQ(compile(load(kEnforce, kDenyPath), nobody_may, {false, true}).filter_spec, narrow);
+}
+
+TEST(PlanTest, ErrorsOfTheRulesArePassedOn) {
+  policy::Variables none = kAlice;
+  none.home.clear();
+  const policy::Policy policy =
+      load(kEnforce, "[{name: a, paths: [\"${HOME}/x\"], operations: [connect], decision: allow}]");
+  Result<Plan> plan = compile_plan(policy, none, {}, nobody_may);
+  ASSERT_FALSE(plan);
+  EXPECT_NE(plan.error().message.find("test.yaml:"), std::string::npos) << plan.error().message;
+}
+
+}  // namespace
+}  // namespace wrapd::plan

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "policy/layers.h"
+
+#include <gtest/gtest.h>
+
+#include <optional>
+
+#include "policy_testing.h"
+
+namespace wrapd::policy {
+namespace {
+
+// A layer that says one thing about /s, or nothing about unix sockets at all.
+Policy layer(std::optional<Verdict> verdict, Mode mode) {
+  auto policy = make_policy({make_rule("other", {"/other"}, Verdict::allow)});
+  policy.mode = mode;
+  if (verdict) {
+    policy.unix_socket_rules->push_back(make_rule("s", {"/s", "@s"}, *verdict));
+  } else {
+    policy.unix_socket_rules.reset();
+  }
+  return policy;
+}
+
+constexpr auto kSilent = std::nullopt;
+constexpr auto kDeny = Verdict::deny;
+constexpr auto kAudit = Verdict::audit;
+constexpr auto kAllow = Verdict::allow;
+constexpr auto kOn = Mode::enforce;
+constexpr auto kLog = Mode::audit;
+constexpr auto kOff = Mode::disabled;
+
+struct Case {
+  std::optional<Verdict> first;
+  Mode first_mode;
+  std::optional<Verdict> second;
+  Mode second_mode;
+  Verdict verdict;
+  Verdict recorded;
+  uint8_t layer;
+  int32_t rule;
+};
+
+TEST(Layers, TheStrictestThatEnforcesDecides) {
+  const Case cases[] = {
+      {kAllow, kOn, kAllow, kOn, kAllow, kAllow, 0, 1},
+      {kAllow, kOn, kDeny, kOn, kDeny, kDeny, 1, 1},
+      {kDeny, kOn, kAllow, kOn, kDeny, kDeny, 0, 1},
+      {kDeny, kOn, kDeny, kOn, kDeny, kDeny, 0, 1},
+      {kAudit, kOn, kAllow, kOn, kAudit, kAudit, 0, 1},
+      {kAllow, kOn, kAudit, kOn, kAudit, kAudit, 1, 1},
+      {kAudit, kOn, kDeny, kOn, kDeny, kDeny, 1, 1},
+      // A layer in audit mode never restricts, but is recorded.
+      {kDeny, kLog, kAllow, kOn, kAllow, kDeny, 0, 1},
+      {kAllow, kOn, kDeny, kLog, kAllow, kDeny, 1, 1},
+      {kAllow, kLog, kDeny, kOn, kDeny, kDeny, 1, 1},
+      {kDeny, kLog, kAudit, kOn, kAudit, kDeny, 0, 1},
+      {kDeny, kLog, kDeny, kLog, kAllow, kDeny, 0, 1},
+      {kAllow, kLog, kAudit, kLog, kAllow, kAudit, 1, 1},
+      // Equally strict: the one in force explains it.
+      {kDeny, kLog, kDeny, kOn, kDeny, kDeny, 1, 1},
+      {kDeny, kOn, kDeny, kLog, kDeny, kDeny, 0, 1},
+      // Layers without a say.
+      {kSilent, kOn, kAllow, kOn, kAllow, kAllow, 1, 1},
+      {kSilent, kOn, kDeny, kOn, kDeny, kDeny, 1, 1},
+      {kDeny, kOn, kSilent, kOn, kDeny, kDeny, 0, 1},
+      {kDeny, kOff, kAllow, kOn, kAllow, kAllow, 1, 1},
+      {kDeny, kOff, kDeny, kOff, kAllow, kAllow, 0, -1},
+      {kSilent, kOn, kSilent, kOn, kAllow, kAllow, 0, -1},
+      {kSilent, kOn, kDeny, kLog, kAllow, kDeny, 1, 1},
+  };
+  int number = 0;
+  for (const auto& c : cases) {
+    SCOPED_TRACE(number++);
+    Compiled first(layer(c.first, c.first_mode));
+    Compiled second(layer(c.second, c.second_mode));
+    Layers layers;
+    layers.add(*first);
+    layers.add(*second);
+    for (const Decision& d :
+         {layers.judge_path(UnixOperation::connect, "/s"), layers.judge_abstract(UnixOperation::bind, "s")}) {
+      EXPECT_EQ(d.verdict, c.verdict);
+      EXPECT_EQ(d.recorded, c.recorded);
+      EXPECT_EQ(d.layer, c.layer);
+      EXPECT_EQ(d.rule, c.rule);
+      EXPECT_EQ(d.permits(), c.verdict != kDeny);
+    }
+    bool judges = (c.first && c.first_mode != kOff) || (c.second && c.second_mode != kOff);
+    EXPECT_EQ(layers.judges_unix_sockets(), judges);
+    bool enforces = (c.first && c.first_mode == kOn) || (c.second && c.second_mode == kOn);
+    EXPECT_EQ(layers.audit_only(), !enforces);
+  }
+}
+
+TEST(Layers, UnlistedIsDeniedByTheFirstLayerThatDoesNotListIt) {
+  Compiled first(layer(kAllow, kOn));
+  Compiled second(make_policy({make_rule("s", {"/s"}, Verdict::allow)}));
+  Layers layers;
+  layers.add(*first);
+  layers.add(*second);
+  Decision d = layers.judge_path(UnixOperation::connect, "/other");
+  EXPECT_EQ(d.verdict, kDeny);
+  EXPECT_EQ(d.layer, 1);
+  EXPECT_EQ(d.rule, -1);
+}
+
+TEST(Layers, NobodyJudges) {
+  Layers layers;
+  Decision d = layers.judge_path(UnixOperation::connect, "/s");
+  EXPECT_EQ(d.verdict, kAllow);
+  EXPECT_EQ(d.recorded, kAllow);
+  EXPECT_EQ(d.rule, -1);
+  EXPECT_FALSE(layers.judges_unix_sockets());
+}
+
+}  // namespace
+}  // namespace wrapd::policy

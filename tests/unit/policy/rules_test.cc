@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "policy/rules.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <optional>
+#include <random>
+#include <string>
+
+#include "policy/pattern.h"
+#include "policy_testing.h"
+
+namespace wrapd::policy {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+bool matches(const std::string& pattern, const std::string& name) {
+  Compiled rules(make_policy({make_rule("r", {pattern}, Verdict::allow)}));
+  auto verdict = name.starts_with('@') ? rules->judge_abstract(UnixOperation::connect, name.substr(1))
+                                       : rules->judge_path(UnixOperation::connect, name);
+  EXPECT_EQ(verdict.rule, verdict.verdict == Verdict::allow ? 0 : -1);
+  return verdict.verdict == Verdict::allow;
+}
+
+TEST(Pattern, StarStaysWithinAnElement) {
+  EXPECT_TRUE(matches("/run/*.sock", "/run/a.sock"));
+  EXPECT_TRUE(matches("/run/*.sock", "/run/.sock"));
+  EXPECT_TRUE(matches("/run/*.sock", "/run/a.sock.sock"));
+  EXPECT_FALSE(matches("/run/*.sock", "/run/a/b.sock"));
+  EXPECT_FALSE(matches("/run/*.sock", "/run/a.sock2"));
+  EXPECT_TRUE(matches("/run/*/x", "/run/a/x"));
+  EXPECT_FALSE(matches("/run/*/x", "/run/a/b/x"));
+}
+
+TEST(Pattern, GlobstarCrossesElements) {
+  EXPECT_TRUE(matches("/run/**", "/run/a"));
+  EXPECT_TRUE(matches("/run/**", "/run/a/b/c"));
+  EXPECT_FALSE(matches("/run/**", "/run"));
+  EXPECT_FALSE(matches("/run/**", "/runx/a"));
+  EXPECT_TRUE(matches("/run/**/x", "/run/a/b/x"));
+  EXPECT_FALSE(matches("/run/**/x", "/run/x"));
+  EXPECT_TRUE(matches("/run**", "/run"));
+  EXPECT_TRUE(matches("/**", "/a"));
+}
+
+TEST(Pattern, QuestionMarkIsOneByteButNoSlash) {
+  EXPECT_TRUE(matches("/run/a?c", "/run/abc"));
+  EXPECT_TRUE(matches("/run/a?c",
+                      "/run/a\xff"
+                      "c"));
+  EXPECT_FALSE(matches("/run/a?c", "/run/ac"));
+  EXPECT_FALSE(matches("/run/a?c", "/run/a/c"));
+  EXPECT_FALSE(matches("/run/a?c", "/run/abbc"));
+}
+
+TEST(Pattern, EscapesAreLiteral) {
+  EXPECT_TRUE(matches(R"(/run/\*)", "/run/*"));
+  EXPECT_FALSE(matches(R"(/run/\*)", "/run/a"));
+  EXPECT_TRUE(matches(R"(/\?\[\]\{\}\$\@\\)", R"(/?[]{}$@\)"));
+  EXPECT_TRUE(matches("/a]b}", "/a]b}"));
+}
+
+TEST(Pattern, AbstractNamesAreTheirOwnKind) {
+  EXPECT_TRUE(matches("@/tmp/.X11-unix/*", "@/tmp/.X11-unix/X0"));
+  EXPECT_FALSE(matches("@/tmp/.X11-unix/*", "/tmp/.X11-unix/X0"));
+  EXPECT_FALSE(matches("/tmp/**", "@/tmp/a"));
+  EXPECT_FALSE(matches("@*", "@a/b"));
+  EXPECT_TRUE(matches("@**", "@a/b"));
+  EXPECT_TRUE(matches("@**", std::string("@\0\n\xff", 4)));
+  EXPECT_TRUE(matches(std::string("@a\0b", 4), std::string("@a\0b", 4)));
+  EXPECT_FALSE(matches("@a", std::string("@a\0", 3)));
+}
+
+TEST(Pattern, VariablesMatchLiterally) {
+  EXPECT_TRUE(matches("${HOME}/a", "/home/alice/a"));
+  EXPECT_TRUE(matches("${CWD}/**", "/home/alice/p/x"));
+  EXPECT_TRUE(matches("/run/${UID}-${USER}", "/run/1001-alice"));
+  EXPECT_TRUE(matches("${XDG_RUNTIME_DIR}/bus", "/run/user/1001/bus"));
+  EXPECT_TRUE(matches("@${HOME}", "@/home/alice"));
+
+  Variables odd = alice();
+  odd.cwd = "/w/*[?]${HOME}";
+  Compiled rules(make_policy({make_rule("r", {"${CWD}/s"}, Verdict::allow)}), odd);
+  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/w/*[?]${HOME}/s").rule, 0);
+  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/w/x[?]${HOME}/s").rule, -1);
+}
+
+TEST(Pattern, RootAsADirectoryVariable) {
+  Variables v = alice();
+  v.cwd = "/";
+  Compiled rules(make_policy({make_rule("r", {"${CWD}/a", "${CWD}b"}, Verdict::allow)}), v);
+  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/a").rule, 0);
+  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/b").rule, 0);
+}
+
+struct BadValue {
+  const char* pattern;
+  Variables variables;
+  const char* message;
+};
+
+TEST(Pattern, BadValuesOfVariablesAreErrorsWithTheRulesLine) {
+  auto with = [](auto change) {
+    Variables v = alice();
+    change(v);
+    return v;
+  };
+  const BadValue cases[] = {
+      {"${HOME}/a", with([](auto& v) { v.home = ""; }), "${HOME} has no value for this user"},
+      {"${HOME}/a", with([](auto& v) { v.home = "home"; }), "${HOME} is 'home', which is not an absolute path"},
+      {"${CWD}/a", with([](auto& v) { v.cwd = "(unreachable)/a"; }), "which is not an absolute path"},
+      {"${CWD}/a", with([](auto& v) { v.cwd = "/a/../b"; }), "'.' and '..' never occur"},
+      {"${CWD}/a", with([](auto& v) { v.cwd = "/a//b"; }), "'//' never occurs"},
+      {"${CWD}/a", with([](auto& v) { v.cwd = std::string("/a\0b", 4); }), "NUL"},
+      {"/x/${USER}", with([](auto& v) { v.user = ".."; }), "'.' and '..' never occur"},
+      {"/x/${USER}/y", with([](auto& v) { v.user = ""; }), "${USER} has no value"},
+      {"${CWD}", with([](auto& v) { v.cwd = "/"; }), "'/' alone"},
+  };
+  for (const auto& c : cases) {
+    auto rule = make_rule("r", {c.pattern}, Verdict::allow);
+    rule.line = 7;
+    auto block = compile_rules(make_policy({rule}), c.variables);
+    ASSERT_FALSE(block) << c.pattern;
+    EXPECT_THAT(block.error().message, HasSubstr("test.yaml:7: rule 'r': '"));
+    EXPECT_THAT(block.error().message, HasSubstr(c.message));
+  }
+}
+
+TEST(RuleSet, FirstRuleThatCoversTheOperationWins) {
+  Compiled rules(
+      make_policy({make_rule("bind-only", {"/run/a"}, Verdict::deny, kBind),
+                   make_rule("all", {"/run/*"}, Verdict::audit), make_rule("late", {"/run/a"}, Verdict::deny)}));
+  EXPECT_EQ(rules->judge_path(UnixOperation::bind, "/run/a").rule, 0);
+  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/run/a").rule, 1);
+  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/run/a").verdict, Verdict::audit);
+  EXPECT_EQ(rules->judge_path(UnixOperation::listen, "/run/a").rule, 1);
+  EXPECT_EQ(rules->judge_path(UnixOperation::bind, "/run/b").rule, 1);
+  EXPECT_EQ(rules->judge_path(UnixOperation::bind, "/run/b/c").rule, -1);
+  EXPECT_EQ(rules->judge_path(UnixOperation::bind, "/run/b/c").verdict, Verdict::deny);
+}
+
+TEST(RuleSet, TellsWhatThePolicySays) {
+  auto policy = make_policy({make_rule("a", {"/a"}, Verdict::audit)});
+  policy.unix_socket_rules->at(0).guidance = "Ask.";
+  policy.monitor_unsupported = true;
+  policy.mode = Mode::audit;
+  Compiled rules(policy);
+  EXPECT_EQ(rules->policy_name(), "test");
+  EXPECT_EQ(rules->unix_socket_mode(), Mode::audit);
+  EXPECT_TRUE(rules->monitor_unsupported());
+  EXPECT_TRUE(rules->judges_unix_sockets());
+  ASSERT_EQ(rules->rule_count(), 1U);
+  EXPECT_EQ(rules->rule(0).name, "a");
+  EXPECT_EQ(rules->rule(0).guidance, "Ask.");
+  EXPECT_EQ(rules->rule(0).decision, Verdict::audit);
+}
+
+TEST(RuleSet, EmptyListDeniesAndNoListDoesNotJudge) {
+  Compiled empty(make_policy({}));
+  EXPECT_EQ(empty->judge_path(UnixOperation::connect, "/a").verdict, Verdict::deny);
+  EXPECT_EQ(empty->judge_abstract(UnixOperation::connect, "a").verdict, Verdict::deny);
+  EXPECT_FALSE(empty->may_allow_beneath("/"));
+  EXPECT_FALSE(empty->allows_any_abstract());
+  EXPECT_THAT(empty->allowed_connect_prefixes(), IsEmpty());
+
+  for (auto change : {+[](Policy& p) { p.unix_socket_rules.reset(); }, +[](Policy& p) { p.seccomp_enabled = false; },
+                      +[](Policy& p) { p.mode = Mode::disabled; }, +[](Policy& p) { p.unix_socket_enabled = false; }}) {
+    auto policy = make_policy({make_rule("a", {"/a"}, Verdict::deny)});
+    change(policy);
+    Compiled none(policy);
+    EXPECT_FALSE(none->judges_unix_sockets());
+    EXPECT_EQ(none->judge_path(UnixOperation::connect, "/a").verdict, Verdict::allow);
+    EXPECT_EQ(none->judge_path(UnixOperation::connect, "/a").rule, -1);
+    EXPECT_EQ(none->judge_abstract(UnixOperation::bind, "a").verdict, Verdict::allow);
+    EXPECT_TRUE(none->may_allow_beneath("/x"));
+    EXPECT_TRUE(none->allows_any_abstract());
+    EXPECT_THAT(none->allowed_connect_prefixes(), ElementsAre("/"));
+    EXPECT_EQ(none->literal_count(), 0U);
+  }
+}
+
+TEST(RuleSet, WhatCannotBeJudgedIsDenied) {
+  Compiled rules(make_policy({make_rule("a", {"/**", "@**"}, Verdict::allow)}));
+  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/" + std::string(4095, 'a')).verdict, Verdict::allow);
+  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/" + std::string(4096, 'a')).verdict, Verdict::deny);
+  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "a").verdict, Verdict::deny);
+  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "").verdict, Verdict::deny);
+  EXPECT_EQ(rules->judge_path(UnixOperation::connect, std::string_view("/a\0b", 4)).verdict, Verdict::deny);
+  EXPECT_EQ(rules->judge_abstract(UnixOperation::connect, std::string(4097, 'a')).verdict, Verdict::deny);
+}
+
+TEST(RuleSet, TooManyWildcardsAliveDeny) {
+  // Every prefix of the name is followed by a star of its own.
+  std::vector<std::string> paths;
+  for (size_t i = 1; i <= 600; ++i) paths.push_back("/" + std::string(i, 'a') + "*");
+  Compiled rules(make_policy({make_rule("a", paths, Verdict::allow)}));
+  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/" + std::string(400, 'a')).verdict, Verdict::allow);
+  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/" + std::string(600, 'a')).verdict, Verdict::deny);
+  EXPECT_TRUE(rules->may_allow_beneath("/" + std::string(600, 'a')));
+  // The scratch space is good again afterwards.
+  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/ab").rule, 0);
+}
+
+TEST(RuleSet, MayAllowBeneath) {
+  Compiled rules(make_policy({make_rule("no", {"/run/deny/**"}, Verdict::deny),
+                              make_rule("bind", {"/bind/**"}, Verdict::allow, kBind),
+                              make_rule("a", {"/run/a/b.sock", "/home/*/x/*"}, Verdict::allow),
+                              make_rule("b", {"/srv/**"}, Verdict::audit, kConnect)}));
+  for (const char* yes :
+       {"/", "/run", "/run/a", "/run/a/", "/run/a/b.sock", "/home", "/home/me", "/home/me/x", "/srv", "/srv/deep/er"}) {
+    EXPECT_TRUE(rules->may_allow_beneath(yes)) << yes;
+  }
+  for (const char* no : {"/run/deny", "/run/deny/x", "/bind", "/bind/x", "/run/a/b", "/run/ab", "/ru", "/home/me/y",
+                         "/home/me/x/y/z", "/etc"}) {
+    EXPECT_FALSE(rules->may_allow_beneath(no)) << no;
+  }
+  EXPECT_TRUE(rules->may_allow_beneath("/" + std::string(5000, 'x')));
+}
+
+TEST(RuleSet, AllowsAnyAbstract) {
+  auto allows = [](UnixSocketRule rule) { return Compiled(make_policy({std::move(rule)}))->allows_any_abstract(); };
+  EXPECT_TRUE(allows(make_rule("a", {"@a"}, Verdict::allow)));
+  EXPECT_TRUE(allows(make_rule("a", {"@a/*"}, Verdict::audit, kConnect)));
+  EXPECT_FALSE(allows(make_rule("a", {"@a"}, Verdict::allow, kBind)));
+  EXPECT_FALSE(allows(make_rule("a", {"@**"}, Verdict::deny)));
+  EXPECT_FALSE(allows(make_rule("a", {"/a"}, Verdict::allow)));
+}
+
+TEST(RuleSet, PrefixesEndBeforeTheFirstWildcard) {
+  Compiled rules(
+      make_policy({make_rule("a", {"/run/a/b.sock"}, Verdict::allow),
+                   make_rule("b", {"/run/b/*.sock", "/run/c/**", "/run/d*"}, Verdict::audit),
+                   make_rule("c", {"/top", "/*/x"}, Verdict::allow), make_rule("d", {"/bind/x"}, Verdict::allow, kBind),
+                   make_rule("e", {"/deny/x"}, Verdict::deny), make_rule("f", {"@/abstract/x"}, Verdict::allow)}));
+  EXPECT_THAT(rules->allowed_connect_prefixes(), ElementsAre("/", "/run", "/run/a", "/run/b", "/run/c"));
+}
+
+TEST(RuleSet, LiteralsAreDeniedPathsWithoutWildcards) {
+  Compiled rules(make_policy({make_rule("open", {"/run/open"}, Verdict::allow),
+                              make_rule("no", {"/run/a", "/run/*", "@x", "${HOME}/s", "/run/open"}, Verdict::deny),
+                              make_rule("bind", {"/run/b"}, Verdict::deny, kBind),
+                              make_rule("again", {"/run/a"}, Verdict::deny)}));
+  ASSERT_EQ(rules->literal_count(), 2U);
+  EXPECT_EQ(rules->literal(0).path, "/run/a");
+  EXPECT_EQ(rules->literal(0).rule, 1);
+  EXPECT_EQ(rules->literal(1).path, "/home/alice/s");
+  EXPECT_EQ(rules->literal(1).rule, 1);
+}
+
+// The obvious way: try every rule in turn, with backtracking over its pattern.
+bool slow_match(std::span<const Token> pattern, std::string_view name) {
+  if (pattern.empty()) return name.empty();
+  auto rest = pattern.subspan(1);
+  switch (pattern.front().kind) {
+    case TokenKind::byte:
+      return !name.empty() && static_cast<uint8_t>(name.front()) == pattern.front().value &&
+             slow_match(rest, name.substr(1));
+    case TokenKind::any_byte:
+      return !name.empty() && name.front() != '/' && slow_match(rest, name.substr(1));
+    case TokenKind::star:
+    case TokenKind::globstar:
+      for (size_t n = 0; n <= name.size(); ++n) {
+        if (slow_match(rest, name.substr(n))) return true;
+        if (n < name.size() && name[n] == '/' && pattern.front().kind == TokenKind::star) return false;
+      }
+      return false;
+    case TokenKind::variable:
+      break;
+  }
+  ADD_FAILURE() << "unexpanded variable";
+  return false;
+}
+
+struct SlowRule {
+  std::vector<Pattern> patterns;
+  uint8_t operations;
+};
+
+int32_t slow_judge(const std::vector<SlowRule>& rules, uint8_t operation, bool abstract, std::string_view name) {
+  for (size_t i = 0; i < rules.size(); ++i) {
+    if ((rules[i].operations & operation) == 0) continue;
+    for (const auto& p : rules[i].patterns) {
+      if (p.abstract == abstract && slow_match(p.tokens, name)) return static_cast<int32_t>(i);
+    }
+  }
+  return -1;
+}
+
+class Generator {
+ public:
+  explicit Generator(unsigned seed) : random_(seed) {}
+  size_t below(size_t n) { return random_() % n; }
+  // Few letters, so that patterns overlap.
+  std::string name() {
+    std::string out = "/";
+    for (size_t n = below(9); n > 0; --n) out += "ab/"[below(3)];
+    return out;
+  }
+  std::string pattern() {
+    static constexpr const char* kPieces[] = {"a", "b", "a", "b", "/", "/", "*", "**", "?"};
+    for (;;) {
+      std::string out = below(4) == 0 ? "@/" : "/";
+      for (size_t n = 1 + below(7); n > 0; --n) out += kPieces[below(std::size(kPieces))];
+      if (parse_pattern(out)) return out;
+    }
+  }
+
+ private:
+  std::mt19937 random_;
+};
+
+TEST(RuleSet, AgreesWithTheObviousMatcher) {
+  size_t matched = 0;
+  size_t compared = 0;
+  for (unsigned seed = 0; seed < 400; ++seed) {
+    Generator g(seed);
+    std::vector<UnixSocketRule> rules;
+    std::vector<SlowRule> slow;
+    for (size_t n = 1 + g.below(12); n > 0; --n) {
+      auto rule = make_rule("r" + std::to_string(n), {}, g.below(2) == 0 ? Verdict::allow : Verdict::deny,
+                            static_cast<uint8_t>(1 + g.below(7)));
+      SlowRule same{{}, rule.operations};
+      for (size_t paths = 1 + g.below(3); paths > 0; --paths) {
+        rule.paths.push_back(g.pattern());
+        same.patterns.push_back(*parse_pattern(rule.paths.back()));
+      }
+      rules.push_back(std::move(rule));
+      slow.push_back(std::move(same));
+    }
+    Compiled fast(make_policy(rules));
+    for (size_t i = 0; i < 60; ++i) {
+      std::string name = g.name();
+      for (auto operation : {UnixOperation::connect, UnixOperation::bind, UnixOperation::listen}) {
+        auto bit = static_cast<uint8_t>(operation);
+        auto path = fast->judge_path(operation, name);
+        auto abstract = fast->judge_abstract(operation, name);
+        ASSERT_EQ(path.rule, slow_judge(slow, bit, false, name)) << "seed " << seed << ' ' << name;
+        ASSERT_EQ(abstract.rule, slow_judge(slow, bit, true, name)) << "seed " << seed << " @" << name;
+        ASSERT_EQ(path.verdict, path.rule < 0 ? Verdict::deny : rules[static_cast<size_t>(path.rule)].decision);
+        matched += path.rule >= 0 ? 1 : 0;
+        ++compared;
+        // Nothing is allowed where the summary says that nothing can be.
+        if (operation == UnixOperation::connect && path.verdict == Verdict::allow) {
+          for (size_t slash = 0; slash != std::string::npos; slash = name.find('/', slash + 1)) {
+            ASSERT_TRUE(fast->may_allow_beneath(name.substr(0, slash))) << "seed " << seed << ' ' << name;
+          }
+          auto prefixes = fast->allowed_connect_prefixes();
+          ASSERT_TRUE(std::ranges::any_of(prefixes, [&](auto p) { return p == "/" || name.starts_with(p); })) << name;
+        }
+        if (operation == UnixOperation::connect && abstract.verdict == Verdict::allow) {
+          ASSERT_TRUE(fast->allows_any_abstract());
+        }
+      }
+    }
+  }
+  // The comparison means something only if both outcomes were common.
+  EXPECT_GT(matched, compared / 10);
+  EXPECT_LT(matched, compared * 9 / 10);
+}
+
+TEST(RuleSet, TenThousandRules) {
+  std::vector<UnixSocketRule> rules;
+  for (int i = 0; i < 10000; ++i) {
+    auto n = std::to_string(i);
+    rules.push_back(make_rule("r" + n, {"/srv/" + n + "/*.sock", "/home/*/p" + n + "/**", "@n" + n},
+                              i % 2 == 0 ? Verdict::allow : Verdict::deny));
+  }
+  Compiled fast(make_policy(rules));
+  EXPECT_EQ(fast->rule_count(), 10000U);
+  EXPECT_EQ(fast->judge_path(UnixOperation::connect, "/srv/9998/x.sock").rule, 9998);
+  EXPECT_EQ(fast->judge_path(UnixOperation::connect, "/home/me/p777/a/b").rule, 777);
+  EXPECT_EQ(fast->judge_path(UnixOperation::connect, "/home/me/p77x/a/b").rule, -1);
+  EXPECT_EQ(fast->judge_abstract(UnixOperation::connect, "n1234").rule, 1234);
+}
+
+TEST(RuleSet, MoreThanABlockHoldsIsRefused) {
+  std::vector<UnixSocketRule> rules;
+  for (int i = 0; i < 2000; ++i) rules.push_back(make_rule("r" + std::to_string(i), {}, Verdict::allow));
+  for (size_t i = 0; i < rules.size(); ++i) {
+    rules[i].paths.push_back("/" + std::to_string(i) + "/" + std::string(4000, 'x'));
+  }
+  auto block = compile_rules(make_policy(rules), alice());
+  ASSERT_FALSE(block);
+  EXPECT_THAT(block.error().message, HasSubstr("use fewer or shorter"));
+}
+
+}  // namespace
+}  // namespace wrapd::policy

@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""wrapctl policy check and test, from the outside: exit codes, stdout, stderr."""
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+import tempfile
+import unittest
+
+WRAPCTL, SOURCE = sys.argv[1:3]
+DEFAULT = os.path.join(SOURCE, "units/policies/default.yaml")
+
+POLICY = """version: 1
+name: p
+unix_socket_rules:
+  - {name: no, paths: ["/srv/no", "@no"], decision: deny, guidance: "Not here."}
+  - {name: log, paths: ["/srv/log"], decision: audit}
+  - {name: home, paths: ["${HOME}/s"], decision: allow}
+  - {name: cwd, paths: ["${CWD}/s"], operations: [bind], decision: allow}
+"""
+
+
+class PolicyTest(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.addCleanup(self.directory.cleanup)
+        self.file = self.write(POLICY)
+
+    def write(self, text, name="p.yaml"):
+        path = os.path.join(os.path.realpath(self.directory.name), name)
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(text)
+        os.chmod(path, 0o644)
+        return path
+
+    def run_it(self, *args, code, **options):
+        done = subprocess.run([WRAPCTL, *args], capture_output=True, timeout=60, check=False, **options)
+        self.assertEqual(done.returncode, code, done)
+        self.assertNotIn(b"\x1b", done.stdout + done.stderr)
+        return done.stdout.decode(), done.stderr.decode()
+
+    def test_check_ok(self):
+        out, _ = self.run_it("policy", "check", self.file, code=0)
+        self.assertEqual(out, f"{self.file}: ok (4 rules)\n")
+        out, _ = self.run_it("policy", "check", "--json", self.file, code=0)
+        self.assertEqual(json.loads(out), {"file": self.file, "ok": True, "policy": "p", "rules": 4})
+
+    def test_check_default(self):
+        out, _ = self.run_it("policy", "check", DEFAULT, code=0)
+        self.assertIn(": ok (", out)
+
+    def test_check_says_what_is_wrong(self):
+        bad = self.write("version: 1\nname: p\nfile_rules: []\n", "bad.yaml")
+        message = f"{bad}:3:1: 'file_rules' is not supported yet; remove it"
+        out, err = self.run_it("policy", "check", bad, code=2)
+        self.assertEqual((out, err), ("", message + "\n"))
+        out, err = self.run_it("--json", "policy", "check", bad, code=2)
+        self.assertEqual(json.loads(out), {"file": bad, "ok": False, "error": message})
+        self.assertEqual(err, "")
+
+    def test_check_missing_file(self):
+        out, err = self.run_it("policy", "check", "/nonexistent/p.yaml", code=2)
+        self.assertEqual(out, "")
+        self.assertEqual(err, "cannot open /nonexistent/p.yaml: No such file or directory\n")
+
+    def test_check_notes_what_the_service_would_refuse(self):
+        os.chmod(self.file, 0o666)
+        _, err = self.run_it("policy", "check", self.file, code=0)
+        self.assertIn("wrapctl: note: the service would not read this file: ", err)
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_check_notes_nothing_about_roots_own(self):
+        _, err = self.run_it("policy", "check", self.file, code=0)
+        self.assertEqual(err, "")
+
+    def test_verdicts_and_exit_codes(self):
+        home = pwd.getpwuid(os.getuid()).pw_dir
+        for args, code, first in (
+            (("--connect", "/srv/no"), 1, "deny: connect /srv/no"),
+            (("--connect", "@no"), 1, "deny: connect @no"),
+            (("--bind", "/srv/unlisted"), 1, "deny: bind /srv/unlisted"),
+            (("--connect", "/srv/log"), 0, "audit: connect /srv/log"),
+            (("--listen", os.path.realpath(home) + "/s"), 0, f"allow: listen {os.path.realpath(home)}/s"),
+        ):
+            out, err = self.run_it("policy", "test", self.file, *args, code=code)
+            self.assertEqual((out.splitlines()[0], err), (first, ""))
+
+    def test_names_rule_policy_and_guidance(self):
+        out, _ = self.run_it("policy", "test", self.file, "--connect", "/srv/no", code=1)
+        self.assertEqual(out, "deny: connect /srv/no\nrule: no\npolicy: p\nguidance: Not here.\n")
+        out, _ = self.run_it("policy", "test", self.file, "--connect", "/srv/none", code=1)
+        self.assertEqual(out.splitlines()[1], "rule: none matches, and what is not listed is denied")
+
+    def test_json(self):
+        out, _ = self.run_it("policy", "test", self.file, "--json", "--connect", "@no", code=1)
+        self.assertEqual(json.loads(out), {
+            "verdict": "deny", "recorded": "deny", "operation": "connect", "name": "@no", "abstract": True,
+            "judged": True, "policy": "p", "rule": "no", "guidance": "Not here."})
+        out, _ = self.run_it("policy", "test", self.file, "--json", "--connect", b"@\xff\x1b", code=1)
+        self.assertEqual(json.loads(out)["name"], "@\\xff\\x1b")
+
+    def test_user(self):
+        home = pwd.getpwnam("daemon").pw_dir
+        real = os.path.realpath(home)
+        policy = self.write(POLICY.replace("${HOME}", real), "q.yaml")
+        self.run_it("policy", "test", policy, "--connect", real + "/s", code=0)
+        if real == home:
+            self.run_it("policy", "test", self.file, "--connect", home + "/s", "--user", "daemon", code=0)
+            self.run_it("policy", "test", self.file, "--connect", home + "/s", "--user", "root", code=1)
+        _, err = self.run_it("policy", "test", self.file, "--connect", "/x", "--user", "no-such-user", code=2)
+        self.assertEqual(err, "wrapctl: user 'no-such-user' is not in the passwd database; name another with --user\n")
+
+    def test_the_real_path_is_judged(self):
+        link = os.path.join(os.path.realpath(self.directory.name), "link")
+        os.symlink("/srv", link)
+        out, _ = self.run_it("policy", "test", self.file, "--connect", link + "/no", code=1)
+        self.assertEqual(out.splitlines()[0], f"deny: connect /srv/no (given as {link}/no)")
+        self.assertIn("rule: no", out)
+
+    def test_relative_paths_and_cwd(self):
+        where = os.path.realpath(self.directory.name)
+        out, _ = self.run_it("policy", "test", self.file, "--bind", "s", code=0, cwd=where)
+        self.assertEqual(out.splitlines()[:2], [f"allow: bind {where}/s (given as s)", "rule: cwd"])
+
+    def test_environment_is_not_believed(self):
+        env = dict(os.environ, HOME="/srv/other")
+        self.run_it("policy", "test", self.file, "--connect", "/srv/other/s", code=1, env=env)
+
+    def test_audit_mode_lets_through_and_says_so(self):
+        policy = self.write(POLICY + "sandbox: {seccomp: {mode: audit}}\n", "audit.yaml")
+        out, _ = self.run_it("policy", "test", policy, "--connect", "/srv/no", code=0)
+        self.assertEqual(out.splitlines()[0],
+                         "allow (audit mode; if it were enforced: deny): connect /srv/no")
+
+    def test_policy_that_does_not_judge(self):
+        policy = self.write("version: 1\nname: p\n", "none.yaml")
+        out, _ = self.run_it("policy", "test", policy, "--connect", "/srv/no", code=0)
+        self.assertIn("rule: none; this policy does not judge unix sockets\n", out)
+
+    def test_usage_errors(self):
+        for args in ((), ("policy",), ("policy", "check"), ("policy", "test", self.file), ("policy", "frob"),
+                     ("policy", "test", self.file, "--connect", "/a", "--bind", "/b"),
+                     ("policy", "test", self.file, "--connect", "@"), ("policy", "test", self.file, "--connect", ""),
+                     ("policy", "test", self.file, "--connect", "/srv/"), ("--frob",)):
+            out, err = self.run_it(*args, code=2)
+            self.assertEqual(out, "")
+            self.assertTrue(err)
+
+    def test_help_and_version(self):
+        out, _ = self.run_it("--help", code=0)
+        self.assertIn("policy", out)
+        out, _ = self.run_it("--version", code=0)
+        self.assertTrue(out.startswith("wrapctl "))
+
+    def test_a_full_disk_is_no_answer(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([WRAPCTL, "policy", "check", self.file], stdout=full, stderr=subprocess.PIPE,
+                                  timeout=60, check=False)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"cannot write", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
