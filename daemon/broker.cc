@@ -82,7 +82,7 @@ Result<std::unique_ptr<Broker>> Broker::create(EventLoop& loop, Journal& journal
 }
 
 Broker::Broker(EventLoop& loop, Journal& journal, Parts parts)
-    : loop_(loop), journal_(journal), parts_(std::move(parts)), sessions_(loop, journal) {}
+    : loop_(loop), journal_(journal), parts_(std::move(parts)), sessions_(loop, journal), supervisors_(loop, parts_.supervisor) {}
 
 Broker::~Broker() = default;
 
@@ -375,11 +375,10 @@ Result<> Broker::start_supervisor(Connection& connection, const PreparedPlan& pl
                           listeners[1].get(),
                           listeners[2].get(),
                           connection.place.root.get(),
-                          connection.place.mount_ns.get(),
                           plan.rules.get(),
                           plan.filter.get()};
   if (connection.profile) fds.push_back(connection.profile.get());
-  auto process = SupervisorProcess::spawn(parts_.supervisor, config, fds);
+  auto process = supervisors_.take(config, fds);
   if (!process) return std::unexpected(process.error());
   return sessions_.add(
       {.uid = config.uid, .client_pid = config.client_pid, .policy = connection.policy_name, .mode = mode},

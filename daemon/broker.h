@@ -25,6 +25,7 @@
 #include "daemon/quota.h"
 #include "daemon/session_directory.h"
 #include "daemon/session_table.h"
+#include "daemon/supervisor_pool.h"
 #include "daemon/supervisor_process.h"
 #include "daemon/user_directory.h"
 
@@ -90,6 +91,7 @@ class Broker {
   Quota pending_;
   Quota open_sessions_;
   SessionTable sessions_;
+  SupervisorPool supervisors_;
   std::unique_ptr<UserDirectory> users_;
   std::unique_ptr<PlanCache> plans_;
   std::unordered_map<uint64_t, std::unique_ptr<Connection>> connections_;

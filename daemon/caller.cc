@@ -122,9 +122,9 @@ Result<CallerPlace> open_caller_place(const PeerCredentials& peer, int pidfd) {
   CallerPlace place;
   place.root.reset(::open((directory + "/root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!place.root) return fail_errno("cannot open the caller's root directory");
-  place.mount_ns.reset(::open((directory + "/ns/mnt").c_str(), O_RDONLY | O_CLOEXEC));
-  if (!place.mount_ns) return fail_errno("cannot open the caller's mount namespace");
-  for (int fd : {place.root.get(), place.mount_ns.get()}) {
+  UniqueFd mount_ns(::open((directory + "/ns/mnt").c_str(), O_RDONLY | O_CLOEXEC));
+  if (!mount_ns) return fail_errno("cannot open the caller's mount namespace");
+  for (int fd : {place.root.get(), mount_ns.get()}) {
     struct stat st {};
     if (::fstat(fd, &st) < 0) return fail_errno("cannot stat the caller's root or mount namespace");
     place.id += std::to_string(st.st_dev) + ":" + std::to_string(st.st_ino) + " ";

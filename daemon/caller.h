@@ -31,9 +31,8 @@ struct Confinement {
 
 // The caller's view of the file system, for its supervisor.
 struct CallerPlace {
-  UniqueFd root;      // O_PATH of its root directory
-  UniqueFd mount_ns;  // its mount namespace
-  std::string id;     // of both: equal for callers who see the same files
+  UniqueFd root;   // O_PATH of its root directory
+  std::string id;  // of root and mount namespace: equal for callers who see the same files
 };
 
 // Errors: EPERM the caller is confined, ESRCH it has died, others: something could not be read. All are refusals.

@@ -50,8 +50,17 @@ struct SpawnAttributes {
 
 }  // namespace
 
-Result<SupervisorProcess> SupervisorProcess::spawn(const std::string& program, const wire::SupervisorConfig& config,
-                                                   std::span<const int> fds) {
+Result<> SupervisorProcess::configure(const wire::SupervisorConfig& config, std::span<const int> fds) const {
+  std::string text = wire::encode(config);
+  // A caller can be in thousands of groups.
+  if (text.size() > wire::kMaxSupervisorConfig) return fail("a session's configuration is too long", EMSGSIZE);
+  if (auto sent = wire::send_packet(channel.get(), text, fds, true); !sent) {
+    return fail("cannot send a session's configuration: " + sent.error().message, sent.error().code);
+  }
+  return {};
+}
+
+Result<SupervisorProcess> SupervisorProcess::spawn(const std::string& program) {
   int pair[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) return fail_errno("cannot make a socketpair");
   SupervisorProcess process;
@@ -62,11 +71,6 @@ Result<SupervisorProcess> SupervisorProcess::spawn(const std::string& program, c
   if (flags < 0 || ::fcntl(process.channel.get(), F_SETFL, flags | O_NONBLOCK) < 0) {
     return fail_errno("cannot set up a socketpair");
   }
-  // Before the start: it waits in the socket, and a message that cannot be sent starts nothing.
-  if (auto sent = wire::send_packet(process.channel.get(), wire::encode(config), fds, true); !sent) {
-    return fail("cannot send a session's configuration: " + sent.error().message, sent.error().code);
-  }
-
   SpawnAttributes how;
   if (int rc = how.prepare(theirs.get()); rc != 0) return fail_errno("cannot prepare a supervisor", rc);
   std::string name = "wrap-supervisor";
@@ -118,6 +122,16 @@ Result<> kill_process(int pidfd) {
   if (::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0) < 0 && errno != ESRCH) {
     return fail_errno("cannot kill a supervisor");
   }
+  return {};
+}
+
+Result<> kill_and_reap(const SupervisorProcess& process) {
+  if (auto killed = kill_process(process.pidfd.get()); !killed) return killed;
+  siginfo_t info{};
+  int rc;
+  do rc = ::waitid(P_PIDFD, static_cast<id_t>(process.pidfd.get()), &info, WEXITED);
+  while (rc < 0 && errno == EINTR);
+  if (rc < 0) return fail_errno("cannot wait for a supervisor");
   return {};
 }
 

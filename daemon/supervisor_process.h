@@ -21,9 +21,10 @@ struct SupervisorProcess {
   UniqueFd pidfd;
   UniqueFd channel;  // our end; non-blocking
 
-  // Starts `program` and sends it its configuration; `fds` in the order of wire::ConfigFd. On error nothing runs.
-  [[nodiscard]] static Result<SupervisorProcess> spawn(const std::string& program, const wire::SupervisorConfig& config,
-                                                       std::span<const int> fds);
+  // Starts `program`, which waits for its configuration and ends when `channel` is closed without one.
+  [[nodiscard]] static Result<SupervisorProcess> spawn(const std::string& program);
+  // `fds` in the order of wire::ConfigFd.
+  [[nodiscard]] Result<> configure(const wire::SupervisorConfig& config, std::span<const int> fds) const;
 };
 
 // The system user whose ids a supervisor keeps as real and saved. Nobody, or root, is an error.
@@ -42,5 +43,8 @@ struct ProcessEnd {
 [[nodiscard]] Result<ProcessEnd> reap(int pidfd);
 
 [[nodiscard]] Result<> kill_process(int pidfd);
+
+// For one that has no session: it waits for a configuration, and dies at once.
+[[nodiscard]] Result<> kill_and_reap(const SupervisorProcess& process);
 
 }  // namespace wrapd::daemon

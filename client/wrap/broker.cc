@@ -10,17 +10,11 @@
 #include <cstring>
 #include <vector>
 
+#include "client/wrap/deadline.h"
 #include "wire/packet.h"
 
 namespace wrapd::client {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-int remaining(Clock::time_point deadline) {
-  auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
-  return left.count() > 0 ? static_cast<int>(left.count()) : 0;
-}
 
 // errno in the error's code.
 Result<UniqueFd> connect_to(const std::string& path) {

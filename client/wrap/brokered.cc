@@ -85,6 +85,11 @@ Result<int> run_brokered(const Options& options, InheritedSignals& signals) {
           explain(reply, profile ? &*profile : nullptr, options.profile.value_or(""), session->filter().size()));
     return 0;
   }
+  if (profile && profile->filtered && !reply.filtered) {
+    return fail("policy " + printable(reply.policy, 256) +
+                " is disabled, and the profile cannot be enforced with it; "
+                "use another policy, or --standalone");
+  }
   print_notices(options, reply.notices);
 
   ExecPlan exec(options.command, std::getenv("PATH"), environ);

@@ -17,11 +17,10 @@
 #include <unordered_map>
 
 #include "base/unique_fd.h"
+#include "client/wrap/deadline.h"
 
 namespace wrapd::client {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 struct ProcStat {
   char state = 0;

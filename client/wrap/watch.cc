@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "client/wrap/deadline.h"
 #include "client/wrap/signals.h"
 #include "client/wrap/tree.h"
 #include "wire/packet.h"
@@ -15,16 +16,9 @@
 namespace wrapd::client {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr std::chrono::milliseconds kKillTimeout{10000};
 // The supervisor of a tree that has just ended may be gone before we hear of CMD's end.
 constexpr int kEndGrace = 100;  // milliseconds
-
-int remaining(Clock::time_point deadline) {
-  auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
-  return left.count() > 0 ? static_cast<int>(left.count()) : 0;
-}
 
 }  // namespace
 

@@ -3,8 +3,8 @@
 
 // The one seam between the supervisor and the kernel. It holds no policy: every method is one thing the kernel does,
 // done with the credentials of the calling thread, which are the caller's (docs/architecture.md, "Identity"). The
-// capability that lets a supervisor look into a target is raised inside three methods only: take_descriptor(),
-// read_memory() and open_task_link(). Unit tests play the kernel by implementing this interface.
+// capability that lets a supervisor look into a target is raised only inside the methods that take a descriptor, read
+// memory, or open or read a link of /proc/TID. Unit tests play the kernel by implementing this interface.
 //
 // Every method is thread-safe, allocates nothing unless said, and returns -errno on failure.
 
@@ -65,6 +65,14 @@ class Kernel {
   [[nodiscard]] virtual int take_descriptor(int pidfd, int fd) = 0;
   // Bytes read, which may be fewer than asked for; -EFAULT if none could be.
   [[nodiscard]] virtual ssize_t read_memory(pid_t tid, uint64_t address, std::span<std::byte> buffer) = 0;
+  // take_descriptor() and then read_memory(), privileged once; `read` is what the latter gives. Reads nothing if the
+  // descriptor cannot be had.
+  [[nodiscard]] virtual int take_descriptor_and_read(int pidfd, int fd, pid_t tid, uint64_t address,
+                                                     std::span<std::byte> buffer, ssize_t& read) {
+    int taken = take_descriptor(pidfd, fd);
+    if (taken >= 0) read = buffer.empty() ? 0 : read_memory(tid, address, buffer);
+    return taken;
+  }
   // O_PATH descriptor of what /proc/TID/LINK leads to; LINK is "cwd", "root" or "fd/N".
   [[nodiscard]] virtual int open_task_link(pid_t tid, const char* link) = 0;
   // Target of the symbolic link /proc/TID/fd/N, as text ("socket:[123]"). Allocates.
@@ -125,6 +133,8 @@ class RealKernel final : public Kernel {
   int check_owner(int pidfd) override;
   int take_descriptor(int pidfd, int fd) override;
   ssize_t read_memory(pid_t tid, uint64_t address, std::span<std::byte> buffer) override;
+  int take_descriptor_and_read(int pidfd, int fd, pid_t tid, uint64_t address, std::span<std::byte> buffer,
+                               ssize_t& read) override;
   int open_task_link(pid_t tid, const char* link) override;
   Result<std::string> task_descriptor_name(pid_t tid, int fd) override;
   int task_status(pid_t tid, TaskStatus& status) override;

@@ -107,6 +107,14 @@ void* bind_in_thread(void* argument) {
   return nullptr;
 }
 
+ssize_t read_remote(pid_t tid, uint64_t address, std::span<std::byte> buffer) {
+  iovec local{.iov_base = buffer.data(), .iov_len = buffer.size()};
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): an address in another process
+  iovec remote{.iov_base = reinterpret_cast<void*>(address), .iov_len = buffer.size()};
+  ssize_t n = ::process_vm_readv(tid, &local, 1, &remote, 1, 0);
+  return n < 0 ? -errno : n;
+}
+
 Result<std::string> read_link_at(int directory, const char* name) {
   std::array<char, PATH_MAX + 1> buffer;
   ssize_t n = ::readlinkat(directory, name, buffer.data(), buffer.size());
@@ -158,13 +166,17 @@ int RealKernel::take_descriptor(int pidfd, int fd) {
   return result(::syscall(SYS_pidfd_getfd, pidfd, fd, 0));
 }
 
+int RealKernel::take_descriptor_and_read(int pidfd, int fd, pid_t tid, uint64_t address, std::span<std::byte> buffer,
+                                         ssize_t& read) {
+  RaisedPtrace raised(privilege_);
+  int taken = result(::syscall(SYS_pidfd_getfd, pidfd, fd, 0));
+  if (taken >= 0) read = buffer.empty() ? 0 : read_remote(tid, address, buffer);
+  return taken;
+}
+
 ssize_t RealKernel::read_memory(pid_t tid, uint64_t address, std::span<std::byte> buffer) {
   RaisedPtrace raised(privilege_);
-  iovec local{.iov_base = buffer.data(), .iov_len = buffer.size()};
-  // NOLINTNEXTLINE(performance-no-int-to-ptr): an address in another process
-  iovec remote{.iov_base = reinterpret_cast<void*>(address), .iov_len = buffer.size()};
-  ssize_t n = ::process_vm_readv(tid, &local, 1, &remote, 1, 0);
-  return n < 0 ? -errno : n;
+  return read_remote(tid, address, buffer);
 }
 
 int RealKernel::open_task_link(pid_t tid, const char* link) {

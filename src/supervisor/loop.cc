@@ -53,6 +53,13 @@ struct Loop::Worker final : CallContext {
   std::atomic<bool> interrupting{false};
 
   uint64_t seen_sequence = 0;  // the monitor's
+
+  // Whose name was read last. The name of a program is its own to choose at any time; which program it is must be asked
+  // every time, as it may have executed another one since.
+  pid_t named_tid = 0;
+  Clock::rep named_at = 0;
+  std::string named_exe;
+  std::string named_comm;
 };
 
 Loop::Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int)> handler_for, LoopLimits limits)
@@ -173,6 +180,7 @@ void Loop::serve(Worker& worker, const Notification& call) {
   ++recording_;
   if (!worker.answered.exchange(true)) {
     answer(call, outcome.answer);
+    name_target(worker, call, outcome);
     push(call, outcome);
   }
   --recording_;
@@ -189,12 +197,24 @@ void Loop::answer(const Notification& call, const Answer& answer) const {
   (void)kernel_.respond(response);
 }
 
+// After the answer, so that the target does not wait for it; it may be gone by now, and then has no name.
+void Loop::name_target(Worker& worker, const Notification& call, Outcome& outcome) {
+  if (!outcome.record || !outcome.record->exe.empty() || !outcome.record->comm.empty()) return;
+  std::string exe = kernel_.task_exe(call.tid);
+  bool same = worker.named_tid == call.tid && worker.named_exe == exe &&
+              worker.since.load() - worker.named_at < Clock::duration(limits_.look_after).count();
+  if (!same) {
+    worker.named_tid = call.tid;
+    worker.named_at = worker.since.load();
+    worker.named_exe = exe;
+    worker.named_comm = kernel_.task_comm(call.tid);
+  }
+  outcome.record->exe = std::move(exe);
+  outcome.record->comm = worker.named_comm;
+}
+
 void Loop::push(const Notification& call, Outcome& outcome) {
   if (!outcome.record) return;
-  if (outcome.record->done && outcome.record->comm.empty()) {
-    outcome.record->comm = kernel_.task_comm(call.tid);
-    outcome.record->exe = kernel_.task_exe(call.tid);
-  }
   TimedRecord timed{.record = std::move(*outcome.record),
                     .tid = call.tid,
                     .error = outcome.answer.error,

@@ -91,6 +91,7 @@ class Loop {
   void run(Worker& worker);
   void serve(Worker& worker, const Notification& call);
   void answer(const Notification& call, const Answer& answer) const;
+  void name_target(Worker& worker, const Notification& call, Outcome& outcome);
   void push(const Notification& call, Outcome& outcome);
   void give_role_away(const Worker& from);
   void wake_monitor();

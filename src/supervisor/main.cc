@@ -39,15 +39,16 @@ using Clock = HandoffAcceptor::Clock;
 using namespace std::chrono_literals;
 
 constexpr int kBroker = 3;
-constexpr auto kConfigPatience = 10s;
 constexpr auto kHandoffPatience = 10s;
 // Our descriptors have names in the working directory: no name is looked up in the caller's root.
 constexpr const char* kOwnDescriptors = ".";
 
+// Waits for as long as the service keeps this process in reserve; an empty packet means that it does not any more.
 Result<wire::Packet> receive_config() {
   struct pollfd p {.fd = kBroker, .events = POLLIN, .revents = 0};
-  int n = ::poll(&p, 1, static_cast<int>(std::chrono::milliseconds(kConfigPatience).count()));
-  if (n <= 0) return fail("no configuration came from the service");
+  while (::poll(&p, 1, -1) < 0) {
+    if (errno != EINTR) return fail_errno("cannot wait for a configuration");
+  }
   return wire::receive_packet(kBroker, wire::kMaxSupervisorConfig, wire::kConfigFdsWithoutProfile + 1);
 }
 
@@ -62,9 +63,30 @@ struct Handoffs {
   HandoffAcceptor::Accepted signal;
 };
 
+// What only root can open, and what is opened while the root directory is still our own.
+struct Belongings {
+  UniqueFd proc;
+  UniqueFd own_descriptors;
+  std::unique_ptr<audit::Sink> sink;
+};
+
+Result<Belongings> gather() {
+  Belongings mine;
+  mine.proc.reset(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  mine.own_descriptors.reset(::open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!mine.proc || !mine.own_descriptors) return fail_errno("cannot open /proc");
+  mine.sink = audit::open_system_sink(kOwnDescriptors);
+  return mine;
+}
+
 class Supervisor {
  public:
-  Supervisor(wire::SupervisorConfig config, std::vector<UniqueFd> fds) : config_(std::move(config)), fds_(std::move(fds)) {}
+  Supervisor(wire::SupervisorConfig config, std::vector<UniqueFd> fds, Belongings mine)
+      : config_(std::move(config)),
+        fds_(std::move(fds)),
+        sink_(std::move(mine.sink)),
+        proc_(std::move(mine.proc)),
+        own_descriptors_(std::move(mine.own_descriptors)) {}
   Result<> run();
 
  private:
@@ -79,16 +101,14 @@ class Supervisor {
   std::vector<UniqueFd> fds_;
   std::unique_ptr<audit::Sink> sink_;
   UniqueFd proc_;
+  UniqueFd own_descriptors_;
   UniqueFd root_;
   std::vector<SealedMapping> rules_;
 };
 
 Result<> Supervisor::become_the_caller() {
-  proc_.reset(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
-  UniqueFd own_descriptors(::open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!proc_ || !own_descriptors) return fail_errno("cannot open /proc");
-  sink_ = audit::open_system_sink(kOwnDescriptors);
-  if (auto rc = enter_root(fd(wire::ConfigFd::root).get(), own_descriptors.get()); !rc) return rc;
+  if (auto rc = enter_root(fd(wire::ConfigFd::root).get(), own_descriptors_.get()); !rc) return rc;
+  own_descriptors_.reset();
   root_.reset(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_) return fail_errno("cannot open the session's root directory");
   fd(wire::ConfigFd::root).reset();
@@ -175,7 +195,7 @@ Result<Handoffs> Supervisor::accept_handoffs() {
       return fail_errno("cannot wait for the hand-off");
     }
     // The client has nothing to say before the hand-off: this is its end.
-    if (polls[0].revents != 0) return fail("the client left before the hand-off");
+    if (polls[0].revents != 0) return fail("the client left before the hand-off", ECANCELED);
     now = Clock::now();
     if (auto accepted = notify.step(now)) listener = std::move(accepted);
     if (auto accepted = signal.step(now)) leader = std::move(accepted);
@@ -229,6 +249,11 @@ Result<> Supervisor::run() {
   tell_broker(wire::SupervisorState::ready);
   if (auto rc = offer(); !rc) return rc;
   auto handoffs = accept_handoffs();
+  if (!handoffs && handoffs.error().code == ECANCELED) {
+    // It asked what would be (--explain), or died. Nothing was started, and nothing is supervised.
+    tell_broker(wire::SupervisorState::finished);
+    return {};
+  }
   if (!handoffs) return std::unexpected(handoffs.error());
   return supervise(std::move(*handoffs));
 }
@@ -241,11 +266,17 @@ int main_of_supervisor() {
   // One arena: the threads of a session allocate little, and an arena each would be most of its memory.
   ::mallopt(M_ARENA_MAX, 1);
 
+  auto mine = gather();
+  if (!mine) {
+    std::fprintf(stderr, "wrap-supervisor: %s\n", mine.error().message.c_str());
+    return EXIT_FAILURE;
+  }
   auto packet = receive_config();
   if (!packet) {
     std::fprintf(stderr, "wrap-supervisor: %s; it is started by wrapd, not by hand\n", packet.error().message.c_str());
     return EXIT_FAILURE;
   }
+  if (packet->eof()) return EXIT_SUCCESS;
   auto config = wire::decode_supervisor_config(packet->bytes);
   if (!config || packet->fds.size() < wire::kConfigFdsWithoutProfile) {
     std::fprintf(stderr, "wrap-supervisor: bad configuration: %s\n",
@@ -253,7 +284,7 @@ int main_of_supervisor() {
     return EXIT_FAILURE;
   }
   std::string id = config->reply.id;
-  auto result = Supervisor(std::move(*config), std::move(packet->fds)).run();
+  auto result = Supervisor(std::move(*config), std::move(packet->fds), std::move(*mine)).run();
   if (!result) {
     std::fprintf(stderr, "wrap-supervisor: session %s: %s\n", id.c_str(), result.error().message.c_str());
     return EXIT_FAILURE;

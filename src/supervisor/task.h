@@ -30,6 +30,14 @@ struct AddressCopy {
 // tables of their own), after a check that the task is one of the caller's.
 [[nodiscard]] Result<UniqueFd> take_descriptor(kernel::Kernel& kernel, const Notification& call, int fd);
 
+// The same, and the address beside it: the two that connect(2) and bind(2) take. The descriptor's errors come first, as
+// in the kernel.
+struct SocketCall {
+  UniqueFd socket;
+  AddressCopy address;
+};
+[[nodiscard]] Result<SocketCall> take_socket_call(kernel::Kernel& kernel, const Notification& call);
+
 // As the kernel's move_addr_to_kernel(): EINVAL for a length that is negative or above 128, EFAULT for what cannot be
 // read whole.
 [[nodiscard]] Result<AddressCopy> copy_address(kernel::Kernel& kernel, const Notification& call, uint64_t address,

@@ -92,10 +92,10 @@ policy::Decision UnixSocketHandler::judge(policy::UnixOperation operation, const
 }
 
 Outcome UnixSocketHandler::connect(const Notification& call, CallContext& context) {
-  auto socket = take_descriptor(kernel_, call, static_cast<int>(call.arguments[0]));
-  if (!socket) return failed(call, "connect", socket.error());
-  auto address = copy_address(kernel_, call, call.arguments[1], call.arguments[2]);
-  if (!address) return failed(call, "connect", address.error());
+  auto taken = take_socket_call(kernel_, call);
+  if (!taken) return failed(call, "connect", taken.error());
+  const UniqueFd* socket = &taken->socket;
+  const AddressCopy* address = &taken->address;
   int domain = -1;
   if (int rc = kernel_.socket_option(socket->get(), SO_DOMAIN, &domain, sizeof domain); rc < 0) {
     return {.answer = Answer::of(rc), .record = std::nullopt};  // ENOTSOCK, EBADF
@@ -182,10 +182,10 @@ Outcome UnixSocketHandler::connect_abstract(const Notification& call, CallContex
 }
 
 Outcome UnixSocketHandler::bind(const Notification& call, CallContext&) {
-  auto socket = take_descriptor(kernel_, call, static_cast<int>(call.arguments[0]));
-  if (!socket) return failed(call, "bind", socket.error());
-  auto address = copy_address(kernel_, call, call.arguments[1], call.arguments[2]);
-  if (!address) return failed(call, "bind", address.error());
+  auto taken = take_socket_call(kernel_, call);
+  if (!taken) return failed(call, "bind", taken.error());
+  const UniqueFd* socket = &taken->socket;
+  const AddressCopy* address = &taken->address;
   int domain = -1;
   if (int rc = kernel_.socket_option(socket->get(), SO_DOMAIN, &domain, sizeof domain); rc < 0) {
     return {.answer = Answer::of(rc), .record = std::nullopt};

@@ -24,12 +24,11 @@ enum class ConfigFd : size_t {
   signal = 2,
   ptrace = 3,
   root = 4,      // O_PATH of the client's root directory
-  mount_ns = 5,  // of the client
-  rules = 6,     // sealed memfd, policy::RuleSet
-  filter = 7,    // sealed memfd, array of sock_filter (present always; empty programs are one instruction: allow)
-  profile = 8,   // optional: a compiled profile, from the user
+  rules = 5,     // sealed memfd, policy::RuleSet
+  filter = 6,    // sealed memfd, array of sock_filter (present always; empty programs are one instruction: allow)
+  profile = 7,   // optional: a compiled profile, from the user
 };
-inline constexpr size_t kConfigFdsWithoutProfile = 8;
+inline constexpr size_t kConfigFdsWithoutProfile = 7;
 
 struct SupervisorConfig {
   uid_t own_uid = static_cast<uid_t>(-1);  // real and saved ids of the supervisor: the system user `wrapd`

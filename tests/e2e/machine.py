@@ -72,8 +72,8 @@ class Machine:
         log = open(self._log_path or os.devnull, "ab")
         try:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private",
-                 "sh", "-c", BOOT, "sh", f"{self._dir}/root", self._lower, self._installed,
+                ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "--pid",
+                 "--fork", "--kill-child", "--mount-proc", "sh", "-c", BOOT, "sh", f"{self._dir}/root", self._lower, self._installed,
                  *nspawn],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={"PATH": PATH, "NOTIFY_SOCKET": notify_path}, start_new_session=True)
@@ -102,20 +102,17 @@ class Machine:
                     raise MachineError(f"no boot within {timeout} s; see {self._log_path}")
                 if notify not in ready:
                     raise MachineError(f"systemd-nspawn ended with {self._process.wait()}; see {self._log_path}")
-                for line in notify.recv(4096).decode().splitlines():
-                    if line.startswith("X_NSPAWN_LEADER_PID="):
-                        self._leader = int(line.partition("=")[2])
-                    elif line == "READY=1":
-                        if self._leader is None:
-                            raise MachineError("systemd-nspawn did not name its leader")
-                        return
+                if "READY=1" in notify.recv(4096).decode().splitlines():
+                    # unshare, systemd-nspawn, and process 1 of the system.
+                    self._leader = _only_child(_only_child(self._process.pid))
+                    return
         finally:
             os.close(pidfd)
 
     def stop(self):
         """Ends the system at once and removes what it had. May be called twice."""
         if self._process is not None:
-            # The leader dies with nspawn (parent death signal), and its pid namespace with the leader.
+            # unshare takes its child along, which is process 1 of a pid namespace that holds all the rest.
             self._process.kill()
             self._process.wait()
             self._process = None
@@ -319,6 +316,11 @@ class Job:
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
+
+
+def _only_child(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        return int(f.read().split()[0])
 
 
 def _lines(stream, timeout):

@@ -14,7 +14,7 @@ access:
   - {users: [alice], policies: [agents, audited, open], default: agents}
   - {users: [bob], policies: [builders], default: builders}
   - {users: [dave], policies: [default], default: default}
-limits: {sessions_per_user: 20, pending_per_user: 4, sessions: 100}
+limits: {sessions_per_user: 20, pending_per_user: 16, sessions: 100}
 """
 
 POLICIES = {

@@ -206,7 +206,8 @@ class Process(unittest.TestCase):
             script.flush()
             for command, status in (("/no/such/command", 127), ("no-such-command", 127), (script.name, 126), ("/etc", 126)):
                 with self.subTest(command):
-                    done = self.run_wrap(command)
+                    # A PATH with a directory that is closed to us would turn "not found" into "permission denied".
+                    done = self.run_wrap(command, env={**os.environ, "PATH": "/usr/bin:/bin"})
                     self.assertEqual(done.returncode, status, done)
                     self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
 
@@ -239,12 +240,12 @@ class Process(unittest.TestCase):
     def test_descriptors(self):
         read, write = os.pipe()
         os.set_inheritable(write, True)
-        listing = ("sh", "-c", "ls -l /proc/$$/fd | grep -c pipe")
-        without = self.run_wrap(*listing, close_fds=False)
-        with_it = self.run_wrap(*listing, options=("--keep-fd", str(write)), close_fds=False)
+        show = ("sh", "-c", f"test -e /proc/self/fd/{write} && echo open || echo closed")
+        without = self.run_wrap(*show, close_fds=False)
+        with_it = self.run_wrap(*show, options=("--keep-fd", str(write)), close_fds=False)
         os.close(read)
         os.close(write)
-        self.assertEqual(int(with_it.stdout) - int(without.stdout), 1, with_it)
+        self.assertEqual((without.stdout, with_it.stdout), ("closed\n", "open\n"))
 
     def test_a_descriptor_that_is_not_open(self):
         done = self.run_wrap("true", options=("--keep-fd", "777"))

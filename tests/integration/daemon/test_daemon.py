@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import select
+import shutil
 import socket
 import stat
 import struct
@@ -14,7 +15,7 @@ import threading
 
 import pytest
 
-from conftest import ALICE, BOB, PATIENCE, POLICY, WRAPD, Peer, request
+from conftest import ALICE, BOB, HERE, PATIENCE, POLICY, WRAPD, Peer, request
 
 SOCKETS = ["notify.sock", "signal.sock", "ptrace.sock"]
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
@@ -529,6 +530,23 @@ def test_invalid_configuration_ends_the_start(make_service, text, mode, word):
         assert is_refused(alice.receive(), "internal", "configuration is broken")
     assert service.process.wait(PATIENCE) == 78
     assert word in service.text()
+
+
+def test_what_is_installed_works(make_service):
+    """The example configuration, with the vendor's policies."""
+    service = make_service()
+    (service.policies / "default.yaml").unlink()
+    units = HERE.parents[2] / "units"
+    shutil.copy(units / "wrapd.yaml", service.config)
+    for policy in (units / "policies").glob("*.yaml"):
+        shutil.copy(policy, service.vendor)
+        (service.vendor / policy.name).chmod(0o644)
+    service.config.chmod(0o644)
+    service.start()
+    for uid in (ALICE, 0):
+        with service.peer(uid) as peer:
+            assert peer.ask()["config"]["reply"]["policy"] == "default"
+    assert service.events("policy_rejected") == []
 
 
 # ---- activation

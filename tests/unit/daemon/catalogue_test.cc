@@ -75,21 +75,5 @@ TEST_F(CatalogueFiles, WritableConfigurationIsRefused) {
   EXPECT_FALSE(load()) << "somebody else can put another in its place";
 }
 
-// What is installed as the example is a configuration that works, with the policies that are installed beside it.
-TEST_F(CatalogueFiles, TheInstalledExampleIsGood) {
-  const fs::path units = fs::path(__FILE__).parent_path() / "../../../units";
-  fs::copy_file(units / "wrapd.yaml", top_.path() + "/wrapd.yaml");
-  fs::create_directories(top_.path() + "/vendor");
-  for (const auto& file : fs::directory_iterator(units / "policies")) {
-    fs::copy_file(file.path(), top_.path() + "/vendor/" + file.path().filename().string());
-  }
-  auto catalogue = load();
-  ASSERT_TRUE(catalogue) << catalogue.error().message;
-  EXPECT_TRUE((*catalogue)->rejected.empty());
-  for (const auto& access : (*catalogue)->config.access) {
-    for (const auto& name : access.policies) EXPECT_TRUE((*catalogue)->find(name)) << name;
-  }
-}
-
 }  // namespace
 }  // namespace wrapd::daemon

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/supervisor_pool.h"
+
+#include <cstdio>
+
+#include "base/credentials.h"
+
+namespace wrapd::daemon {
+namespace {
+
+// Late enough to leave the processors to the session that was just opened, early enough for the next one.
+constexpr std::chrono::milliseconds kRefillAfter{2};
+
+}  // namespace
+
+SupervisorPool::~SupervisorPool() { drop_spare(); }
+
+void SupervisorPool::drop_spare() {
+  if (!spare_) return;
+  if (auto ended = kill_and_reap(*spare_); !ended) std::fprintf(stderr, "wrapd: %s\n", ended.error().message.c_str());
+  spare_.reset();
+}
+
+Result<SupervisorProcess> SupervisorPool::take(const wire::SupervisorConfig& config, std::span<const int> fds) {
+  // Without a spare the next session is slower, that is all.
+  if (auto timer = loop_.after(kRefillAfter, [this] { refill(); })) refill_timer_ = std::move(*timer);
+  if (spare_ && pidfd_alive(spare_->pidfd.get()) && spare_->configure(config, fds)) {
+    SupervisorProcess process = std::move(*spare_);
+    spare_.reset();
+    return process;
+  }
+  drop_spare();
+  auto process = SupervisorProcess::spawn(program_);
+  if (!process) return process;
+  if (auto configured = process->configure(config, fds); !configured) {
+    std::string message = configured.error().message;
+    if (auto ended = kill_and_reap(*process); !ended) message += "; " + ended.error().message;
+    return fail(message, configured.error().code);
+  }
+  return process;
+}
+
+void SupervisorPool::refill() {
+  if (spare_ && pidfd_alive(spare_->pidfd.get())) return;
+  drop_spare();
+  auto process = SupervisorProcess::spawn(program_);
+  if (!process) {
+    std::fprintf(stderr, "wrapd: cannot keep a supervisor ready: %s\n", process.error().message.c_str());
+    return;
+  }
+  spare_ = std::move(*process);
+}
+
+}  // namespace wrapd::daemon
