@@ -37,6 +37,7 @@ std::vector<std::string> describe(const wire::DenialLine& denial, const SummaryC
     what += (denial.abstract ? " @" : " ") + printable(denial.target, kTargetWidth);
   }
   if (denial.count != 1) what += ", " + counted(denial.count, "time");
+  if (!denial.reason.empty()) return {what + ": " + printable(denial.reason, kGuidanceWidth)};
   what += denial.rule.empty()
               ? " (no rule of policy " + printable(denial.policy, 128) + " allows it)"
               : " (rule " + printable(denial.rule, 128) + " of policy " + printable(denial.policy, 128) + ")";

@@ -13,7 +13,8 @@ void Denials::count(const Record& record) {
 
   wire::DenialLine line;
   line.operation = record.operation;
-  line.target = record.path.empty() ? record.reason : record.path;
+  line.target = record.path;
+  line.reason = record.reason;
   line.abstract = record.abstract;
   line.enforced = !record.done;
   line.count = 1;
@@ -26,10 +27,10 @@ void Denials::count(const Record& record) {
       line.guidance = std::string(rule.guidance);
     }
   }
-  if (line.guidance.empty()) line.guidance = record.reason;
   for (wire::DenialLine& known : summary_.denials) {
     if (known.operation == line.operation && known.target == line.target && known.abstract == line.abstract &&
-        known.rule == line.rule && known.policy == line.policy && known.enforced == line.enforced) {
+        known.rule == line.rule && known.policy == line.policy && known.reason == line.reason &&
+        known.enforced == line.enforced) {
       ++known.count;
       return;
     }

@@ -17,6 +17,8 @@ std::vector<Identities::Identity> Identities::take() const {
     for (size_t i = 0; i < rules.literal_count(); ++i) {
       policy::RuleSet::Literal literal = rules.literal(i);
       std::string path(literal.path);
+      // The first matching rule counts: an earlier one may open the name that this one closes.
+      if (rules.judge_path(policy::UnixOperation::connect, path).rule != literal.rule) continue;
       // A name that does not exist, or that the caller cannot look up, has no identity to protect.
       UniqueFd fd(kernel_.open_at(root_, path.c_str(), O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS));
       struct stat st {};

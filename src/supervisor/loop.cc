@@ -31,8 +31,8 @@ struct Loop::Worker final : CallContext {
     loop.give_role_away(*this);
   }
   [[nodiscard]] int interrupted() const override {
-    if (loop.stopping_) return EINTR;
-    return interrupt_error.load();
+    // What was meant for the call before is not for this one.
+    return loop.stopping_ || interrupted_call == call_id ? EINTR : 0;
   }
 
   Loop& loop;
@@ -48,9 +48,11 @@ struct Loop::Worker final : CallContext {
   std::atomic<Stage> stage{Stage::deciding};
   std::atomic<Clock::rep> since{0};
   std::atomic<uint64_t> sequence{0};
-  std::atomic<bool> answered{false};
-  std::atomic<int> interrupt_error{0};
+  std::atomic<uint64_t> unanswered{0};  // whoever takes the call's id from here answers it
+  std::atomic<uint64_t> interrupted_call{0};
   std::atomic<bool> interrupting{false};
+
+  [[nodiscard]] bool take(uint64_t id) { return unanswered.compare_exchange_strong(id, 0); }
 
   uint64_t seen_sequence = 0;  // the monitor's
 
@@ -130,7 +132,11 @@ void Loop::run(Worker& worker) {
     }
     struct pollfd p {.fd = listener_, .events = POLLIN, .revents = 0};
     int n = ::poll(&p, 1, -1);
-    if (n < 0) continue;  // EINTR: an interrupt that came late
+    if (n < 0) {  // EINTR: an interrupt that came late
+      itimerspec off{};
+      ::timer_settime(worker.timer, 0, &off, nullptr);
+      continue;
+    }
     if ((p.revents & POLLIN) == 0) {
       hung_up_ = true;
       wake_monitor();
@@ -148,8 +154,7 @@ void Loop::run(Worker& worker) {
     worker.tid = call.tid;
     worker.number = call.number;
     worker.stage = Stage::deciding;
-    worker.answered = false;
-    worker.interrupt_error = 0;
+    worker.unanswered = call.id;
     worker.since = Clock::now().time_since_epoch().count();
     ++worker.sequence;
     worker.call_id = call.id;
@@ -178,7 +183,7 @@ void Loop::serve(Worker& worker, const Notification& call) {
     outcome.answer = Answer::errno_of(ENOSYS);
   }
   ++recording_;
-  if (!worker.answered.exchange(true)) {
+  if (worker.take(call.id)) {
     answer(call, outcome.answer);
     name_target(worker, call, outcome);
     push(call, outcome);
@@ -264,7 +269,7 @@ void Loop::look_at(Worker& worker, Clock::time_point now) {
   if (age < limits_.look_after) return;
 
   if (worker.stage.load() == Stage::deciding) {
-    if (age < limits_.decide_within || worker.answered.exchange(true)) return;
+    if (age < limits_.decide_within || !worker.take(id)) return;
     // The thread may be stuck in the kernel for good. When it comes back, the notification is no longer valid.
     Notification call{.id = id, .tid = worker.tid, .number = worker.number, .arguments = {}};
     Outcome outcome{.answer = Answer::errno_of(EACCES), .record = Record{.operation = "system call"}};
@@ -274,19 +279,15 @@ void Loop::look_at(Worker& worker, Clock::time_point now) {
     return;
   }
 
-  int error = 0;
-  if (!kernel_.valid(id)) {
-    error = EINTR;
-  } else {
+  bool interrupt = !kernel_.valid(id);
+  if (!interrupt) {
     // WAIT_KILLABLE_RECV holds back every signal that does not kill. Natively the wait would end for a handler to run.
     kernel::TaskStatus status;
-    if (kernel_.task_status(worker.tid, status) == 0 &&
-        ((status.pending | status.shared_pending) & ~status.blocked & status.caught) != 0) {
-      error = EINTR;
-    }
+    interrupt = kernel_.task_status(worker.tid, status) == 0 &&
+                ((status.pending | status.shared_pending) & ~status.blocked & status.caught) != 0;
   }
-  if (error == 0 || worker.call_id.load() != id || !worker.has_timer) return;
-  worker.interrupt_error = error;
+  if (!interrupt || worker.call_id.load() != id || !worker.has_timer) return;
+  worker.interrupted_call = id;
   if (worker.interrupting.exchange(true)) return;
   // Repeats until the wait has ended: the first one may come just before it begins.
   itimerspec soon{.it_interval = {.tv_sec = 0, .tv_nsec = 10'000'000}, .it_value = {.tv_sec = 0, .tv_nsec = 1}};

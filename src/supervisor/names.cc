@@ -143,7 +143,9 @@ std::optional<policy::Decision> NameHandler::tree_widening(int directory, const 
     if (--budget < 0) return unknown;
     if (entry->d_type != DT_SOCK && entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN) continue;
     struct stat st {};
-    if (kernel_.stat_at(fd, name.c_str(), st) < 0) continue;  // gone meanwhile
+    int found = kernel_.stat_at(fd, name.c_str(), st);
+    if (found == -ENOENT) continue;  // gone meanwhile
+    if (found < 0) return unknown;   // a directory that can be listed but not searched
     if (S_ISSOCK(st.st_mode)) {
       if (auto decision = socket_widening(from + "/" + name, to + "/" + name)) return decision;
     }

@@ -40,8 +40,9 @@ Result<Located> PathWalk::locate(pid_t tid, int directory, const std::string& pa
                ? kernel_.open_at(root_, path.c_str(), flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
                : kernel_.open_at(directory, path.c_str(), flags, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
   // ELOOP: a magic link (or a real loop); EXDEV: a link or ".." out of the start directory; EAGAIN: a rename raced with
-  // "..". Everything else is what the target would see.
-  if (fd == -ELOOP || fd == -EXDEV || fd == -EAGAIN) return walk(tid, directory, path, last);
+  // "..". ENOENT and ENOTDIR may be what /proc/self says of us. Everything else is what the target would see.
+  bool look_closer = fd == -ELOOP || fd == -EXDEV || fd == -EAGAIN || fd == -ENOENT || fd == -ENOTDIR;
+  if (look_closer) return walk(tid, directory, path, last);
   if (fd < 0) return fail("lookup failed", -fd);
   Located located{.fd = UniqueFd(fd)};
   if (int rc = kernel_.stat(fd, located.st); rc < 0) return fail("stat failed", -rc);

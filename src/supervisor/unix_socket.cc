@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <optional>
 
@@ -224,8 +225,9 @@ Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const
   std::string last = slash == std::string::npos ? path : path.substr(slash + 1);
   std::string parent_name = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   if (last.empty() || last == "." || last == "..") {
-    // filename_create() takes a plain last element only.
-    auto existing = walk_.locate(call.tid, directory.get(), path, LastElement::follow);
+    // filename_create() takes a plain last element only, and finds a link by itself behind a slash, too.
+    while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+    auto existing = walk_.locate(call.tid, directory.get(), path, LastElement::keep);
     if (!existing) return failed(call, "bind", existing.error());
     return {.answer = Answer::errno_of(EADDRINUSE), .record = std::nullopt};
   }
@@ -240,7 +242,7 @@ Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const
   }
   if (!S_ISDIR(parent->st.st_mode)) return {.answer = Answer::errno_of(ENOTDIR), .record = std::nullopt};
   auto real = kernel_.real_path(parent->fd.get());
-  if (!real) return {.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
+  if (!real || parent->st.st_nlink == 0) return {.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
   record.path = *real == "/" ? "/" + last : *real + "/" + last;
   if (!is_nameable(*real)) {
     record.reason = "directory has no name in the session's root";
@@ -252,11 +254,16 @@ Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const
   }
   record.decision = judge(policy::UnixOperation::bind, record.path, nullptr, false);
   kernel::TaskStatus status;
-  if (kernel_.task_status(call.tid, status) < 0) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  const bool known = kernel_.task_status(call.tid, status) == 0;
   if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   if (!record.decision.permits()) return denied(call, std::move(record));
+  if (!known) {
+    record.reason = "cannot read the state of the program";
+    return denied(call, std::move(record));
+  }
 
   record.done = true;
+  expect_bind(socket);
   int rc = kernel_.bind_path({.socket = socket,
                               .address = address.get(),
                               .length = address.length,
@@ -264,7 +271,10 @@ Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const
                               .parent = parent->fd.get(),
                               .umask = status.umask,
                               .without_landlock = session_.bind_without_landlock});
-  if (rc < 0) return {.answer = Answer::of(rc), .record = std::move(record)};
+  if (rc < 0) {
+    remember(socket, std::nullopt);
+    return {.answer = Answer::of(rc), .record = std::move(record)};
+  }
 
   struct stat bound {};
   auto now = kernel_.real_path(parent->fd.get());
@@ -276,7 +286,7 @@ Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const
   // Somebody moved directories under us. The socket keeps a name that was not judged: take it away, and see to it that
   // nothing listens there.
   if (in_place) (void)kernel_.unlink(parent->fd.get(), last.c_str());
-  remember(socket, {});
+  remember(socket, std::string());
   record.reason = "race";
   record.decision = {};
   return denied(call, std::move(record));
@@ -296,6 +306,8 @@ Outcome UnixSocketHandler::listen(const Notification& call, CallContext&) {
   AddressCopy bound;
   int rc = kernel_.socket_name(socket->get(), bound.storage, bound.length);
   if (rc < 0) return {.answer = Answer::of(rc), .record = std::nullopt};
+  // The kernel adds a NUL behind a path that fills the address.
+  if (domain == AF_UNIX) bound.length = std::min(bound.length, socklen_t{sizeof(sockaddr_un)});
   UnixName name = domain == AF_UNIX ? decode_unix_name(bound) : UnixName{};
   // A socket without a name: the kernel's answer, without asking it, because the socket may be bound by now.
   if (domain == AF_UNIX && (name.kind == UnixName::Kind::unnamed || name.kind == UnixName::Kind::invalid)) {
@@ -312,13 +324,13 @@ Outcome UnixSocketHandler::listen(const Notification& call, CallContext&) {
     record.path = std::string(name.text);
     record.decision = session_.layers.judge_abstract(policy::UnixOperation::listen, name.text);
   } else if (auto known = recall(socket->get())) {
-    record.path = *known;
-    if (known->empty()) {
+    record.path = known->path;
+    if (known->path.empty()) {
       record.path = std::string(name.text);
-      record.reason = "race";
+      record.reason = known->cookie != 0 ? "race" : "too many sockets were bound since";
       return denied(call, std::move(record));
     }
-    record.decision = judge(policy::UnixOperation::listen, *known, nullptr, false);
+    record.decision = judge(policy::UnixOperation::listen, known->path, nullptr, false);
   } else {
     // Bound before the session, or by another one: its own word is all there is, and it must lead to a socket.
     record.path = std::string(name.text);
@@ -347,7 +359,7 @@ Outcome UnixSocketHandler::listen(const Notification& call, CallContext&) {
 // send, and no send is judged: so there are none, unless no layer enforces.
 Outcome UnixSocketHandler::refuse_datagram(const Notification& call) {
   Record record{.operation = call.number == SYS_socket ? "socket" : "socketpair"};
-  record.reason = "datagram unix sockets are not mediated";
+  record.reason = "datagram unix sockets would need each send judged, which is not supported yet";
   if (!session_.layers.audit_only()) return denied(call, std::move(record));
   record.decision.verdict = policy::Verdict::allow;
   record.done = true;
@@ -355,21 +367,51 @@ Outcome UnixSocketHandler::refuse_datagram(const Notification& call) {
   return {.answer = {.run_natively = true}, .record = std::move(record)};
 }
 
-void UnixSocketHandler::remember(int socket, std::string path) {
+uint64_t UnixSocketHandler::cookie_of(int socket) {
   uint64_t cookie = 0;
-  if (kernel_.socket_option(socket, SO_COOKIE, &cookie, sizeof cookie) < 0) return;
-  std::lock_guard lock(bound_lock_);
-  if (bound_.size() == kMaxBound) bound_.pop_front();
-  bound_.push_back({cookie, std::move(path)});
+  return kernel_.socket_option(socket, SO_COOKIE, &cookie, sizeof cookie) < 0 ? 0 : cookie;
 }
 
-std::optional<std::string> UnixSocketHandler::recall(int socket) {
-  uint64_t cookie = 0;
-  if (kernel_.socket_option(socket, SO_COOKIE, &cookie, sizeof cookie) < 0) return std::nullopt;
+UnixSocketHandler::Bound* UnixSocketHandler::find_bound(uint64_t cookie) {
+  auto found = std::ranges::find(bound_, cookie, &Bound::cookie);
+  return found == bound_.end() ? nullptr : &*found;
+}
+
+// Before the bind, or a listen of another thread's could come between it and its outcome.
+void UnixSocketHandler::expect_bind(int socket) {
+  uint64_t cookie = cookie_of(socket);
   std::lock_guard lock(bound_lock_);
-  for (const Bound& bound : bound_) {
-    if (bound.cookie == cookie) return bound.path;
+  if (Bound* known = find_bound(cookie)) {
+    ++known->binding;
+    return;
   }
+  if (bound_.size() == kMaxBound) {
+    bound_.pop_front();
+    forgotten_ = true;
+  }
+  bound_.push_back({.cookie = cookie, .path = {}, .binding = 1});
+}
+
+void UnixSocketHandler::remember(int socket, std::optional<std::string> path) {
+  uint64_t cookie = cookie_of(socket);
+  std::lock_guard lock(bound_lock_);
+  Bound* known = find_bound(cookie);
+  if (known == nullptr) return;  // many binds came between: it is one of the forgotten
+  --known->binding;
+  if (path) {
+    known->bound = true;
+    known->path = std::move(*path);
+  } else if (!known->bound && known->binding == 0) {
+    std::erase_if(bound_, [&](const Bound& bound) { return bound.cookie == cookie; });
+  }
+}
+
+std::optional<UnixSocketHandler::Bound> UnixSocketHandler::recall(int socket) {
+  uint64_t cookie = cookie_of(socket);
+  std::lock_guard lock(bound_lock_);
+  if (const Bound* known = find_bound(cookie)) return *known;
+  // It may be one that was bound here, and its own word is not to be believed.
+  if (forgotten_) return Bound{};
   return std::nullopt;
 }
 

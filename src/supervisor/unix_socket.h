@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -67,20 +68,28 @@ class UnixSocketHandler final : public Handler {
   [[nodiscard]] policy::Decision judge(policy::UnixOperation operation, const std::string& path, const struct stat* object,
                                        bool name_differs) const;
 
-  // Where each socket that was bound by name here lives, so that listen can be judged by it. Bounded; a socket that
-  // fell out, or that was inherited bound, is judged by the name it reports.
+  // Where each socket that was bound by name here lives, so that listen can be judged by it. Bounded: once one fell out,
+  // no socket that is not known may listen. Until then such a one was inherited bound, and is judged by the name it
+  // reports.
   struct Bound {
-    uint64_t cookie;
-    std::string path;  // empty: the bind was tampered with, nothing may listen there
+    uint64_t cookie = 0;  // SO_COOKIE; 0 stands for the forgotten ones
+    std::string path;     // empty: being bound, or the bind was tampered with; nothing may listen there
+    int binding = 0;      // binds on their way
+    bool bound = false;
   };
-  void remember(int socket, std::string path);
-  [[nodiscard]] std::optional<std::string> recall(int socket);
+  void expect_bind(int socket);
+  // Ends what expect_bind() began, with the judged path, an empty one, or nothing if the socket was not bound.
+  void remember(int socket, std::optional<std::string> path);
+  [[nodiscard]] std::optional<Bound> recall(int socket);
+  [[nodiscard]] uint64_t cookie_of(int socket);
+  [[nodiscard]] Bound* find_bound(uint64_t cookie);
 
   SessionObjects session_;
   kernel::Kernel& kernel_;
   PathWalk walk_;
   std::mutex bound_lock_;
   std::deque<Bound> bound_;
+  bool forgotten_ = false;
 };
 
 }  // namespace wrapd::supervisor

@@ -59,6 +59,7 @@ std::string encode(const DenialLine& line) {
   writer.string("rule", cut(line.rule, kMaxName));
   writer.string("policy", cut(line.policy, kMaxName));
   writer.string("guidance", cut(line.guidance, kMaxGuidance));
+  writer.string("reason", cut(line.reason, kMaxGuidance));
   writer.boolean("enforced", line.enforced);
   writer.finish();
   return out;
@@ -75,6 +76,7 @@ Result<DenialLine> denial_from(const Value& object) {
   line.rule = fields.text("rule", kMaxName);
   line.policy = fields.text("policy", kMaxName);
   line.guidance = fields.text("guidance", kMaxGuidance);
+  line.reason = fields.text("reason", kMaxGuidance);
   line.enforced = fields.boolean("enforced");
   if (auto done = fields.finish(); !done) return std::unexpected(done.error());
   return line;

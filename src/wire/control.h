@@ -70,6 +70,7 @@ struct DenialLine {
   std::string rule;      // empty: no rule matched
   std::string policy;    // of the layer that denied
   std::string guidance;  // may be empty
+  std::string reason;    // where not the rules decided, and none could allow it; else empty
   bool enforced = true;  // false: audit only, it was let through
 };
 struct Summary {

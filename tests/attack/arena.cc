@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -17,6 +19,7 @@
 #include <filesystem>
 
 #include "kernel/uapi.h"
+#include "supervisor/identity.h"
 #include "wire/packet.h"
 
 namespace wrapd::attack {
@@ -55,6 +58,52 @@ class OurHandlers final : public supervisor::Handler {
   supervisor::NameHandler names_;
 };
 
+// Answers until the last task of the tree is gone.
+Result supervise(const std::vector<Rule>& rules, const MakeHandler& make_handler, UniqueFd listener, int child) {
+  auto block = compile(rules);
+  auto set = policy::RuleSet::open(block);
+  if (!set) die("rules");
+  policy::Layers layers;
+  layers.add(*set);
+  UniqueFd root(::open("/", O_PATH | O_CLOEXEC));
+  UniqueFd proc(::open("/proc", O_PATH | O_CLOEXEC));
+  if (::chdir("/proc/self/fd") < 0) die("chdir");
+  auto assumed = supervisor::assume(
+      {.own_uid = kSupervisor, .own_gid = kSupervisor, .uid = kAttacker, .gid = kAttacker, .groups = {}});
+  if (!assumed) {
+    std::fprintf(stderr, "%s\n", assumed.error().message.c_str());
+    std::abort();
+  }
+  bool applies = false;
+  if (!supervisor::confine_self(applies)) die("filter");
+  kernel::RealKernel kernel(std::move(listener), std::move(proc), kernel::Privilege::capability);
+  (void)kernel.request_sync_wake_up();
+  supervisor::Identities identities(kernel, root.get(), layers);
+  supervisor::SessionObjects objects{.kernel = kernel, .layers = layers, .root = root.get(), .identities = identities};
+  auto handler = make_handler(objects, kernel);
+  supervisor::Loop::install_interrupt_handler();
+  Result result;
+  auto collect = [&](supervisor::Loop& loop) {
+    uint64_t lost = 0;
+    for (const auto& timed : loop.take_records(lost)) ++(timed.record.done ? result.decided : result.denied);
+    result.decided += lost;
+  };
+  supervisor::Loop loop(kernel, kernel.listener(), [&](int) { return handler.get(); });
+  if (!loop.start()) die("thread");
+  if (::send(child, "g", 1, MSG_NOSIGNAL) != 1) die("send");
+  while (!loop.hung_up()) {
+    struct pollfd polls[2] = {{.fd = loop.wake_fd(), .events = POLLIN, .revents = 0},
+                              {.fd = kernel.listener(), .events = 0, .revents = 0}};
+    ::poll(polls, 2, loop.active() ? 5 : -1);
+    if ((polls[1].revents & POLLHUP) != 0) loop.set_hung_up();
+    loop.tick(supervisor::Loop::Clock::now());
+    collect(loop);
+  }
+  while (!loop.settled()) std::this_thread::yield();
+  collect(loop);
+  return result;
+}
+
 }  // namespace
 
 Place::Place() {
@@ -77,7 +126,7 @@ Server::Server(const std::string& name)
   if (name[0] != '@' && ::lchown(name.c_str(), kAttacker, kAttacker) < 0) die("lchown");
   if (::listen(listener_.get(), 4096) < 0) die("listen");
   thread_ = std::thread([this] {
-    while (!stop_) {
+    for (; !stop_; ++passes_) {
       struct pollfd p {.fd = listener_.get(), .events = POLLIN, .revents = 0};
       ::poll(&p, 1, 20);
       for (;;) {
@@ -90,11 +139,8 @@ Server::Server(const std::string& name)
 }
 
 void Server::settle() {
-  for (;;) {
-    struct pollfd p {.fd = listener_.get(), .events = POLLIN, .revents = 0};
-    if (::poll(&p, 1, 0) == 0) return;
-    std::this_thread::yield();
-  }
+  // A pass that began after now has counted whatever waits now.
+  for (uint64_t seen = passes_; passes_ < seen + 2;) std::this_thread::yield();
 }
 
 Server::~Server() {
@@ -110,7 +156,7 @@ std::vector<std::byte> compile(const std::vector<Rule>& rules) {
   for (const Rule& rule : rules) {
     policy.unix_socket_rules->push_back({.name = "rule" + std::to_string(number++),
                                          .paths = rule.paths,
-                                         .operations = 7,
+                                         .operations = rule.operations,
                                          .decision = rule.decision,
                                          .guidance = {},
                                          .line = 1});
@@ -160,38 +206,27 @@ Result fight(const std::vector<Rule>& rules, const MakeHandler& make_handler, co
   auto packet = wire::receive_packet(mine.get(), 16, 1);
   if (!packet || packet->fds.size() != 1) die("no listener came");
 
-  auto block = compile(rules);
-  auto set = policy::RuleSet::open(block);
-  if (!set) die("rules");
-  policy::Layers layers;
-  layers.add(*set);
-  UniqueFd root(::open("/", O_PATH | O_CLOEXEC)), before(::open(".", O_PATH | O_CLOEXEC));
-  if (::chdir("/proc/self/fd") < 0) die("chdir");
-  kernel::RealKernel kernel(std::move(packet->fds[0]), UniqueFd(::open("/proc", O_PATH | O_CLOEXEC)),
-                            kernel::Privilege::own);
-  (void)kernel.request_sync_wake_up();
-  supervisor::Identities identities(kernel, root.get(), layers);
-  supervisor::SessionObjects objects{.kernel = kernel, .layers = layers, .root = root.get(), .identities = identities};
-  auto handler = make_handler(objects, kernel);
-  supervisor::Loop::install_interrupt_handler();
-  Result result;
-  {
-    supervisor::Loop loop(kernel, kernel.listener(), [&](int) { return handler.get(); });
-    if (!loop.start()) die("thread");
-    if (::send(mine.get(), "g", 1, MSG_NOSIGNAL) != 1) die("send");
-    while (!loop.hung_up()) {
-      struct pollfd polls[2] = {{.fd = loop.wake_fd(), .events = POLLIN, .revents = 0},
-                                {.fd = kernel.listener(), .events = 0, .revents = 0}};
-      ::poll(polls, 2, loop.active() ? 5 : -1);
-      if ((polls[1].revents & POLLHUP) != 0) loop.set_hung_up();
-      loop.tick(supervisor::Loop::Clock::now());
-      uint64_t lost = 0;
-      for (const auto& timed : loop.take_records(lost)) ++(timed.record.done ? result.decided : result.denied);
-      result.decided += lost;
-    }
+  // The supervisor is a process of its own, with the ids and the capability that the service's have, and their filter.
+  auto* shared = static_cast<Result*>(
+      ::mmap(nullptr, sizeof(Result), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  if (shared == MAP_FAILED) die("mmap");
+  *shared = {};
+  pid_t supervisor = ::fork();
+  if (supervisor < 0) die("fork");
+  if (supervisor == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    *shared = supervise(rules, make_handler, std::move(packet->fds[0]), mine.get());
+    ::_exit(0);
   }
+  packet->fds.clear();
+  mine.reset();
+  int status = -1;
+  if (::waitpid(supervisor, &status, 0) != supervisor) die("waitpid");
+  if (status != 0) std::fprintf(stderr, "the supervisor ended with status %#x\n", status);
+  Result result = *shared;
+  ::munmap(shared, sizeof(Result));
   if (::waitpid(child, &result.exit_status, 0) != child) die("waitpid");
-  if (::fchdir(before.get()) < 0) die("fchdir");
+  if (status != 0) result.exit_status = -1;
   return result;
 }
 

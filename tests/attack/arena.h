@@ -2,7 +2,7 @@
 #pragma once
 
 // A place to fight in: a directory with real listening sockets, a child under a real filter that attacks, and a
-// supervisor in this process that answers. The supervisor is either ours, or one of the kind that a test shows to
+// supervisor that answers, with the identity that the service gives to its own. The supervisor is either ours, or one of the kind that a test shows to
 // lose, built on the same loop, so that the difference is the defence and nothing else.
 
 #include <sys/types.h>
@@ -28,6 +28,7 @@
 namespace wrapd::attack {
 
 inline constexpr uid_t kAttacker = 64017;
+inline constexpr uid_t kSupervisor = 64016;  // real and saved id
 
 // A directory of its own, writable by the attacker, removed at the end.
 class Place {
@@ -54,6 +55,7 @@ class Server {
  private:
   UniqueFd listener_;
   std::atomic<uint64_t> reached_{0};
+  std::atomic<uint64_t> passes_{0};
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };
@@ -62,6 +64,7 @@ class Server {
 struct Rule {
   std::vector<std::string> paths;
   policy::Verdict decision;
+  uint8_t operations = 7;  // all
 };
 [[nodiscard]] std::vector<std::byte> compile(const std::vector<Rule>& rules);
 
@@ -73,7 +76,7 @@ using MakeHandler =
 [[nodiscard]] MakeHandler ours();
 
 struct Result {
-  int exit_status = -1;     // of the attacker, as waitpid(2) gives it
+  int exit_status = -1;     // of the attacker, as waitpid(2) gives it; -1 if the supervisor failed
   uint64_t decided = 0;     // calls that the supervisor carried out or let through
   uint64_t denied = 0;
 };

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service of tests/integration/daemon, with users of these tests' own."""
+
+import importlib.util
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+_PATH = Path(__file__).resolve().parents[1] / "integration" / "daemon" / "conftest.py"
+_SPEC = importlib.util.spec_from_file_location("daemon_harness", _PATH)
+harness = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(harness)
+
+make_service, pytest_collection_modifyitems = harness.make_service, harness.pytest_collection_modifyitems
+Peer, PATIENCE, request = harness.Peer, harness.PATIENCE, harness.request
+ALICE, MALLORY = 64101, 64102
+SUPERVISOR = os.environ.get("WRAPD_TEST_SUPERVISOR", "")
+USERS = {"wrapd-attack-a": ALICE, "wrapd-attack-m": MALLORY}
+
+
+@pytest.fixture(scope="session")
+def users():
+    made = []
+    for name, how in [*((name, ["--uid", str(uid)]) for name, uid in USERS.items()), ("wrapd", ["--system"])]:
+        if not harness.user_exists(name):
+            subprocess.run(["useradd", "--no-create-home", "--shell", "/usr/sbin/nologin", *how, name], check=True)
+            made.append(name)
+    yield
+    for name in made:
+        if name != "wrapd":  # others on this machine may have come to rely on it
+            subprocess.run(["userdel", name], check=True)
+
+
+@pytest.fixture
+def service(make_service):
+    """Not started yet."""
+    return make_service(supervisor=SUPERVISOR)
