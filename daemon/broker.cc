@@ -23,6 +23,7 @@ namespace wrapd::daemon {
 namespace {
 
 constexpr int kAcceptBatch = 16;
+constexpr size_t kAllFds = 253;  // SCM_MAX_FD, include/net/scm.h
 constexpr std::chrono::milliseconds kAcceptPause{100};
 // No hand-off lasts longer than two steps of a session; what is older has no session any more.
 constexpr std::chrono::seconds kSessionDirectoryAge = 2 * SessionTable::kStepDeadline + std::chrono::seconds(1);
@@ -53,6 +54,7 @@ struct Broker::Connection {
   EventSource deadline;
 
   wire::OpenRequest request;
+  std::vector<UniqueFd> received;  // unchecked
   UniqueFd profile;
   UniqueFd pidfd;
   CallerPlace place;
@@ -62,17 +64,23 @@ struct Broker::Connection {
   Quota::Ticket session;
 };
 
-void send_refusal(int socket, const std::string& code, const std::string& message) {
+bool send_refusal(int socket, const std::string& code, const std::string& message) {
   constexpr int kMaxUnread = 64;
   // What comes from now on fails at the sender (EPIPE) instead of lying here unread. A peer that has gone does not
   // mind.
   static_cast<void>(::shutdown(socket, SHUT_RD));
-  char byte;
-  for (int i = 0; i<kMaxUnread&& ::recv(socket, &byte, 1, MSG_DONTWAIT)> 0; ++i) {
+  bool drained = false;
+  for (int i = 0; i < kMaxUnread && !drained; ++i) {
+    auto next = look_at_next(socket);
+    drained = !next || next->size == 0;
+    if (drained || next->brings_descriptors) break;
+    char byte;
+    static_cast<void>(::recv(socket, &byte, 1, MSG_DONTWAIT));
   }
   auto sent = wire::send_packet(socket, wire::encode(wire::ErrorReply{.code = code, .message = message}), {}, true);
   // A peer that has gone does not need to be told; one that does not read has only itself to blame.
   static_cast<void>(sent);
+  return drained;
 }
 
 Result<std::unique_ptr<Broker>> Broker::create(EventLoop& loop, Journal& journal, Parts parts) {
@@ -87,6 +95,9 @@ Broker::Broker(EventLoop& loop, Journal& journal, Parts parts)
 Broker::~Broker() = default;
 
 Result<> Broker::start() {
+  auto disposal = Disposal::create(loop_);
+  if (!disposal) return std::unexpected(disposal.error());
+  disposal_ = std::move(*disposal);
   auto users = UserDirectory::create(loop_);
   if (!users) return std::unexpected(users.error());
   users_ = std::move(*users);
@@ -147,7 +158,9 @@ bool Broker::shed_newcomer() {
   if (socket) {
     if (auto peer = peer_credentials(socket.get(), false))
       journal_.reject(peer->uid, peer->pid, "limit: no descriptors left");
-    send_refusal(socket.get(), "limit", "the service has no file descriptors left; try again later");
+    bool drained =
+        send_refusal(socket.get(), "limit", "the service has no file descriptors left; try again later");
+    if (!drained) disposal_->close_unread(std::move(socket));
   }
   socket.reset();
   reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -200,8 +213,12 @@ Result<> Broker::watch(Connection& connection) {
 }
 
 void Broker::refuse(Connection& connection, const Refusal& refusal) {
-  send_refusal(connection.socket.get(), refusal.code, refusal.message);
+  bool drained = send_refusal(connection.socket.get(), refusal.code, refusal.message);
   journal_.reject(connection.peer.uid, connection.peer.pid, refusal.code + ": " + refusal.message);
+  connection.readable.reset();
+  if (!drained) disposal_->close_unread(std::move(connection.socket));
+  if (!connection.received.empty())
+    disposal_->close_received(std::move(connection.received), std::move(connection.pending));
   drop(connection);
 }
 
@@ -212,24 +229,41 @@ void Broker::drop(Connection& connection) {
 // ---- a request
 
 void Broker::on_readable(Connection& connection) {
-  auto packet = wire::receive_packet(connection.socket.get(), wire::kMaxOpenRequest, 1);
-  if (!packet && packet.error().code == EAGAIN) return;
-  if (!packet) return refuse(connection, {"bad-request", packet.error().message});
-  if (packet->eof()) return drop(connection);
+  auto next = look_at_next(connection.socket.get());
+  if (!next && next.error().code == EAGAIN) return;
+  if (!next) return refuse(connection, {"bad-request", next.error().message});
+  if (next->size == 0 && !next->brings_descriptors) return drop(connection);
   connection.readable.reset();
-  auto request = wire::decode_open_request(packet->bytes);
-  if (!request) return refuse(connection, {"bad-request", request.error().message});
-  connection.request = std::move(*request);
-  if (connection.request.profile != (packet->fds.size() == 1)) {
-    return refuse(connection, {"bad-request", "a profile and its descriptor must come together"});
+  if (next->size > wire::kMaxOpenRequest) {  // and whatever descriptors it brings stay where they are
+    return refuse(connection, {"bad-request", "message is longer than " + std::to_string(wire::kMaxOpenRequest) +
+                                                  " bytes"});
   }
-  if (!packet->fds.empty()) {
-    connection.profile = std::move(packet->fds[0]);
-    if (auto good = check_profile(connection.profile.get()); !good) {
-      return refuse(connection, {"bad-request", good.error().message});
-    }
+  if (auto request = receive_request(connection); !request) {
+    return refuse(connection, {"bad-request", request.error().message});
   }
   on_request(connection);
+}
+
+// All descriptors are taken, so that none is left to be closed here by the kernel or by a receiver that wants one only.
+Result<> Broker::receive_request(Connection& connection) {
+  auto packet = wire::receive_packet(connection.socket.get(), wire::kMaxOpenRequest, kAllFds);
+  if (!packet) return std::unexpected(packet.error());
+  connection.received = std::move(packet->fds);
+  if (connection.received.size() > 1) {
+    return fail("message brings " + std::to_string(connection.received.size()) +
+                " descriptors, at most 1 belong to it");
+  }
+  auto request = wire::decode_open_request(packet->bytes);
+  if (!request) return std::unexpected(request.error());
+  connection.request = std::move(*request);
+  if (connection.request.profile == connection.received.empty()) {
+    return fail("a profile and its descriptor must come together");
+  }
+  if (connection.received.empty()) return {};
+  if (auto good = check_profile(connection.received.front().get()); !good) return good;
+  connection.profile = std::move(connection.received.front());  // memory: closing it waits for nobody
+  connection.received.clear();
+  return {};
 }
 
 void Broker::on_request(Connection& connection) {
@@ -365,6 +399,9 @@ Result<> Broker::start_supervisor(Connection& connection, const PreparedPlan& pl
   config.reply.policy = connection.policy_name;
   config.reply.mode = mode;
   config.reply.filtered = plan.filtered;
+  if (!plan.filtered) {
+    config.reply.notices.push_back("policy " + connection.policy_name + " is disabled: the command is not confined");
+  }
   config.reply.scope_signal = plan.scope_signal;
   config.reply.scope_abstract = plan.scope_abstract;
   config.reply.monitor_unsupported = plan.monitor_unsupported;

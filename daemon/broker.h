@@ -19,6 +19,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "daemon/catalogue.h"
+#include "daemon/disposal.h"
 #include "daemon/event_loop.h"
 #include "daemon/journal.h"
 #include "daemon/plan_cache.h"
@@ -70,6 +71,7 @@ class Broker {
 
   // The way of a request; each step ends in the next, in refuse() or in drop().
   void on_readable(Connection& connection);
+  [[nodiscard]] Result<> receive_request(Connection& connection);
   void on_request(Connection& connection);
   void find_user(Connection& connection);
   void find_plan(Connection& connection);
@@ -92,6 +94,7 @@ class Broker {
   Quota open_sessions_;
   SessionTable sessions_;
   SupervisorPool supervisors_;
+  std::unique_ptr<Disposal> disposal_;
   std::unique_ptr<UserDirectory> users_;
   std::unique_ptr<PlanCache> plans_;
   std::unordered_map<uint64_t, std::unique_ptr<Connection>> connections_;
@@ -102,7 +105,8 @@ class Broker {
   EventSource sweeper_;
 };
 
-// Sends one error reply and reads away what the peer has sent: unread data would turn the reply into a reset.
-void send_refusal(int socket, const std::string& code, const std::string& message);
+// Sends one error reply and reads away what the peer has sent: unread data would turn the reply into a reset. False if
+// messages are left, because they bring descriptors: then closing `socket` may block (disposal.h).
+[[nodiscard]] bool send_refusal(int socket, const std::string& code, const std::string& message);
 
 }  // namespace wrapd::daemon

@@ -89,8 +89,11 @@ void refuse_everybody(int control) {
   for (int i = 0; i < kMost; ++i) {
     UniqueFd socket(::accept4(control, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) return;
-    send_refusal(socket.get(), "internal",
-                 "the service's configuration is broken; the administrator finds the reason in its journal");
+    bool drained =
+        send_refusal(socket.get(), "internal",
+                     "the service's configuration is broken; the administrator finds the reason in its journal");
+    // The end of this process closes it, and that end waits for nobody.
+    if (!drained) static_cast<void>(socket.release());
   }
 }
 

@@ -321,6 +321,9 @@ Result<int> run_standalone(const Options& options, InheritedSignals& signals) {
     return 0;
   }
   all.exec.emplace(options.command, std::getenv("PATH"), environ);
+  if (!profile->filtered) {
+    print_notices(options, {"profile " + printable(profile->policy, 256) + " is disabled: the command is not confined"});
+  }
   if (profile->filtered) {
     auto domain = make_domain(spec, landlock_abi());
     if (!domain) return std::unexpected(domain.error());

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <memory>
 #include <optional>
@@ -16,15 +17,19 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "base/io.h"
 #include "base/unique_fd.h"
 #include "client/wrap/deadline.h"
 
 namespace wrapd::client {
 namespace {
 
+constexpr size_t kMaxChildren = 1 << 20;  // bytes of a list of children
+
 struct ProcStat {
   char state = 0;
   pid_t parent = 0;
+  long threads = 0;
 };
 
 // proc_pid_stat(5). The name in parentheses is the program's own choice: fields are counted from the last ')'.
@@ -41,27 +46,51 @@ std::optional<ProcStat> read_stat(pid_t pid) {
   stat.state = text[end + 2];
   text.remove_prefix(end + 4);
   if (std::from_chars(text.data(), text.data() + text.size(), stat.parent).ec != std::errc()) return std::nullopt;
+  constexpr int kFromParentToThreads = 16;  // field 4 to field 20
+  for (int i = 0; i < kFromParentToThreads; ++i) {
+    size_t space = text.find(' ');
+    if (space == std::string_view::npos) return std::nullopt;
+    text.remove_prefix(space + 1);
+  }
+  if (std::from_chars(text.data(), text.data() + text.size(), stat.threads).ec != std::errc()) return std::nullopt;
   return stat;
 }
 
-bool exited(char state) {
-  return state == 'Z' || state == 'X';
+// A process whose first thread alone has ended looks like a zombie, and runs on.
+bool exited(const ProcStat& stat) {
+  return stat.state == 'X' || (stat.state == 'Z' && stat.threads <= 1);
+}
+
+// Our own children, also those that a /proc mounted with hidepid= hides because they are not dumpable. What such a
+// child leaves behind becomes ours when it ends, so pass by pass nothing stays hidden.
+std::vector<pid_t> own_children() {
+  std::vector<pid_t> pids;
+  auto list = read_file("/proc/self/task/" + std::to_string(::getpid()) + "/children", kMaxChildren);
+  if (!list) return pids;  // a kernel without CONFIG_PROC_CHILDREN
+  const char* at = list->data();
+  const char* end = at + list->size();
+  for (pid_t pid = 0;; pids.push_back(pid)) {
+    while (at != end && *at == ' ') ++at;
+    auto [next, error] = std::from_chars(at, end, pid);
+    if (error != std::errc()) return pids;
+    at = next;
+  }
 }
 
 // Sends by pidfd, and only if `pid` is then still the child of who was its parent in the scan or of us: a number that
-// was given away in between is left alone.
-void send_to_descendant(pid_t pid, int signal, const std::set<pid_t>& parents) {
-  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!pidfd) return;
-  auto stat = read_stat(pid);
-  if (!stat || exited(stat->state) || !parents.contains(stat->parent)) return;
-  ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0);
-}
-
+// was given away in between is left alone. Nobody but us reaps our own children, so their numbers are theirs.
 void signal_all(const std::vector<pid_t>& pids, int signal) {
   std::set<pid_t> parents(pids.begin(), pids.end());
   parents.insert(::getpid());
-  for (pid_t pid : pids) send_to_descendant(pid, signal, parents);
+  const std::vector<pid_t> listed = own_children();
+  const std::set<pid_t> ours(listed.begin(), listed.end());
+  for (pid_t pid : pids) {
+    UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (!pidfd) continue;
+    auto stat = read_stat(pid);
+    bool seen = stat && !exited(*stat) && parents.contains(stat->parent);
+    if (seen || ours.contains(pid)) ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0);
+  }
 }
 
 // Reaps what has ended. True if this process has no children any more.
@@ -92,6 +121,7 @@ void await_child(std::chrono::milliseconds limit) {
 std::vector<pid_t> descendants_of(pid_t ancestor) {
   std::unordered_multimap<pid_t, pid_t> children;
   std::set<pid_t> gone;
+  std::set<pid_t> seen;
   std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
   if (!proc) return {};
   while (const dirent* entry = ::readdir(proc.get())) {
@@ -102,7 +132,13 @@ std::vector<pid_t> descendants_of(pid_t ancestor) {
     auto stat = read_stat(pid);
     if (!stat) continue;
     children.emplace(stat->parent, pid);
-    if (exited(stat->state)) gone.insert(pid);
+    if (exited(*stat)) gone.insert(pid);
+    seen.insert(pid);
+  }
+  if (ancestor == ::getpid()) {
+    for (pid_t pid : own_children()) {
+      if (!seen.contains(pid)) children.emplace(ancestor, pid);
+    }
   }
   std::vector<pid_t> queue{ancestor};
   for (size_t i = 0; i < queue.size(); ++i) {
@@ -128,7 +164,8 @@ size_t kill_descendants(std::chrono::milliseconds timeout) {
     signal_all(pids, SIGKILL);
     bool childless = reap_all();
     if (childless && descendants_of(::getpid()).empty()) return 0;
-    if (Clock::now() >= deadline) return descendants_of(::getpid()).size();
+    // Where there is no /proc the children that are left cannot even be counted.
+    if (Clock::now() >= deadline) return std::max<size_t>(descendants_of(::getpid()).size(), childless ? 0 : 1);
     await_child(std::chrono::milliseconds(20));
   }
 }

@@ -153,6 +153,7 @@ Result<> Watch::supervisor_gone() {
   if (spec_.reports < 0) reap();
   // With a summary the supervisor has seen the end of the tree.
   if (exit_status_ && summary_) return {};
+  send_to_command(SIGKILL);  // also where there is no /proc to find the others in
   Error error = end_tree("the supervisor of this session has ended");
   if (exit_status_) return {};
   return std::unexpected(std::move(error));

@@ -139,9 +139,18 @@ bool constant_time_equal(std::string_view a, std::string_view b) noexcept {
   if (a.size() != b.size()) return false;
   volatile unsigned char difference = 0;
   for (size_t i = 0; i < a.size(); ++i) {
-    difference = static_cast<unsigned char>(difference | (static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i])));
+    difference =
+        static_cast<unsigned char>(difference | (static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i])));
   }
   return difference == 0;
+}
+
+// U+200E, U+200F, U+2028..U+202E, U+2066..U+2069 in UTF-8: they turn the direction of what follows, or end a line.
+static bool reorders(std::string_view character) {
+  auto at = [&](size_t i) { return static_cast<unsigned char>(character[i]); };
+  if (at(0) != 0xE2) return false;
+  if (at(1) == 0x80) return at(2) == 0x8E || at(2) == 0x8F || (at(2) >= 0xA8 && at(2) <= 0xAE);
+  return at(1) == 0x81 && at(2) >= 0xA6 && at(2) <= 0xA9;
 }
 
 std::string printable(std::string_view text, size_t limit) {
@@ -156,7 +165,8 @@ std::string printable(std::string_view text, size_t limit) {
     auto c = static_cast<unsigned char>(text[0]);
     // U+0080..U+009F are control characters as well (C2 80..C2 9F): terminals act on them.
     bool control = c < 0x20 || c == 0x7F || c == '\\' ||
-                   (length == 2 && c == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0);
+                   (length == 2 && c == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0) ||
+                   (length == 3 && reorders(text.substr(0, 3)));
     if (length == 0 || control) {
       out += "\\x";
       out += kHex[c >> 4];

@@ -105,6 +105,9 @@ class Kernel {
   // Binds a pathname in a thread of its own, which has the target's working directory and umask and a Landlock domain
   // in which sockets can be made beneath `parent` alone. The name is resolved in our root, which is the client's.
   [[nodiscard]] virtual int bind_path(const BindRequest& request) = 0;
+  // True if a socket that lives is bound to exactly the socket file behind an O_PATH descriptor; false also where the
+  // file's mode keeps the caller from finding out.
+  [[nodiscard]] virtual bool has_bound_socket(int object) = 0;
   [[nodiscard]] virtual int listen(int socket, int backlog) = 0;
 
   [[nodiscard]] virtual int rename(int old_dir, const char* old_name, int new_dir, const char* new_name,
@@ -156,6 +159,7 @@ class RealKernel final : public Kernel {
   int connect_object(int socket, int object) override;
   int bind(int socket, const sockaddr* address, socklen_t length) override;
   int bind_path(const BindRequest& request) override;
+  bool has_bound_socket(int object) override;
   int listen(int socket, int backlog) override;
   int rename(int old_dir, const char* old_name, int new_dir, const char* new_name, unsigned flags) override;
   int link(int old_dir, const char* old_name, int new_dir, const char* new_name) override;

@@ -35,7 +35,13 @@ Result<Plan> compile_plan(const policy::Policy& policy, const policy::Variables&
     plan.filter_spec.unix_sockets = true;
     // A command of root's makes and moves names wherever root does.
     const bool root = variables.uid == "0";
-    plan.filter_spec.renames = narrow.renames || std::ranges::any_of(allowed, [&](auto directory) {
+    // Where a program may bind, it can make names by definition: what it bound there must stay where it was judged.
+    const bool binds = std::ranges::any_of(*policy.unix_socket_rules, [](const policy::UnixSocketRule& rule) {
+      return (rule.operations & static_cast<uint8_t>(policy::UnixOperation::bind)) != 0 &&
+             rule.decision != policy::Verdict::deny &&
+             std::ranges::any_of(rule.paths, [](const std::string& path) { return !path.starts_with('@'); });
+    });
+    plan.filter_spec.renames = narrow.renames || binds || std::ranges::any_of(allowed, [&](auto directory) {
                                  return root || others_may_create(directory);
                                });
     plan.scope_abstract = policy.unix_socket_mode() == policy::Mode::enforce && !rules->allows_any_abstract();

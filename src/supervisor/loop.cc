@@ -14,8 +14,13 @@ namespace wrapd::supervisor {
 namespace {
 
 constexpr size_t kStackBytes = 256 * 1024;
+// What a call of the kernel's own returns when a signal ends its wait (ERESTARTSYS, include/linux/errno.h). Programs
+// never see it: on the way back the kernel makes it EINTR, or begins the call anew where the handler is SA_RESTART.
+constexpr int kRestart = 512;
 
-int interrupt_signal() { return SIGRTMIN; }
+int interrupt_signal() {
+  return SIGRTMIN;
+}
 
 extern "C" void on_interrupt(int) {}
 
@@ -31,14 +36,15 @@ struct Loop::Worker final : CallContext {
     loop.give_role_away(*this);
   }
   [[nodiscard]] int interrupted() const override {
+    if (loop.stopping_) return EINTR;
     // What was meant for the call before is not for this one.
-    return loop.stopping_ || interrupted_call == call_id ? EINTR : 0;
+    return interrupted_call == call_id ? kRestart : 0;
   }
 
   Loop& loop;
   const int index;
   pthread_t thread{};
-  timer_t timer{};        // sends the interrupting signal to this thread
+  timer_t timer{};  // sends the interrupting signal to this thread
   std::atomic<bool> has_timer{false};
   std::atomic<bool> gone{false};
 
@@ -130,7 +136,9 @@ void Loop::run(Worker& worker) {
       role_changed_.wait(lock, [&] { return stopping_ || role_.load() == worker.index; });
       continue;
     }
-    struct pollfd p {.fd = listener_, .events = POLLIN, .revents = 0};
+    struct pollfd p {
+      .fd = listener_, .events = POLLIN, .revents = 0
+    };
     int n = ::poll(&p, 1, -1);
     if (n < 0) {  // EINTR: an interrupt that came late
       itimerspec off{};
@@ -222,7 +230,7 @@ void Loop::push(const Notification& call, Outcome& outcome) {
   if (!outcome.record) return;
   TimedRecord timed{.record = std::move(*outcome.record),
                     .tid = call.tid,
-                    .error = outcome.answer.error,
+                    .error = outcome.answer.error == kRestart ? EINTR : outcome.answer.error,
                     .time = std::chrono::system_clock::now()};
   std::lock_guard lock(records_lock_);
   if (records_.size() >= limits_.records) {
@@ -297,7 +305,9 @@ void Loop::look_at(Worker& worker, Clock::time_point now) {
 // All threads are stuck: what comes now is refused, not queued behind them.
 void Loop::refuse_waiting() {
   for (int i = 0; i < 64; ++i) {
-    struct pollfd p {.fd = listener_, .events = POLLIN, .revents = 0};
+    struct pollfd p {
+      .fd = listener_, .events = POLLIN, .revents = 0
+    };
     if (::poll(&p, 1, 0) <= 0 || (p.revents & POLLIN) == 0) return;
     seccomp_notif notification;
     if (kernel_.receive(notification) < 0) continue;

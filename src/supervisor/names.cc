@@ -20,7 +20,9 @@ struct CloseDirectory {
   void operator()(DIR* directory) const { ::closedir(directory); }
 };
 
-std::unexpected<Error> errno_error(int rc) { return fail("lookup failed", -rc); }
+std::unexpected<Error> errno_error(int rc) {
+  return fail("lookup failed", -rc);
+}
 
 }  // namespace
 
@@ -36,7 +38,8 @@ Result<UniqueFd> NameHandler::open_start(const Notification& call, int fd) {
   return UniqueFd(opened);
 }
 
-Result<NameHandler::End> NameHandler::open_end(const Notification& call, int fd, const std::string& path, bool is_link) {
+Result<NameHandler::End> NameHandler::open_end(const Notification& call, int fd, const std::string& path,
+                                               bool is_link) {
   End end;
   if (path.empty()) return fail("empty path", ENOENT);
   UniqueFd start;
@@ -53,7 +56,8 @@ Result<NameHandler::End> NameHandler::open_end(const Notification& call, int fd,
   size_t slash = name.find_last_of('/');
   end.last = slash == std::string::npos ? name : name.substr(slash + 1);
   // As filename_parentat() and its callers answer a last element that is no plain name.
-  if (end.last.empty() || end.last == "." || end.last == "..") return fail("not a plain name", is_link ? EEXIST : EBUSY);
+  if (end.last.empty() || end.last == "." || end.last == "..")
+    return fail("not a plain name", is_link ? EEXIST : EBUSY);
   auto parent = walk_.locate(call.tid, start.get(), slash == std::string::npos ? "." : name.substr(0, slash + 1),
                              LastElement::follow);
   if (!parent) return std::unexpected(parent.error());
@@ -115,11 +119,15 @@ std::optional<policy::Decision> NameHandler::socket_widening(const std::string& 
     bool is_open = after.recorded == policy::Verdict::allow || after.recorded == policy::Verdict::audit;
     if (is_open && !was_open) return before;
   }
+  // A socket that was bound where that is allowed must not turn up where it is not.
+  policy::Decision made = session_.layers.judge_path(policy::UnixOperation::bind, from);
+  policy::Decision moved = session_.layers.judge_path(policy::UnixOperation::bind, to);
+  if (made.recorded != policy::Verdict::deny && moved.recorded == policy::Verdict::deny) return moved;
   return std::nullopt;
 }
 
-std::optional<policy::Decision> NameHandler::tree_widening(int directory, const std::string& from, const std::string& to,
-                                                           int depth, int& budget) {
+std::optional<policy::Decision> NameHandler::tree_widening(int directory, const std::string& from,
+                                                           const std::string& to, int depth, int& budget) {
   // What cannot be looked through might hold a socket. The decision names no rule then.
   policy::Decision unknown;
   if (session_.layers.audit_only()) unknown.verdict = policy::Verdict::allow;
@@ -173,13 +181,19 @@ Outcome NameHandler::handle(const Notification& call, CallContext& context) {
   Arguments arguments{};
   switch (call.number) {
 #ifdef SYS_rename
-    case SYS_rename: arguments = {"rename", AT_FDCWD, a[0], AT_FDCWD, a[1]}; break;
+    case SYS_rename:
+      arguments = {"rename", AT_FDCWD, a[0], AT_FDCWD, a[1]};
+      break;
 #endif
 #ifdef SYS_link
-    case SYS_link: arguments = {"link", AT_FDCWD, a[0], AT_FDCWD, a[1], 0, true}; break;
+    case SYS_link:
+      arguments = {"link", AT_FDCWD, a[0], AT_FDCWD, a[1], 0, true};
+      break;
 #endif
 #ifdef SYS_renameat
-    case SYS_renameat: arguments = {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3]}; break;
+    case SYS_renameat:
+      arguments = {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3]};
+      break;
 #endif
     case SYS_renameat2:
       arguments = {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3], static_cast<unsigned>(a[4])};
@@ -187,7 +201,8 @@ Outcome NameHandler::handle(const Notification& call, CallContext& context) {
     case SYS_linkat:
       arguments = {"link", as_fd(a[0]), a[1], as_fd(a[2]), a[3], static_cast<unsigned>(a[4]), true};
       break;
-    default: return {.answer = Answer::errno_of(ENOSYS), .record = std::nullopt};
+    default:
+      return {.answer = Answer::errno_of(ENOSYS), .record = std::nullopt};
   }
   constexpr unsigned kLinkFlags = AT_SYMLINK_FOLLOW | AT_EMPTY_PATH;
   constexpr unsigned kRenameFlags = RENAME_NOREPLACE | RENAME_EXCHANGE;
@@ -212,7 +227,7 @@ Outcome NameHandler::handle(const Notification& call, CallContext& context) {
   auto new_path = copy_path(kernel_, call, arguments.new_path);
   if (!new_path) return failed(new_path.error());
 
-  std::lock_guard lock(lock_);
+  std::lock_guard lock(*session_.names_lock);
   auto from = arguments.is_link ? open_linked(call, arguments.old_fd, *old_path, arguments.flags)
                                 : open_end(call, arguments.old_fd, *old_path, false);
   if (!from) return failed(from.error());
@@ -232,7 +247,8 @@ Outcome NameHandler::handle(const Notification& call, CallContext& context) {
     return refuse(EACCES);
   }
   auto forbidden = widening(*from, to->real);
-  if (!forbidden && (arguments.flags & RENAME_EXCHANGE) != 0 && !arguments.is_link) forbidden = widening(*to, from->real);
+  if (!forbidden && (arguments.flags & RENAME_EXCHANGE) != 0 && !arguments.is_link)
+    forbidden = widening(*to, from->real);
   if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   if (forbidden) {
     record.decision = *forbidden;

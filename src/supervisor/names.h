@@ -5,7 +5,6 @@
 // for it: a socket that may not be connected to must not be moved, linked or carried in a directory to a name under
 // which it might be. Trapped only where a policy allows names in places where the caller can make them.
 
-#include <mutex>
 #include <string>
 
 #include "supervisor/handler.h"
@@ -52,7 +51,6 @@ class NameHandler final : public Handler {
   SessionObjects session_;
   kernel::Kernel& kernel_;
   PathWalk walk_;
-  std::mutex lock_;  // judging and doing are one step for the programs of a session
 };
 
 }  // namespace wrapd::supervisor

@@ -20,9 +20,13 @@ constexpr int kMaxLinks = 40;        // as the kernel: MAXSYMLINKS
 constexpr int kMaxElements = 4096;   // of all expansions together
 constexpr ino_t kProcRootInode = 1;  // PROC_ROOT_INO
 
-bool is_absolute(std::string_view path) { return path.starts_with('/'); }
+bool is_absolute(std::string_view path) {
+  return path.starts_with('/');
+}
 
-std::unexpected<Error> refused(const char* why) { return fail(why, kRefused); }
+std::unexpected<Error> refused(const char* why) {
+  return fail(why, kRefused);
+}
 
 // "fd/12" from the element "12" beneath a directory "fd"; -1 if the element is no descriptor number.
 int descriptor_number(std::string_view element) {
@@ -36,9 +40,8 @@ int descriptor_number(std::string_view element) {
 Result<Located> PathWalk::locate(pid_t tid, int directory, const std::string& path, LastElement last) {
   if (path.empty()) return fail("empty path", ENOENT);
   uint64_t flags = O_PATH | (last == LastElement::keep ? O_NOFOLLOW : 0);
-  int fd = is_absolute(path)
-               ? kernel_.open_at(root_, path.c_str(), flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-               : kernel_.open_at(directory, path.c_str(), flags, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
+  int fd = is_absolute(path) ? kernel_.open_at(root_, path.c_str(), flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+                             : kernel_.open_at(directory, path.c_str(), flags, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
   // ELOOP: a magic link (or a real loop); EXDEV: a link or ".." out of the start directory; EAGAIN: a rename raced with
   // "..". ENOENT and ENOTDIR may be what /proc/self says of us. Everything else is what the target would see.
   bool look_closer = fd == -ELOOP || fd == -EXDEV || fd == -EAGAIN || fd == -ENOENT || fd == -ENOTDIR;
@@ -50,7 +53,8 @@ Result<Located> PathWalk::locate(pid_t tid, int directory, const std::string& pa
 }
 
 bool PathWalk::same_directory(int a, int b) {
-  struct stat sa {}, sb {};
+  struct stat sa {
+  }, sb{};
   if (kernel_.stat(a, sa) < 0 || kernel_.stat(b, sb) < 0) return false;
   return sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino && kernel_.mount_id(a) == kernel_.mount_id(b);
 }

@@ -63,8 +63,7 @@ class Session {
   Denials denials_;
   std::deque<std::string> to_client_;
   bool summary_wanted_ = false;
-  bool summary_queued_ = false;
-  bool client_served_ = false;  // the summary was sent, or nobody is there to take it
+  bool over_ = false;  // the tree is gone
 };
 
 Result<> Session::set_up() {
@@ -156,12 +155,14 @@ void Session::loop_until_hang_up() {
   }
 }
 
-// The tree is gone. `wrap` may be about to ask what was denied; the journal may be away for a moment.
+// The tree is gone. `wrap` is about to ask what was denied, and is told at once; the journal may be away for a moment.
 void Session::say_goodbye() {
   auto deadline = Loop::Clock::now() + kFinishPatience;
+  over_ = true;
+  summary_wanted_ = true;
   settle();
-  collect();
-  while (!client_served_ && options_.control && Loop::Clock::now() < deadline) {
+  // Until it has gone: closing with something of its unread would take the summary away from it.
+  while (options_.control && Loop::Clock::now() < deadline) {
     struct pollfd polls[2] = {
         {.fd = options_.control.get(), .events = POLLIN, .revents = 0},
         {.fd = options_.watch_fd, .events = POLLIN, .revents = 0},
@@ -195,10 +196,10 @@ void Session::read_control() {
   if (!packet || packet->eof() || !wire::is_finish_request(packet->bytes)) {
     // `wrap` is gone, or talks nonsense. What it started stays supervised.
     options_.control.reset();
-    client_served_ = true;
     to_client_.clear();
     return;
   }
+  if (over_) return;  // it has been told
   summary_wanted_ = true;
   settle();
 }
@@ -210,9 +211,13 @@ void Session::settle() {
   collect();
   if (!summary_wanted_ || !options_.control) return;
   // Behind the events that wait for the same socket.
-  to_client_.push_back(wire::encode(denials_.summary()));
+  wire::Summary summary = denials_.summary();
+  if (recorder_) {
+    (void)recorder_->flush();
+    summary.lost += recorder_->lost();
+  }
+  to_client_.push_back(wire::encode(summary));
   summary_wanted_ = false;
-  summary_queued_ = true;
   (void)flush_client();
 }
 
@@ -273,13 +278,11 @@ bool Session::flush_client() {
     if (!sent && sent.error().code == EAGAIN) return false;
     if (!sent) {
       options_.control.reset();
-      client_served_ = true;
       to_client_.clear();
       return true;
     }
     to_client_.pop_front();
   }
-  client_served_ = client_served_ || summary_queued_;
   return true;
 }
 

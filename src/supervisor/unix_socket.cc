@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <optional>
 
+#include "kernel/uapi.h"
+
 namespace wrapd::supervisor {
 namespace {
 
@@ -19,7 +21,9 @@ constexpr std::string_view kProtected[] = {"/run/wrapd", "/etc/wrapd"};
 constexpr std::string_view kAutobindName = "?????";
 
 // The kernel names what has no name any more, or none that can be reached, like this (d_path()).
-bool is_nameable(const std::string& path) { return path.starts_with('/') && !path.ends_with(" (deleted)"); }
+bool is_nameable(const std::string& path) {
+  return path.starts_with('/') && !path.ends_with(" (deleted)");
+}
 
 }  // namespace
 
@@ -45,12 +49,17 @@ UnixSocketHandler::UnixSocketHandler(const SessionObjects& session)
 
 Outcome UnixSocketHandler::handle(const Notification& call, CallContext& context) {
   switch (call.number) {
-    case SYS_connect: return connect(call, context);
-    case SYS_bind: return bind(call, context);
-    case SYS_listen: return listen(call, context);
+    case SYS_connect:
+      return connect(call, context);
+    case SYS_bind:
+      return bind(call, context);
+    case SYS_listen:
+      return listen(call, context);
     case SYS_socket:
-    case SYS_socketpair: return refuse_datagram(call);
-    default: return {.answer = Answer::errno_of(ENOSYS), .record = std::nullopt};
+    case SYS_socketpair:
+      return refuse_datagram(call);
+    default:
+      return {.answer = Answer::errno_of(ENOSYS), .record = std::nullopt};
   }
 }
 
@@ -109,22 +118,27 @@ Outcome UnixSocketHandler::connect(const Notification& call, CallContext& contex
     } else {
       context.will_wait();
     }
-    return {.answer = wait_through(context, [&] { return kernel_.connect(socket->get(), address->get(), address->length); }),
+    return {.answer =
+                wait_through(context, [&] { return kernel_.connect(socket->get(), address->get(), address->length); }),
             .record = std::nullopt};
   }
   UnixName name = decode_unix_name(*address);
   switch (name.kind) {
-    case UnixName::Kind::path: return connect_path(call, context, socket->get(), name.text);
-    case UnixName::Kind::abstract: return connect_abstract(call, context, socket->get(), *address, name.text);
+    case UnixName::Kind::path:
+      return connect_path(call, context, socket->get(), name.text);
+    case UnixName::Kind::abstract:
+      return connect_abstract(call, context, socket->get(), *address, name.text);
     case UnixName::Kind::unnamed:
-    case UnixName::Kind::invalid: break;
+    case UnixName::Kind::invalid:
+      break;
   }
   // Nothing is named: the kernel refuses it, or (AF_UNSPEC on a datagram socket) ends an association.
   if (address->length >= sizeof(sa_family_t) && address->storage.ss_family == AF_UNIX) {
     return {.answer = Answer::errno_of(EINVAL), .record = std::nullopt};
   }
   if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-  return {.answer = Answer::of(kernel_.connect(socket->get(), address->get(), address->length)), .record = std::nullopt};
+  return {.answer = Answer::of(kernel_.connect(socket->get(), address->get(), address->length)),
+          .record = std::nullopt};
 }
 
 Outcome UnixSocketHandler::connect_path(const Notification& call, CallContext& context, int socket,
@@ -143,7 +157,8 @@ Outcome UnixSocketHandler::connect_path(const Notification& call, CallContext& c
       record.reason = "protected";
       return denied(call, std::move(record));
     }
-    if (object.error().code != kRefused) return {.answer = Answer::errno_of(object.error().code), .record = std::nullopt};
+    if (object.error().code != kRefused)
+      return {.answer = Answer::errno_of(object.error().code), .record = std::nullopt};
     record.reason = object.error().message;
     return denied(call, std::move(record));
   }
@@ -206,12 +221,15 @@ Outcome UnixSocketHandler::bind(const Notification& call, CallContext&) {
   if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   if (!record.decision.permits()) return denied(call, std::move(record));
   record.done = true;
-  return {.answer = Answer::of(kernel_.bind(socket->get(), address->get(), address->length)), .record = std::move(record)};
+  return {.answer = Answer::of(kernel_.bind(socket->get(), address->get(), address->length)),
+          .record = std::move(record)};
 }
 
 // The socket's name must be the target's own string, or getsockname(2) would tell another one; and strings can be made
 // to lead elsewhere between our look and the kernel's. So the kernel's walk happens in a thread whose Landlock domain
-// knows the judged directory alone, and where it led is looked at afterwards.
+// knows the judged directory alone; and as that takes in what lies beneath, the name must be free before and stand for a
+// bound socket afterwards. Nothing of the session can bring another one there meanwhile: that takes a bind, a rename or
+// a link, and these wait for each other.
 Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const AddressCopy& address,
                                      std::string_view name) {
   std::string path(name);
@@ -262,6 +280,12 @@ Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const
     return denied(call, std::move(record));
   }
 
+  std::lock_guard lock(*session_.names_lock);
+  struct stat before {};
+  if (int found = kernel_.stat_at(parent->fd.get(), last.c_str(), before); found != -ENOENT) {
+    // What the kernel would say of a name that is taken, or of a directory that cannot be searched.
+    return {.answer = Answer::errno_of(found == 0 ? EADDRINUSE : -found), .record = std::nullopt};
+  }
   record.done = true;
   expect_bind(socket);
   int rc = kernel_.bind_path({.socket = socket,
@@ -276,16 +300,16 @@ Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const
     return {.answer = Answer::of(rc), .record = std::move(record)};
   }
 
-  struct stat bound {};
   auto now = kernel_.real_path(parent->fd.get());
-  bool in_place = kernel_.stat_at(parent->fd.get(), last.c_str(), bound) == 0 && S_ISSOCK(bound.st_mode);
+  UniqueFd bound(kernel_.open_at(parent->fd.get(), last.c_str(), O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS));
+  struct stat st {};
+  bool in_place = bound && kernel_.stat(bound.get(), st) == 0 && S_ISSOCK(st.st_mode) &&
+                  kernel_.has_bound_socket(bound.get());
   if (in_place && now && *now == *real) {
     remember(socket, record.path);
     return {.answer = {}, .record = std::move(record)};
   }
-  // Somebody moved directories under us. The socket keeps a name that was not judged: take it away, and see to it that
-  // nothing listens there.
-  if (in_place) (void)kernel_.unlink(parent->fd.get(), last.c_str());
+  // Somebody moved directories under us. The socket has a name that was not judged: see to it that nothing listens there.
   remember(socket, std::string());
   record.reason = "race";
   record.decision = {};

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -42,6 +43,8 @@ struct SessionObjects {
   int root;  // O_PATH
   const Identities& identities;
   bool bind_without_landlock = false;
+  // Held while names of sockets are judged and made or moved: by one call of the session at a time.
+  std::shared_ptr<std::mutex> names_lock = std::make_shared<std::mutex>();
 };
 
 class UnixSocketHandler final : public Handler {
@@ -65,12 +68,12 @@ class UnixSocketHandler final : public Handler {
 
   Outcome denied(const Notification& call, Record record, int error = EACCES);
   Outcome failed(const Notification& call, const char* operation, const Error& error);
-  [[nodiscard]] policy::Decision judge(policy::UnixOperation operation, const std::string& path, const struct stat* object,
-                                       bool name_differs) const;
+  [[nodiscard]] policy::Decision judge(policy::UnixOperation operation, const std::string& path,
+                                       const struct stat* object, bool name_differs) const;
 
-  // Where each socket that was bound by name here lives, so that listen can be judged by it. Bounded: once one fell out,
-  // no socket that is not known may listen. Until then such a one was inherited bound, and is judged by the name it
-  // reports.
+  // Where each socket that was bound by name here lives, so that listen can be judged by it. Bounded: once one fell
+  // out, no socket that is not known may listen. Until then such a one was inherited bound, and is judged by the name
+  // it reports.
   struct Bound {
     uint64_t cookie = 0;  // SO_COOKIE; 0 stands for the forgotten ones
     std::string path;     // empty: being bound, or the bind was tampered with; nothing may listen there

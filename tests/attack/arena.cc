@@ -48,8 +48,10 @@ class OurHandlers final : public supervisor::Handler {
       case SYS_bind:
       case SYS_listen:
       case SYS_socket:
-      case SYS_socketpair: return sockets_.handle(call, context);
-      default: return names_.handle(call, context);
+      case SYS_socketpair:
+        return sockets_.handle(call, context);
+      default:
+        return names_.handle(call, context);
     }
   }
 
@@ -118,8 +120,7 @@ Place::~Place() {
   std::filesystem::remove_all(path_, ignored);
 }
 
-Server::Server(const std::string& name)
-    : listener_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+Server::Server(const std::string& name) : listener_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
   sockaddr_un address;
   socklen_t length = fill(address, name);
   if (::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), length) < 0) die("bind");
@@ -127,7 +128,9 @@ Server::Server(const std::string& name)
   if (::listen(listener_.get(), 4096) < 0) die("listen");
   thread_ = std::thread([this] {
     for (; !stop_; ++passes_) {
-      struct pollfd p {.fd = listener_.get(), .events = POLLIN, .revents = 0};
+      struct pollfd p {
+        .fd = listener_.get(), .events = POLLIN, .revents = 0
+      };
       ::poll(&p, 1, 20);
       for (;;) {
         UniqueFd peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
@@ -170,7 +173,8 @@ std::vector<std::byte> compile(const std::vector<Rule>& rules) {
 }
 
 MakeHandler ours() {
-  return [](const supervisor::SessionObjects& session, kernel::Kernel&) { return std::make_unique<OurHandlers>(session); };
+  return
+      [](const supervisor::SessionObjects& session, kernel::Kernel&) { return std::make_unique<OurHandlers>(session); };
 }
 
 Result fight(const std::vector<Rule>& rules, const MakeHandler& make_handler, const std::function<int()>& attacker,
@@ -201,14 +205,16 @@ Result fight(const std::vector<Rule>& rules, const MakeHandler& make_handler, co
     ::_exit(attacker());
   }
   theirs.reset();
-  struct pollfd p {.fd = mine.get(), .events = POLLIN, .revents = 0};
+  struct pollfd p {
+    .fd = mine.get(), .events = POLLIN, .revents = 0
+  };
   (void)::poll(&p, 1, 10000);
   auto packet = wire::receive_packet(mine.get(), 16, 1);
   if (!packet || packet->fds.size() != 1) die("no listener came");
 
   // The supervisor is a process of its own, with the ids and the capability that the service's have, and their filter.
-  auto* shared = static_cast<Result*>(
-      ::mmap(nullptr, sizeof(Result), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  auto* shared =
+      static_cast<Result*>(::mmap(nullptr, sizeof(Result), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   if (shared == MAP_FAILED) die("mmap");
   *shared = {};
   pid_t supervisor = ::fork();

@@ -2,8 +2,9 @@
 #pragma once
 
 // A place to fight in: a directory with real listening sockets, a child under a real filter that attacks, and a
-// supervisor that answers, with the identity that the service gives to its own. The supervisor is either ours, or one of the kind that a test shows to
-// lose, built on the same loop, so that the difference is the defence and nothing else.
+// supervisor that answers, with the identity that the service gives to its own. The supervisor is either ours, or one
+// of the kind that a test shows to lose, built on the same loop, so that the difference is the defence and nothing
+// else.
 
 #include <sys/types.h>
 
@@ -76,8 +77,8 @@ using MakeHandler =
 [[nodiscard]] MakeHandler ours();
 
 struct Result {
-  int exit_status = -1;     // of the attacker, as waitpid(2) gives it; -1 if the supervisor failed
-  uint64_t decided = 0;     // calls that the supervisor carried out or let through
+  int exit_status = -1;  // of the attacker, as waitpid(2) gives it; -1 if the supervisor failed
+  uint64_t decided = 0;  // calls that the supervisor carried out or let through
   uint64_t denied = 0;
 };
 

@@ -8,33 +8,23 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include <array>
-#include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <climits>
 #include <cstddef>
-#include <cstdlib>
 #include <cstring>
-#include <sstream>
-#include <thread>
 
 #include "arena.h"
-#include "kernel/uapi.h"
+#include "programs.h"
 #include "supervisor/task.h"
 
 namespace wrapd::attack {
@@ -45,184 +35,6 @@ using supervisor::Answer;
 using supervisor::Notification;
 using supervisor::Outcome;
 using supervisor::Record;
-
-constexpr int kOtherUid = 64018;
-constexpr size_t kMaxName = sizeof(sockaddr_un::sun_path);
-
-// ---------------------------------------------------------------------------------------------------------------------
-// What a program under test tells of itself, in memory that it shares with us.
-
-class Story {
- public:
-  Story() {
-    void* memory = ::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) std::abort();
-    text_ = static_cast<char*>(memory);
-  }
-  ~Story() { ::munmap(text_, kSize); }
-  Story(const Story&) = delete;
-  Story& operator=(const Story&) = delete;
-  void tell(const std::string& what, const std::string& how) {
-    std::string line = what + ": " + how + "\n";
-    size_t used = std::strlen(text_);
-    if (used + line.size() >= kSize) std::abort();
-    std::memcpy(text_ + used, line.data(), line.size());
-  }
-  // The line about `what`, or nothing.
-  [[nodiscard]] std::string of(const std::string& what) const {
-    std::string all = std::string("\n") + text_;
-    size_t at = all.find("\n" + what + ": ");
-    if (at == std::string::npos) return "(nothing told)";
-    at += what.size() + 3;
-    return all.substr(at, all.find('\n', at) - at);
-  }
-  [[nodiscard]] std::string all() const { return text_; }
-
- private:
-  static constexpr size_t kSize = 1U << 18;
-  char* text_;
-};
-
-std::string outcome(long rc) {
-  if (rc >= 0) return "ok";
-  const char* name = ::strerrorname_np(errno);
-  return name != nullptr ? name : "errno " + std::to_string(errno);
-}
-
-using Program = std::function<void(const Place& place, Story& story)>;
-using Rules = std::function<std::vector<Rule>(const Place& place)>;
-
-// Whatever goes wrong, a program under test ends.
-void limit_own_life() {
-  struct sigevent event {};
-  event.sigev_notify = SIGEV_SIGNAL;
-  event.sigev_signo = SIGRTMAX;
-  timer_t timer;
-  itimerspec end{.it_interval = {}, .it_value = {.tv_sec = 120, .tv_nsec = 0}};
-  if (::timer_create(CLOCK_MONOTONIC, &event, &timer) < 0 || ::timer_settime(timer, 0, &end, nullptr) < 0) ::_exit(77);
-}
-
-int run_natively(const Place& place, Story& story, const Program& program) {
-  pid_t child = ::fork();
-  if (child == 0) {
-    gid_t none = 0;
-    if (::syscall(SYS_setgroups, 0, &none) < 0 || ::setresgid(kAttacker, kAttacker, kAttacker) < 0 ||
-        ::setresuid(kAttacker, kAttacker, kAttacker) < 0 || ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) {
-      ::_exit(99);
-    }
-    limit_own_life();
-    program(place, story);
-    ::_exit(0);
-  }
-  int status = -1;
-  ::waitpid(child, &status, 0);
-  return status;
-}
-
-Result run_wrapped(const Place& place, Story& story, const std::vector<Rule>& rules, const Program& program,
-                   const MakeHandler& handler = ours(), plan::FilterSpec spec = {true, false}) {
-  return fight(
-      rules, handler,
-      [&] {
-        limit_own_life();
-        program(place, story);
-        return 0;
-      },
-      spec);
-}
-
-// Runs `program` in two places that `set_up` made alike.
-void expect_same_story(const std::function<void(const Place&)>& set_up, const Rules& rules, const Program& program,
-                       plan::FilterSpec spec = {true, false}) {
-  std::string stories[2];
-  for (int wrapped : {0, 1}) {
-    Place place;
-    if (set_up) set_up(place);
-    Story story;
-    if (wrapped != 0) {
-      EXPECT_EQ(run_wrapped(place, story, rules(place), program, ours(), spec).exit_status, 0);
-    } else {
-      EXPECT_EQ(run_natively(place, story, program), 0);
-    }
-    std::string text = story.all();
-    for (size_t at; (at = text.find(place.path())) != std::string::npos;) text.replace(at, place.path().size(), "PLACE");
-    stories[wrapped] = text;
-  }
-  EXPECT_GT(stories[0].size(), 0U);
-  // Only what differs: the stories are long.
-  std::istringstream native(stories[0]), wrapped(stories[1]);
-  for (std::string without, with;;) {
-    bool first = static_cast<bool>(std::getline(native, without)), second = static_cast<bool>(std::getline(wrapped, with));
-    if (!first && !second) break;
-    EXPECT_EQ(first ? without : "(nothing)", second ? with : "(nothing)") << "first without, then with us";
-    if (!first || !second) break;
-  }
-}
-
-std::vector<Rule> allow_everything(const Place&) {
-  return {{{"/**", "@**"}, Verdict::allow}};
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// What programs do.
-
-struct Address {
-  sockaddr_storage storage{};
-  socklen_t length = 0;
-  [[nodiscard]] const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
-};
-
-// `bytes` are all that follows the family.
-Address unix_address(const std::string& bytes) {
-  Address address;
-  address.storage.ss_family = AF_UNIX;
-  std::memcpy(reinterpret_cast<char*>(&address.storage) + offsetof(sockaddr_un, sun_path), bytes.data(), bytes.size());
-  address.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + bytes.size());
-  return address;
-}
-
-int unix_socket(int type = SOCK_STREAM) { return ::socket(AF_UNIX, type | SOCK_CLOEXEC, 0); }
-
-std::string connect_to(const Address& address, int type = SOCK_STREAM) {
-  UniqueFd fd(unix_socket(type));
-  return outcome(::connect(fd.get(), address.get(), address.length));
-}
-std::string connect_to(const std::string& path) { return connect_to(unix_address(path)); }
-
-std::string bind_to(const Address& address) {
-  UniqueFd fd(unix_socket());
-  return outcome(::bind(fd.get(), address.get(), address.length));
-}
-std::string bind_to(const std::string& path) { return bind_to(unix_address(path)); }
-
-std::string name_of(int fd, bool peer = false) {
-  Address address;
-  address.length = sizeof address.storage;
-  auto* name = reinterpret_cast<sockaddr*>(&address.storage);
-  int rc = peer ? ::getpeername(fd, name, &address.length) : ::getsockname(fd, name, &address.length);
-  if (rc < 0) return outcome(rc);
-  std::string text = "[" + std::to_string(address.length) + "] ";
-  for (size_t i = offsetof(sockaddr_un, sun_path); i < address.length; ++i) {
-    char c = reinterpret_cast<const char*>(&address.storage)[i];
-    if (c == '\0') {
-      text += "\\0";
-    } else {
-      text += c;
-    }
-  }
-  return text;
-}
-
-void make_directory(const std::string& path, mode_t mode = 0755, uid_t owner = kAttacker) {
-  ASSERT_EQ(::mkdir(path.c_str(), 0700), 0) << path;
-  ASSERT_EQ(::chmod(path.c_str(), mode), 0);
-  ASSERT_EQ(::chown(path.c_str(), owner, owner), 0);
-}
-
-void make_link(const std::string& target, const std::string& path) {
-  ASSERT_EQ(::symlink(target.c_str(), path.c_str()), 0) << path;
-  ASSERT_EQ(::lchown(path.c_str(), kAttacker, kAttacker), 0);
-}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // A supervisor that goes by the string.
@@ -275,7 +87,9 @@ struct Aliases {
     denied = place / "denied/s";
     bad = std::make_unique<Server>(denied);
   }
-  [[nodiscard]] std::vector<Rule> rules() const { return {{{denied}, Verdict::deny}, {{"/**", "@**"}, Verdict::allow}}; }
+  [[nodiscard]] std::vector<Rule> rules() const {
+    return {{{denied}, Verdict::deny}, {{"/**", "@**"}, Verdict::allow}};
+  }
 
   // The program connects to the denied socket by `way`, and reaches it where the string is believed.
   void expect_won_and_lost(const std::function<std::string(const Place&)>& way) {
@@ -426,9 +240,8 @@ pid_t keep_child_in(const std::string& directory) {
 
 TEST(Alias, DirectoryOfASiblingProcess) {
   Aliases scene;
-  scene.expect_won_and_lost([](const Place& place) {
-    return "/proc/" + std::to_string(keep_child_in(place / "denied")) + "/cwd/s";
-  });
+  scene.expect_won_and_lost(
+      [](const Place& place) { return "/proc/" + std::to_string(keep_child_in(place / "denied")) + "/cwd/s"; });
 }
 
 TEST(Alias, DirectoryOfAProcessOutside) {
@@ -517,19 +330,54 @@ TEST(Native, WaysToASocket) {
     int directory = ::fcntl(::open((place / "dir").c_str(), O_PATH | O_DIRECTORY), F_DUPFD, 700);
     int object = ::fcntl(::open((place / "dir/s").c_str(), O_PATH), F_DUPFD, 800);
     int file = ::open((place / "file").c_str(), O_RDONLY);
-    const std::string ways[] = {
-        place / "dir/s", place / "dir//./s", place / "dir/s/", place / "dir/s/.", place / "link", place / "link/",
-        place / "way/s", place / "way/../dir/s", place / "dangling", place / "loop", place / "loop/s", place / "file",
-        place / "file/", place / "file/s", place / "dir", place / "dir/", place / "absent", place / "absent/s",
-        place / "closed/s", place / "dir/../../../../../../../..", "/", ".", "..", "//", "/..", "dir/s",
-        "/proc/self/root" + (place / "dir/s"), "/proc/thread-self/root" + (place / "dir/s"),
-        "/proc/" + std::to_string(::getpid()) + "/root" + (place / "link"), "/proc/self/cwd", "/proc/self/cwd/s",
-        "/proc/self/fd/" + std::to_string(object), "/proc/self/fd/" + std::to_string(directory) + "/s",
-        "/proc/self/fd/" + std::to_string(directory), "/proc/self/fd/" + std::to_string(file),
-        "/proc/thread-self/fd/" + std::to_string(object), "/dev/fd/" + std::to_string(object), "/proc/self/fd/999/s",
-        "/proc/self/fd/" + std::to_string(file) + "/s", "/proc/self/absent", "/proc/absent/root", "/dev/null",
-        std::string(kMaxName, 'x'), std::string(kMaxName, '/'), place.path() + std::string("\0/dir/s", 7),
-        (place / "dir/s") + std::string("\0nonsense", 9), std::string(1, '\0'), std::string(kMaxName, '\0')};
+    const std::string ways[] = {place / "dir/s",
+                                place / "dir//./s",
+                                place / "dir/s/",
+                                place / "dir/s/.",
+                                place / "link",
+                                place / "link/",
+                                place / "way/s",
+                                place / "way/../dir/s",
+                                place / "dangling",
+                                place / "loop",
+                                place / "loop/s",
+                                place / "file",
+                                place / "file/",
+                                place / "file/s",
+                                place / "dir",
+                                place / "dir/",
+                                place / "absent",
+                                place / "absent/s",
+                                place / "closed/s",
+                                place / "dir/../../../../../../../..",
+                                "/",
+                                ".",
+                                "..",
+                                "//",
+                                "/..",
+                                "dir/s",
+                                "/proc/self/root" + (place / "dir/s"),
+                                "/proc/thread-self/root" + (place / "dir/s"),
+                                "/proc/" + std::to_string(::getpid()) + "/root" + (place / "link"),
+                                "/proc/self/cwd",
+                                "/proc/self/cwd/s",
+                                "/proc/self/fd/" + std::to_string(object),
+                                "/proc/self/fd/" + std::to_string(directory) + "/s",
+                                "/proc/self/fd/" + std::to_string(directory),
+                                "/proc/self/fd/" + std::to_string(file),
+                                "/proc/thread-self/fd/" + std::to_string(object),
+                                "/dev/fd/" + std::to_string(object),
+                                "/proc/self/fd/999/s",
+                                "/proc/self/fd/" + std::to_string(file) + "/s",
+                                "/proc/self/absent",
+                                "/proc/absent/root",
+                                "/dev/null",
+                                std::string(kMaxName, 'x'),
+                                std::string(kMaxName, '/'),
+                                place.path() + std::string("\0/dir/s", 7),
+                                (place / "dir/s") + std::string("\0nonsense", 9),
+                                std::string(1, '\0'),
+                                std::string(kMaxName, '\0')};
     int number = 0;
     auto name = [&](const std::string& way) { return std::to_string(number++) + " " + std::string(way.c_str()); };
     for (const std::string& way : ways) {
@@ -538,7 +386,8 @@ TEST(Native, WaysToASocket) {
       story.tell(numbers ? name("in /proc") : name(way), connect_to(way));
     }
     if (::chdir((place / "dir").c_str()) < 0) ::_exit(1);
-    for (const char* way : {"s", "./s", "../dir/s", "../link", "../way/s", "..", "absent", "../closed/s", "s/", "s/s"}) {
+    for (const char* way :
+         {"s", "./s", "../dir/s", "../link", "../way/s", "..", "absent", "../closed/s", "s/", "s/s"}) {
       story.tell("in dir " + name(way), connect_to(way));
     }
     if (::mkdir("gone", 0700) < 0 || ::chdir("gone") < 0 || ::rmdir("../gone") < 0) ::_exit(1);
@@ -584,7 +433,8 @@ TEST(Native, StickyDirectories) {
     make_link("/proc/self/root" + (place / "s"), place / "sticky/mine-by-proc");
   };
   expect_same_story(set_up, allow_everything, [](const Place& place, Story& story) {
-    for (const char* name : {"sticky/mine", "sticky/root", "sticky/mine-by-proc"}) story.tell(name, connect_to(place / name));
+    for (const char* name : {"sticky/mine", "sticky/root", "sticky/mine-by-proc"})
+      story.tell(name, connect_to(place / name));
     story.tell("bind", bind_to(place / "sticky/new"));
   });
 }
@@ -593,8 +443,8 @@ void tell_shapes(const Place& place, Story& story, const std::string& label, int
   // Every length of one address, then families that are not the socket's.
   for (bool bind : {false, true}) {
     for (int family : {int{AF_UNIX}, int{AF_UNSPEC}, int{AF_INET}, int{AF_INET6}, 4711}) {
-      for (int length : {INT_MIN, -1, 0, 1, 2, 3, 4, 8, 15, 16, 17, 27, 28, 29, 64, 109, 110, 111, 127, 128, 129, 4096,
-                         INT_MAX}) {
+      for (int length :
+           {INT_MIN, -1, 0, 1, 2, 3, 4, 8, 15, 16, 17, 27, 28, 29, 64, 109, 110, 111, 127, 128, 129, 4096, INT_MAX}) {
         Address address;
         std::string path = place / "absent/x";
         std::memcpy(reinterpret_cast<char*>(&address.storage) + 2, path.data(), path.size());
@@ -624,8 +474,8 @@ TEST(Native, MemoryThatCannotBeRead) {
   TwoServers set_up;
   expect_same_story(std::ref(set_up), allow_everything, [](const Place& place, Story& story) {
     auto page = static_cast<size_t>(::getpagesize());
-    auto* two = static_cast<char*>(
-        ::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    auto* two =
+        static_cast<char*>(::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     if (two == MAP_FAILED || ::mprotect(two + page, page, PROT_NONE) < 0) ::_exit(1);
     int file = ::open((place / "truncated").c_str(), O_CREAT | O_RDWR, 0600);
     if (::ftruncate(file, static_cast<off_t>(page)) < 0) ::_exit(1);
@@ -717,10 +567,12 @@ TEST(Native, BindAndWhatItLeaves) {
     std::string abstract = std::string(1, '\0') + "wrapd-attack-abstract";
     full("abstract", unix_address(abstract), SOCK_STREAM);
     full("abstract with NULs", unix_address(abstract + std::string("\0\0x\0", 4)), SOCK_STREAM);
-    full("abstract of full length", unix_address(abstract + std::string(kMaxName - abstract.size(), '\0')), SOCK_STREAM);
+    full("abstract of full length", unix_address(abstract + std::string(kMaxName - abstract.size(), '\0')),
+         SOCK_STREAM);
     full("abstract and empty", unix_address(std::string(1, '\0')), SOCK_STREAM);
 
-    for (unsigned mask : {0U, 022U, 077U, 0777U}) {
+    // A mask that keeps the owner from writing keeps us from seeing that the socket is bound: refused, and documented.
+    for (unsigned mask : {0U, 022U, 077U, 0577U}) {
       ::umask(mask);
       std::string path = (place / "dir/umask") + std::to_string(mask);
       story.tell("umask bind " + std::to_string(mask), bind_to(path));
@@ -733,9 +585,11 @@ TEST(Native, BindAndWhatItLeaves) {
     full("relative, by a link", unix_address("../way/by-link"), SOCK_STREAM);
     full("dot", unix_address("./dot"), SOCK_STREAM);
     story.tell("relative mode", mode_of(place / "dir/relative"));
-    for (const char* name : {"stream", "../file", "../dangling", "../way", ".", "..", "/", "./", "../dir", "../dir/", "new/",
-                             "stream/", "../file/", "stream/x", "../file/x", "absent/x", "../dangling/", "../dangling/x",
-                             "new/.", "new/..", "./.", "../dir/..", "//", "../dir//new-one", "../way/"}) {
+    for (const char* name :
+         {"stream",    "../file",  "../dangling",     "../way",        ".",       "..",       "/",
+          "./",        "../dir",   "../dir/",         "new/",          "stream/", "../file/", "stream/x",
+          "../file/x", "absent/x", "../dangling/",    "../dangling/x", "new/.",   "new/..",   "./.",
+          "../dir/..", "//",       "../dir//new-one", "../way/"}) {
       story.tell(std::string("bind ") + name, bind_to(name));
     }
     UniqueFd automatic(unix_socket());
@@ -771,7 +625,9 @@ TEST(Native, Loopback) {
         int rc = ::connect(client.get(), to.get(), to.length);
         story.tell(label + what, outcome(rc));
         if (rc < 0 && errno == EINPROGRESS) {
-          struct pollfd p {.fd = client.get(), .events = POLLOUT, .revents = 0};
+          struct pollfd p {
+            .fd = client.get(), .events = POLLOUT, .revents = 0
+          };
           story.tell(label + what + ", poll", std::to_string(::poll(&p, 1, 10000)));
           int error = -1;
           socklen_t size = sizeof error;
@@ -779,10 +635,12 @@ TEST(Native, Loopback) {
           story.tell(label + what + ", error", std::to_string(error));
         }
         story.tell(label + what + ", again", outcome(::connect(client.get(), to.get(), to.length)));
-        story.tell(label + what + ", a unix address", outcome(::connect(client.get(), unix_address(place / "x").get(), 110)));
+        story.tell(label + what + ", a unix address",
+                   outcome(::connect(client.get(), unix_address(place / "x").get(), 110)));
         Address unspecified;
         unspecified.length = sizeof(sockaddr_in);
-        story.tell(label + what + ", dissolved", outcome(::connect(client.get(), unspecified.get(), unspecified.length)));
+        story.tell(label + what + ", dissolved",
+                   outcome(::connect(client.get(), unspecified.get(), unspecified.length)));
       };
       tell("refused", 0, address);
       tell("refused, non-blocking", SOCK_NONBLOCK, address);
@@ -961,13 +819,12 @@ void expect_move_lost(const std::function<void(const Place&, Story&)>& move, con
   for (bool mediated : {false, true}) {
     Moves scene;
     Story story;
-    auto result = run_wrapped(
-        scene.place, story, scene.rules(),
-        [&](const Place& place, Story& told) {
-          move(place, told);
-          told.tell("connect", connect_to(place / name));
-        },
-        ours(), {true, mediated});
+    auto result = run_wrapped(scene.place, story, scene.rules(),
+                              [&](const Place& place, Story& told) {
+                                move(place, told);
+                                told.tell("connect", connect_to(place / name));
+                              },
+                              ours(), {true, mediated});
     EXPECT_EQ(result.exit_status, 0);
     scene.bad->settle();
     EXPECT_EQ(scene.bad->reached(), mediated ? 0U : 1U) << (mediated ? "" : "the harness does not bite") << story.all();
@@ -1023,7 +880,8 @@ TEST(Moves, HardLinkOfADescriptor) {
       [](const Place& place, Story& story) {
         int fd = ::open((place / "kept/sub/s").c_str(), O_PATH);
         std::string name = "/proc/self/fd/" + std::to_string(fd);
-        story.tell("move", outcome(::linkat(AT_FDCWD, name.c_str(), AT_FDCWD, (place / "open/s").c_str(), AT_SYMLINK_FOLLOW)));
+        story.tell("move",
+                   outcome(::linkat(AT_FDCWD, name.c_str(), AT_FDCWD, (place / "open/s").c_str(), AT_SYMLINK_FOLLOW)));
       },
       "open/s");
 }

@@ -107,11 +107,10 @@ static int signals(pid_t pid) {
   int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
   say("pidfd", syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0));
   sigio(pid, 0);
-  sigio(pid, 1);
-  // From a thread that is not the leader: what Landlock compares is kept per thread.
-  return 0;
+  return sigio(pid, 1);
 }
 
+// From a thread that is not the leader: what Landlock compares is kept per thread.
 static void* sigio_thread(void* pid) {
   sigio((pid_t)(intptr_t)pid, 0);
   return NULL;
@@ -223,13 +222,10 @@ static int leaderless(const char* name) {
   pthread_exit(NULL);
 }
 
-static void* hammer(void* unused) {
+static _Noreturn void* hammer(void* unused) {
   (void)unused;
   for (;;) {
-    if (reach(wanted) == 0) {
-      printf("reached\n");
-      fflush(stdout);
-    }
+    if (reach(wanted) == 0) say("reached", 0);
   }
 }
 
@@ -305,9 +301,7 @@ static int flood(const char* directory, long count) {
   long reached = 0;
   for (long i = 0; i < count; ++i) {
     snprintf(name, sizeof name, "%s/%ld", directory, i);
-    int server = -1;
     if (reach(name) == 0) ++reached;
-    (void)server;
   }
   printf("reached %ld\n", reached);
   return 0;
@@ -329,7 +323,7 @@ int main(int argc, char** argv) {
   if (strcmp(attack, "connect") == 0) return say("connect", reach(a)), 0;
   if (strcmp(attack, "process") == 0) return process(atoi(a), strtoul(b, NULL, 0));
   if (strcmp(attack, "signals") == 0) return signals(atoi(a)), signals_of_thread(atoi(a));
-  if (strcmp(attack, "sigio") == 0) return signals_of_thread(atoi(a));
+  if (strcmp(attack, "sigio") == 0) return sigio(atoi(a), 0);
   if (strcmp(attack, "knobs") == 0) return knobs(atoi(a));
   if (strcmp(attack, "terminal") == 0) return terminal();
   if (strcmp(attack, "exhaust") == 0) return exhaust(a, b, atoi(c));

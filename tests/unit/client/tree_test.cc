@@ -4,13 +4,17 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 
+#include "base/io.h"
 #include "base/unique_fd.h"
 #include "client/wrap/event_log.h"
 
@@ -82,6 +86,29 @@ TEST(TreeTest, KillsAStoppedTree) {
     if (::fork() == 0) linger();
     if (::write(ready, "x", 1) != 1) ::_exit(1);
     ::raise(SIGSTOP);
+    linger();
+  });
+}
+
+TEST(TreeTest, KillsAProcessWhoseFirstThreadHasEnded) {
+  expect_killed([](int ready) {
+    static int ready_fd;
+    ready_fd = ready;
+    if (::fork() == 0) {
+      pthread_t thread;
+      auto run = [](void*) -> void* {
+        // Until /proc shows the process as what it is not.
+        const std::string stat = "/proc/" + std::to_string(::getpid()) + "/stat";
+        for (auto text = read_file(stat, 4096); text && text->find(") Z ") == std::string::npos;) {
+          ::sched_yield();
+          text = read_file(stat, 4096);
+        }
+        if (::write(ready_fd, "x", 1) != 1) ::_exit(1);
+        linger();
+      };
+      if (::pthread_create(&thread, nullptr, run, nullptr) != 0) ::_exit(1);
+      ::syscall(SYS_exit, 0);
+    }
     linger();
   });
 }

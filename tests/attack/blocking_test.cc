@@ -1,0 +1,503 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Calls that wait, and callers of every kind: threads, processes that share memory, signals, many at once. One that
+// waits holds up nobody else, and ends as it would end without us.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "arena.h"
+#include "programs.h"
+#include "supervisor/task.h"
+
+namespace wrapd::attack {
+namespace {
+
+using policy::Verdict;
+using Clock = std::chrono::steady_clock;
+
+std::string within(std::chrono::milliseconds limit, Clock::time_point begin) {
+  auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin);
+  return took <= limit ? "in time" : "after " + std::to_string(took.count()) + " ms";
+}
+
+// A listening socket that takes one connection into its backlog and accepts when it is told to.
+class FullServer {
+ public:
+  explicit FullServer(const std::string& path) : listener_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    Address address = unix_address(path);
+    EXPECT_EQ(::bind(listener_.get(), address.get(), address.length), 0);
+    EXPECT_EQ(::chown(path.c_str(), kAttacker, kAttacker), 0);
+    EXPECT_EQ(::listen(listener_.get(), 0), 0);
+    EXPECT_EQ(::pipe2(pipe_, O_CLOEXEC), 0);
+    filler_ = UniqueFd(unix_socket());
+    EXPECT_EQ(::connect(filler_.get(), address.get(), address.length), 0);
+    thread_ = std::thread([this] {
+      char byte;
+      if (::read(pipe_[0], &byte, 1) != 1 || byte != 'a') return;
+      for (;;) {
+        struct pollfd polls[2] = {{.fd = listener_.get(), .events = POLLIN, .revents = 0},
+                                  {.fd = pipe_[0], .events = POLLIN, .revents = 0}};
+        ::poll(polls, 2, -1);
+        if (polls[1].revents != 0) return;
+        UniqueFd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)).reset();
+      }
+    });
+  }
+  ~FullServer() {
+    (void)!::write(pipe_[1], "e", 1);
+    thread_.join();
+    ::close(pipe_[0]);
+    ::close(pipe_[1]);
+  }
+  FullServer(const FullServer&) = delete;
+  FullServer& operator=(const FullServer&) = delete;
+  // In any process: makes room from now on. Safe in a signal handler.
+  void accept_from_now_on() const { (void)!::write(pipe_[1], "a", 1); }
+
+ private:
+  UniqueFd listener_, filler_;
+  int pipe_[2];
+  std::thread thread_;
+};
+
+// Waits until a task is in connect(2), as the kernel tells it.
+void wait_until_connecting(pid_t process, pid_t task) {
+  std::string path = "/proc/" + std::to_string(process) + "/task/" + std::to_string(task) + "/syscall";
+  std::string expected = std::to_string(SYS_connect) + " ";
+  for (;;) {
+    UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    char text[64] = {};
+    if (!file || ::read(file.get(), text, sizeof text - 1) <= 0) return;  // it has ended
+    if (std::string_view(text).starts_with(expected)) return;
+    ::sched_yield();
+  }
+}
+
+struct Crowd {
+  Place place;
+  FullServer full{place / "full"};
+  Server other{place / "other"};
+};
+
+TEST(Blocking, OneThatWaitsHoldsUpNobody) {
+  Crowd crowd;
+  Story story;
+  auto result = run_wrapped(crowd.place, story, allow_everything(crowd.place), [](const Place& place, Story& told) {
+    std::atomic<pid_t> tid{0};
+    std::thread waiter([&] {
+      tid = ::gettid();
+      (void)connect_to(place / "full");
+    });
+    while (tid == 0) ::sched_yield();
+    wait_until_connecting(::getpid(), tid);
+    auto begin = Clock::now();
+    int failures = 0;
+    for (int i = 0; i < 200; ++i) failures += connect_to(place / "other") == "ok" ? 0 : 1;
+    told.tell("failures", std::to_string(failures));
+    told.tell("others", within(std::chrono::seconds(5), begin));
+    ::_exit(0);  // with the waiter still waiting
+  });
+  EXPECT_EQ(result.exit_status, 0);
+  EXPECT_EQ(story.of("failures"), "0");
+  EXPECT_EQ(story.of("others"), "in time");
+}
+
+TEST(Blocking, NonBlockingSocketDoesNotWait) {
+  Crowd crowd;
+  Story story;
+  run_wrapped(crowd.place, story, allow_everything(crowd.place), [](const Place& place, Story& told) {
+    UniqueFd fd(unix_socket(SOCK_STREAM | SOCK_NONBLOCK));
+    Address address = unix_address(place / "full");
+    told.tell("connect", outcome(::connect(fd.get(), address.get(), address.length)));
+    timeval timeout{.tv_sec = 0, .tv_usec = 100'000};
+    UniqueFd patient(unix_socket());
+    ::setsockopt(patient.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+    told.tell("with a timeout", outcome(::connect(patient.get(), address.get(), address.length)));
+  });
+  EXPECT_EQ(story.of("connect"), "EAGAIN");
+  EXPECT_EQ(story.of("with a timeout"), "EAGAIN");
+}
+
+volatile sig_atomic_t alarms = 0;
+const FullServer* to_be_opened = nullptr;
+
+void every_millisecond(int first_ms, int next_ms) {
+  itimerval timer{.it_interval = {.tv_sec = 0, .tv_usec = next_ms * 1000},
+                  .it_value = {.tv_sec = 0, .tv_usec = first_ms * 1000}};
+  ::setitimer(ITIMER_REAL, &timer, nullptr);
+}
+
+void handle_alarm(void (*handler)(int), int flags) {
+  struct sigaction action {};
+  action.sa_handler = handler;
+  action.sa_flags = flags;
+  ::sigaction(SIGALRM, &action, nullptr);
+}
+
+TEST(Blocking, AHandlerEndsTheWait) {
+  std::vector<std::unique_ptr<FullServer>> servers;
+  expect_same_story([&](const Place& place) { servers.push_back(std::make_unique<FullServer>(place / "full")); },
+                    allow_everything,
+                    [](const Place& place, Story& told) {
+                      handle_alarm([](int) { alarms = alarms + 1; }, 0);
+                      every_millisecond(200, 0);
+                      told.tell("connect", connect_to(place / "full"));
+                      told.tell("alarms", std::to_string(alarms));
+                    });
+}
+
+TEST(Blocking, AHandlerThatRestartsRunsAndTheWaitGoesOn) {
+  FullServer* server = nullptr;
+  std::vector<std::unique_ptr<FullServer>> servers;
+  expect_same_story(
+      [&](const Place& place) {
+        servers.push_back(std::make_unique<FullServer>(place / "full"));
+        server = servers.back().get();
+      },
+      allow_everything,
+      [&](const Place& place, Story& told) {
+        to_be_opened = server;
+        handle_alarm(
+            [](int) {
+              alarms = alarms + 1;
+              if (alarms == 3) to_be_opened->accept_from_now_on();
+            },
+            SA_RESTART);
+        every_millisecond(200, 200);
+        told.tell("connect", connect_to(place / "full"));
+        told.tell("handlers ran while it waited", alarms >= 3 ? "yes" : "no");
+      });
+}
+
+TEST(Blocking, IgnoredAndBlockedSignalsDoNotEndTheWait) {
+  FullServer* server = nullptr;
+  std::vector<std::unique_ptr<FullServer>> servers;
+  expect_same_story(
+      [&](const Place& place) {
+        servers.push_back(std::make_unique<FullServer>(place / "full"));
+        server = servers.back().get();
+      },
+      allow_everything,
+      [&](const Place& place, Story& told) {
+        to_be_opened = server;
+        ::signal(SIGALRM, SIG_IGN);
+        handle_alarm(SIG_IGN, 0);
+        struct sigaction action {};
+        action.sa_handler = [](int) { alarms = alarms + 1; };
+        ::sigaction(SIGUSR1, &action, nullptr);
+        sigset_t mask;
+        ::sigemptyset(&mask);
+        ::sigaddset(&mask, SIGUSR1);
+        ::pthread_sigmask(SIG_BLOCK, &mask, nullptr);
+        every_millisecond(50, 50);
+        pid_t self = ::gettid();
+        std::thread helper([self] {
+          wait_until_connecting(::getpid(), self);
+          ::kill(::getpid(), SIGUSR1);
+          // Longer than a wait is left alone.
+          ::usleep(300'000);
+          to_be_opened->accept_from_now_on();
+        });
+        told.tell("connect", connect_to(place / "full"));
+        told.tell("handlers", std::to_string(alarms));
+        helper.join();
+      });
+}
+
+TEST(Blocking, KillEndsAWaitingProcess) {
+  Crowd crowd;
+  Story story;
+  auto result = run_wrapped(crowd.place, story, allow_everything(crowd.place), [](const Place& place, Story& told) {
+    pid_t child = ::fork();
+    if (child == 0) {
+      (void)connect_to(place / "full");
+      ::_exit(0);
+    }
+    wait_until_connecting(child, child);
+    auto begin = Clock::now();
+    ::kill(child, SIGKILL);
+    int status = -1;
+    ::waitpid(child, &status, 0);
+    told.tell("status", std::to_string(status));
+    told.tell("ended", within(std::chrono::seconds(2), begin));
+    told.tell("others", connect_to(place / "other"));
+  });
+  EXPECT_EQ(result.exit_status, 0);
+  EXPECT_EQ(story.of("status"), std::to_string(SIGKILL));
+  EXPECT_EQ(story.of("ended"), "in time");
+  EXPECT_EQ(story.of("others"), "ok");
+}
+
+// More than there are threads to wait in: who comes then is refused, not queued; and all is well when they are gone.
+TEST(Blocking, MoreThanCanWait) {
+  Crowd crowd;
+  Story story;
+  auto result = run_wrapped(crowd.place, story, allow_everything(crowd.place), [&](const Place& place, Story& told) {
+    constexpr int kThreads = 64;
+    std::atomic<int> ok{0}, refused{0}, other{0};
+    std::vector<std::thread> threads;
+    std::array<std::atomic<pid_t>, kThreads> tids{};
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&, i] {
+        tids[static_cast<size_t>(i)] = ::gettid();
+        std::string how = connect_to(place / "full");
+        ++(how == "ok" ? ok : how == "EAGAIN" ? refused : other);
+      });
+    }
+    for (auto& tid : tids) {
+      while (tid == 0) ::sched_yield();
+      wait_until_connecting(::getpid(), tid);
+    }
+    auto begin = Clock::now();
+    std::string how = connect_to(place / "other");
+    told.tell("another", how == "EAGAIN" || how == "ok" ? "answered" : how);
+    told.tell("another", within(std::chrono::seconds(5), begin));
+    while (refused == 0) ::sched_yield();
+    crowd.full.accept_from_now_on();
+    for (auto& thread : threads) thread.join();
+    told.tell("connected", ok > 0 ? "some" : "none");
+    told.tell("neither", std::to_string(other));
+    told.tell("afterwards", connect_to(place / "other"));
+  });
+  EXPECT_EQ(result.exit_status, 0);
+  EXPECT_EQ(story.of("another"), "answered");
+  EXPECT_NE(story.all().find("another: in time"), std::string::npos) << story.all();
+  EXPECT_EQ(story.of("connected"), "some");
+  EXPECT_EQ(story.of("neither"), "0");
+  EXPECT_EQ(story.of("afterwards"), "ok");
+}
+
+TEST(Signals, StormOfAlarms) {
+  Crowd crowd;
+  Story story;
+  run_wrapped(crowd.place, story, allow_everything(crowd.place), [](const Place& place, Story& told) {
+    handle_alarm([](int) { alarms = alarms + 1; }, SA_RESTART);
+    every_millisecond(1, 1);
+    std::string failures;
+    for (int i = 0; i < 2000; ++i) {
+      std::string how = connect_to(place / "other");
+      if (how != "ok") failures += how + " ";
+    }
+    every_millisecond(0, 0);
+    told.tell("failures", failures);
+    told.tell("alarms", alarms > 10 ? "many" : std::to_string(alarms));
+  });
+  EXPECT_EQ(story.of("failures"), "");
+  EXPECT_EQ(story.of("alarms"), "many");
+}
+
+TEST(Crowds, ShortLivedChildren) {
+  Crowd crowd;
+  Story story;
+  constexpr int kChildren = 500;
+  run_wrapped(crowd.place, story, allow_everything(crowd.place), [](const Place& place, Story& told) {
+    int failures = 0, running = 0;
+    auto reap = [&] {
+      int status = -1;
+      if (::wait(&status) > 0) --running;
+      failures += status == 0 ? 0 : 1;
+    };
+    for (int i = 0; i < kChildren; ++i) {
+      if (::fork() == 0) ::_exit(connect_to(place / "other") == "ok" ? 0 : 1);
+      if (++running >= 50) reap();
+    }
+    while (running > 0) reap();
+    told.tell("failures", std::to_string(failures));
+  });
+  crowd.other.settle();
+  EXPECT_EQ(story.of("failures"), "0");
+  EXPECT_EQ(crowd.other.reached(), static_cast<uint64_t>(kChildren));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Who asks
+
+struct Pair {
+  std::vector<std::unique_ptr<Server>> servers;
+  void operator()(const Place& place) {
+    servers.push_back(std::make_unique<Server>(place / "one"));
+    servers.push_back(std::make_unique<Server>(place / "two"));
+  }
+};
+
+TEST(Callers, AThreadWithItsOwnDescriptors) {
+  Pair set_up;
+  expect_same_story(std::ref(set_up), allow_everything, [](const Place& place, Story& told) {
+    constexpr int kNumber = 300;
+    if (::dup2(::open("/dev/null", O_RDONLY), kNumber) < 0) ::_exit(1);
+    std::thread thread([&] {
+      if (::unshare(CLONE_FILES) < 0 || ::dup2(unix_socket(), kNumber) < 0) ::_exit(1);
+      Address one = unix_address(place / "one");
+      told.tell("the thread's", outcome(::connect(kNumber, one.get(), one.length)));
+      told.tell("its peer", name_of(kNumber, true));
+    });
+    thread.join();
+    Address two = unix_address(place / "two");
+    told.tell("the leader's", outcome(::connect(kNumber, two.get(), two.length)));
+  });
+}
+
+TEST(Callers, AThreadWhoseLeaderIsGone) {
+  Pair set_up;
+  expect_same_story(std::ref(set_up), allow_everything, [](const Place& place, Story& told) {
+    static pid_t leader;
+    static const Place* where;
+    static Story* story;
+    leader = ::gettid();
+    where = &place;
+    story = &told;
+    pthread_t thread;
+    ::pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+          std::string path = "/proc/self/task/" + std::to_string(leader) + "/stat";
+          for (bool gone = false; !gone; ::sched_yield()) {
+            UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+            char text[256] = {};
+            gone = !file || ::read(file.get(), text, sizeof text - 1) <= 0 || std::strstr(text, ") Z ") != nullptr;
+          }
+          story->tell("absolute", connect_to(*where / "one"));
+          story->tell("by /proc/thread-self", connect_to("/proc/thread-self/root" + (*where / "one")));
+          if (::chdir(where->path().c_str()) < 0) ::_exit(1);
+          story->tell("relative", connect_to("two"));
+          story->tell("bind", bind_to("three"));
+          ::_exit(0);
+          return nullptr;
+        },
+        nullptr);
+    ::syscall(SYS_exit, 0);
+  });
+}
+
+TEST(Callers, AChildOfVfork) {
+  Pair set_up;
+  expect_same_story(std::ref(set_up), allow_everything, [](const Place& place, Story& told) {
+    int fd = unix_socket();
+    Address one = unix_address(place / "one");
+    int rc = -1;
+    // vfork(2) as the C library's posix_spawn uses it: the parent waits, the memory is shared.
+    alignas(16) static char stack[65536];
+    struct Task {
+      int fd;
+      const Address* address;
+      int* rc;
+    } task{fd, &one, &rc};
+    pid_t child = ::clone(
+        [](void* argument) -> int {
+          auto* t = static_cast<Task*>(argument);
+          *t->rc = ::connect(t->fd, t->address->get(), t->address->length);
+          ::_exit(0);
+        },
+        stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &task);
+    ::waitpid(child, nullptr, 0);
+    told.tell("connect", outcome(rc));
+    told.tell("parent's descriptor", name_of(fd, true));
+  });
+}
+
+// Writers that are no threads: a process that shares the page, and one that shares all memory.
+int attack_from_another_process(const std::string& allowed, const std::string& denied, bool whole_memory,
+                                uint64_t count) {
+  struct Shared {
+    sockaddr_un address;
+    sockaddr_un good, bad;
+    std::atomic<bool> stop;
+  };
+  auto* shared =
+      static_cast<Shared*>(::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  if (shared == MAP_FAILED) return 1;
+  std::memcpy(&shared->good, unix_address(allowed).get(), sizeof shared->good);
+  std::memcpy(&shared->bad, unix_address(denied).get(), sizeof shared->bad);
+  shared->address = shared->good;
+  static char stack[65536];
+  pid_t writer = ::clone(
+      [](void* argument) -> int {
+        auto* s = static_cast<Shared*>(argument);
+        while (!s->stop) {
+          std::memcpy(s->address.sun_path, s->bad.sun_path, sizeof s->bad.sun_path);
+          std::atomic_signal_fence(std::memory_order_seq_cst);  // or the compiler leaves the first one out
+          std::memcpy(s->address.sun_path, s->good.sun_path, sizeof s->good.sun_path);
+        }
+        ::_exit(0);
+      },
+      stack + sizeof stack, (whole_memory ? CLONE_VM : 0) | SIGCHLD, shared);
+  if (writer < 0) return 1;
+  for (uint64_t i = 0; i < count; ++i) {
+    UniqueFd fd(unix_socket());
+    (void)::connect(fd.get(), reinterpret_cast<const sockaddr*>(&shared->address), sizeof shared->address);
+  }
+  shared->stop = true;
+  ::waitpid(writer, nullptr, 0);
+  return 0;
+}
+
+class CheckAndContinue final : public supervisor::Handler {
+ public:
+  explicit CheckAndContinue(const supervisor::SessionObjects& session) : session_(session) {}
+  supervisor::Outcome handle(const supervisor::Notification& call, supervisor::CallContext&) override {
+    auto address = supervisor::copy_address(session_.kernel, call, call.arguments[1], call.arguments[2]);
+    bool permitted =
+        address &&
+        session_.layers.judge_path(policy::UnixOperation::connect, supervisor::decode_unix_name(*address).text)
+            .permits();
+    if (!permitted) return {.answer = supervisor::Answer::errno_of(EACCES), .record = std::nullopt};
+    // Not safe, which is what this class is here to show.
+    return {.answer = {.run_natively = true}, .record = std::nullopt};
+  }
+
+ private:
+  supervisor::SessionObjects session_;
+};
+
+void expect_writer_lost(bool whole_memory) {
+  Place place;
+  Server good(place / "allowed.sock"), bad(place / "deniedx.sock");
+  std::vector<Rule> rules{{{place / "deniedx.sock"}, Verdict::deny}, {{place / "allowed.sock"}, Verdict::allow}};
+  auto attack = [&](uint64_t count) {
+    return [&, count] {
+      return attack_from_another_process(place / "allowed.sock", place / "deniedx.sock", whole_memory, count);
+    };
+  };
+  auto naive = [](const supervisor::SessionObjects& session, kernel::Kernel&) {
+    return std::make_unique<CheckAndContinue>(session);
+  };
+  for (int round = 0; round < 50 && bad.reached() < 20; ++round) {
+    EXPECT_EQ(fight(rules, naive, attack(5000)).exit_status, 0);
+    bad.settle();
+  }
+  EXPECT_GE(bad.reached(), 20U) << "the harness does not bite";
+  uint64_t before = bad.reached();
+  auto result = fight(rules, ours(), attack(tries(100'000)));
+  good.settle();
+  bad.settle();
+  EXPECT_EQ(result.exit_status, 0);
+  EXPECT_EQ(bad.reached(), before);
+  EXPECT_GT(result.denied, 0U);
+  EXPECT_GT(result.decided, 0U);
+}
+
+TEST(Callers, WriterInASharedMapping) {
+  expect_writer_lost(false);
+}
+TEST(Callers, WriterThatSharesAllMemory) {
+  expect_writer_lost(true);
+}
+
+}  // namespace
+}  // namespace wrapd::attack

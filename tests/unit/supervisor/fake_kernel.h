@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// A kernel of which a test decides what it says of tasks, notifications and sockets. Files are the real ones.
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "kernel/kernel.h"
+
+namespace wrapd::supervisor {
+
+class FakeKernel : public kernel::Kernel {
+ public:
+  // What a test sets.
+  std::function<bool(uint64_t)> is_valid = [](uint64_t) { return true; };
+  int task = 0;  // open_task(): an error, or 0
+  bool thread_exact = true;
+  int owner = 0;                           // check_owner()
+  int taken = 0;                           // take_descriptor(): an error, or 0
+  ssize_t read_error = 0;                  // read_memory(): an error, or 0
+  std::map<uint64_t, std::string> memory;  // address -> bytes
+  int domain = AF_UNIX;
+  int option_error = 0;
+  sockaddr_storage bound{};
+  socklen_t bound_length = sizeof(sa_family_t);
+  uint64_t cookie = 1;
+  bool is_non_blocking = false;
+  std::string cwd = "/";
+  std::string descriptor_name;
+  kernel::TaskStatus status{.tgid = 100, .umask = 022, .threads = 1};
+  std::function<int()> on_operation = [] { return 0; };  // connect, bind, listen, rename, link
+
+  // What the handlers did.
+  std::vector<std::string> done;
+  std::mutex lock;
+  std::deque<seccomp_notif> queue;
+  std::vector<seccomp_notif_resp> answers;
+  std::function<void()> on_receive = [] {};
+  std::function<void()> on_respond = [] {};
+
+  FakeKernel() : real_(UniqueFd(), UniqueFd(::open("/proc", O_PATH | O_CLOEXEC)), kernel::Privilege::own) {}
+
+  int receive(seccomp_notif& notification) override {
+    std::lock_guard guard(lock);
+    if (queue.empty()) return -ENOENT;
+    notification = queue.front();
+    queue.pop_front();
+    on_receive();
+    return 0;
+  }
+  int respond(const seccomp_notif_resp& response) override {
+    {
+      std::lock_guard guard(lock);
+      answers.push_back(response);
+    }
+    on_respond();
+    return 0;
+  }
+  bool valid(uint64_t id) override { return is_valid(id); }
+  int open_task(pid_t, bool& exact) override {
+    exact = thread_exact;
+    return task < 0 ? task : some_fd();
+  }
+  int check_owner(int) override { return owner; }
+  int take_descriptor(int, int) override { return taken < 0 ? taken : some_fd(); }
+  ssize_t read_memory(pid_t, uint64_t address, std::span<std::byte> buffer) override {
+    if (read_error < 0) return read_error;
+    auto at = memory.upper_bound(address);
+    if (at == memory.begin()) return -EFAULT;
+    --at;
+    if (address >= at->first + at->second.size()) return -EFAULT;
+    size_t n = std::min(buffer.size(), static_cast<size_t>(at->first + at->second.size() - address));
+    std::memcpy(buffer.data(), at->second.data() + (address - at->first), n);
+    return static_cast<ssize_t>(n);
+  }
+  int open_task_link(pid_t tid, const char* link) override {
+    if (std::string_view(link) == "cwd") return fd_or_errno(::open(cwd.c_str(), O_PATH | O_CLOEXEC));
+    return real_.open_task_link(tid, link);
+  }
+  Result<std::string> task_descriptor_name(pid_t, int) override { return descriptor_name; }
+  int task_status(pid_t, kernel::TaskStatus& out) override {
+    out = status;
+    return 0;
+  }
+  std::string task_comm(pid_t) override { return "comm"; }
+  std::string task_exe(pid_t) override { return "/exe"; }
+  int open_proc_directory(const char* relative) override { return real_.open_proc_directory(relative); }
+  int open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) override {
+    return real_.open_at(directory, path, flags, resolve);
+  }
+  int stat(int fd, struct stat& st) override { return real_.stat(fd, st); }
+  int stat_at(int directory, const char* name, struct stat& st) override { return real_.stat_at(directory, name, st); }
+  uint64_t mount_id(int fd) override { return real_.mount_id(fd); }
+  bool is_proc(int fd) override { return real_.is_proc(fd); }
+  bool is_any_proc(int fd) override { return real_.is_any_proc(fd); }
+  Result<std::string> read_link(int fd) override { return real_.read_link(fd); }
+  Result<std::string> real_path(int fd) override { return real_.real_path(fd); }
+  int socket_option(int, int option, void* value, socklen_t) override {
+    if (option_error < 0) return option_error;
+    if (option == SO_COOKIE) {
+      std::memcpy(value, &cookie, sizeof cookie);
+    } else {
+      std::memcpy(value, &domain, sizeof domain);
+    }
+    return 0;
+  }
+  int socket_name(int, sockaddr_storage& name, socklen_t& length) override {
+    name = bound;
+    length = bound_length;
+    return 0;
+  }
+  bool non_blocking(int) override { return is_non_blocking; }
+  int connect(int, const sockaddr*, socklen_t) override { return operation("connect"); }
+  int connect_object(int, int) override { return operation("connect_object"); }
+  int bind(int, const sockaddr*, socklen_t) override { return operation("bind"); }
+  int bind_path(const kernel::BindRequest& request) override {
+    last_umask = request.umask;
+    return operation("bind_path");
+  }
+  bool has_bound_socket(int) override { return bound_there; }
+  int listen(int, int) override { return operation("listen"); }
+  int rename(int, const char*, int, const char*, unsigned) override { return operation("rename"); }
+  int link(int, const char*, int, const char*) override { return operation("link"); }
+  int unlink(int, const char*) override { return operation("unlink"); }
+
+  mode_t last_umask = 0;
+  bool bound_there = true;
+
+ private:
+  static int fd_or_errno(int fd) { return fd < 0 ? -errno : fd; }
+  static int some_fd() { return fd_or_errno(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
+  int operation(const char* what) {
+    {
+      std::lock_guard guard(lock);
+      done.emplace_back(what);
+    }
+    return on_operation();
+  }
+  kernel::RealKernel real_;
+};
+
+}  // namespace wrapd::supervisor

@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+
+#include <climits>
+#include <cstring>
+#include <filesystem>
+
+#include "base/io.h"
+#include "fake_kernel.h"
+#include "policy/rules.h"
+#include "supervisor/denials.h"
+#include "supervisor/identities.h"
+#include "supervisor/names.h"
+#include "supervisor/task.h"
+#include "supervisor/unix_socket.h"
+
+namespace wrapd::supervisor {
+namespace {
+
+using policy::Verdict;
+
+class Place {
+ public:
+  Place() {
+    std::string name = "/tmp/wrapd-handlers-XXXXXX";
+    if (::mkdtemp(name.data()) == nullptr) std::abort();
+    path_ = std::filesystem::canonical(name);
+  }
+  ~Place() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  // A bound socket; its inode stays when the descriptor is closed.
+  std::string socket(const std::string& name) const {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::string path = path_ + "/" + name;
+    std::memcpy(address.sun_path, path.data(), path.size());
+    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    return path;
+  }
+
+ private:
+  std::string path_;
+};
+
+std::string address_bytes(sa_family_t family, const std::string& rest) {
+  std::string bytes(sizeof family, '\0');
+  std::memcpy(bytes.data(), &family, sizeof family);
+  return bytes + rest;
+}
+std::string unix_bytes(const std::string& rest) {
+  return address_bytes(AF_UNIX, rest);
+}
+
+AddressCopy copy_of(const std::string& bytes) {
+  AddressCopy copy;
+  std::memcpy(&copy.storage, bytes.data(), bytes.size());
+  copy.length = static_cast<socklen_t>(bytes.size());
+  return copy;
+}
+
+constexpr Notification call_of(int number) {
+  return {.id = 7, .tid = 100, .number = number};
+}
+
+// --- addresses
+
+TEST(Address, Shapes) {
+  using Kind = UnixName::Kind;
+  auto kind = [](const std::string& bytes) { return decode_unix_name(copy_of(bytes)).kind; };
+  EXPECT_EQ(kind(""), Kind::invalid);
+  EXPECT_EQ(kind("\x01"), Kind::invalid);
+  EXPECT_EQ(kind(unix_bytes("")), Kind::unnamed);
+  EXPECT_EQ(kind(unix_bytes("x")), Kind::path);
+  EXPECT_EQ(kind(unix_bytes(std::string(1, '\0'))), Kind::abstract);
+  EXPECT_EQ(kind(unix_bytes(std::string(108, 'x'))), Kind::path);
+  EXPECT_EQ(kind(unix_bytes(std::string(109, 'x'))), Kind::invalid);
+  EXPECT_EQ(kind(unix_bytes(std::string(126, 'x'))), Kind::invalid);
+  EXPECT_EQ(kind(address_bytes(AF_INET, "xxxxxx")), Kind::invalid);
+  EXPECT_EQ(kind(address_bytes(AF_UNSPEC, "/x")), Kind::invalid);
+  AddressCopy nul = copy_of(unix_bytes(std::string("a\0b", 3)));
+  EXPECT_EQ(decode_unix_name(nul).text, "a");
+  AddressCopy full = copy_of(unix_bytes(std::string(108, 'x')));
+  EXPECT_EQ(decode_unix_name(full).text, std::string(108, 'x'));
+  AddressCopy abstract = copy_of(unix_bytes(std::string("\0a\0b\0", 5)));
+  EXPECT_EQ(decode_unix_name(abstract).text, std::string("a\0b\0", 4));
+  AddressCopy empty = copy_of(unix_bytes(std::string(1, '\0')));
+  EXPECT_EQ(decode_unix_name(empty).text, "");
+}
+
+TEST(Address, IsCopiedAsTheKernelWould) {
+  FakeKernel kernel;
+  kernel.memory[0x1000] = unix_bytes("/x") + std::string(200, '\0');
+  auto copy = [&](uint64_t address, uint64_t length) {
+    auto got = copy_address(kernel, call_of(SYS_connect), address, length);
+    return got ? 0 : got.error().code;
+  };
+  for (uint64_t length : {0U, 1U, 2U, 3U, 110U, 111U, 128U}) EXPECT_EQ(copy(0x1000, length), 0) << length;
+  EXPECT_EQ(copy(0x1000, 129), EINVAL);
+  EXPECT_EQ(copy(0x1000, static_cast<uint64_t>(-1)), EINVAL);
+  EXPECT_EQ(copy(0x1000, 0xffffffff), EINVAL);
+  EXPECT_EQ(copy(0x1000, 0x1'0000'0003), 0) << "the kernel takes an int";
+  EXPECT_EQ(copy(0, 0), 0);
+  EXPECT_EQ(copy(0, 3), EFAULT);
+  EXPECT_EQ(copy(0x1000 + kernel.memory[0x1000].size() - 2, 3), EFAULT) << "not the whole of it";
+  kernel.read_error = -EPERM;
+  EXPECT_EQ(copy(0x1000, 3), kRefused);
+}
+
+TEST(Path, IsCopiedAsTheKernelWould) {
+  FakeKernel kernel;
+  auto copy = [&](uint64_t address) { return copy_path(kernel, call_of(SYS_rename), address); };
+  kernel.memory[0x1000] = std::string("/a/b\0rest", 9);
+  EXPECT_EQ(copy(0x1000).value(), "/a/b");
+  kernel.memory = {{0x10fd, std::string(1000, 'x') + '\0'}};
+  EXPECT_EQ(copy(0x10fd).value().size(), 1000U);
+  kernel.memory = {{0x1000, std::string(PATH_MAX - 1, 'x') + '\0'}};
+  EXPECT_EQ(copy(0x1000).value().size(), size_t{PATH_MAX - 1});
+  kernel.memory = {{0x1000, std::string(PATH_MAX, 'x') + '\0'}};
+  EXPECT_EQ(copy(0x1000).error().code, ENAMETOOLONG);
+  kernel.memory = {{0x1000, "no end"}};
+  EXPECT_EQ(copy(0x1000).error().code, EFAULT);
+  EXPECT_EQ(copy(0).error().code, EFAULT);
+}
+
+TEST(Descriptor, IsTakenFromTheThreadOfTheCallerOnly) {
+  FakeKernel kernel;
+  auto take = [&] {
+    auto got = take_descriptor(kernel, call_of(SYS_connect), 3);
+    return got ? 0 : got.error().code;
+  };
+  EXPECT_EQ(take(), 0);
+  kernel.owner = -EPERM;
+  EXPECT_EQ(take(), kRefused);
+  kernel.owner = 0;
+  kernel.task = -ESRCH;
+  EXPECT_EQ(take(), kRefused);
+  kernel.task = 0;
+  kernel.taken = -EBADF;
+  EXPECT_EQ(take(), EBADF);
+  kernel.taken = -EPERM;
+  EXPECT_EQ(take(), kRefused);
+  kernel.taken = 0;
+  kernel.thread_exact = false;
+  kernel.descriptor_name = "socket:[1]";
+  EXPECT_EQ(take(), kRefused) << "the process has another file there than the thread";
+}
+
+// --- handlers
+
+struct NoContext final : CallContext {
+  void may_wait() override { ++waits; }
+  void will_wait() override { ++waits; }
+  [[nodiscard]] int interrupted() const override { return error; }
+  int waits = 0;
+  int error = 0;
+};
+
+struct Scene {
+  Place place;
+  FakeKernel kernel;
+  std::vector<std::byte> block;
+  policy::Layers layers;
+  UniqueFd root{::open("/", O_PATH | O_CLOEXEC)};
+  std::optional<Identities> identities;
+  std::optional<UnixSocketHandler> sockets;
+  std::optional<NameHandler> names;
+  NoContext context;
+
+  struct Rule {
+    std::string path;
+    Verdict decision;
+    uint8_t operations = 7;
+  };
+  void rules(const std::vector<Rule>& rules, policy::Mode mode = policy::Mode::enforce) {
+    policy::Policy policy;
+    policy.name = "unit";
+    policy.mode = mode;
+    policy.unix_socket_rules.emplace();
+    for (const Rule& rule : rules) {
+      policy.unix_socket_rules->push_back({.name = "r" + std::to_string(policy.unix_socket_rules->size()),
+                                           .paths = {rule.path},
+                                           .operations = rule.operations,
+                                           .decision = rule.decision,
+                                           .guidance = {},
+                                           .line = 1});
+    }
+    block = policy::compile_rules(policy, {}).value();
+    layers.add(policy::RuleSet::open(block).value());
+    identities.emplace(kernel, root.get(), layers);
+    SessionObjects objects{.kernel = kernel, .layers = layers, .root = root.get(), .identities = *identities};
+    sockets.emplace(objects);
+    names.emplace(objects);
+  }
+  Outcome call(int number, const std::string& address) {
+    kernel.memory = {{0x1000, address}};
+    Notification notification{.id = 7, .tid = 100, .number = number, .arguments = {3, 0x1000, address.size()}};
+    return sockets->handle(notification, context);
+  }
+  Outcome move(const std::string& from, const std::string& to, int number = SYS_rename) {
+    kernel.memory = {{0x1000, from + '\0'}, {0x3000, to + '\0'}};
+    Notification notification{.id = 7, .tid = 100, .number = number, .arguments = {0x1000, 0x3000}};
+    return names->handle(notification, context);
+  }
+};
+
+TEST(Connect, AllowedIsDoneOnTheObject) {
+  Scene s;
+  s.rules({{s.place / "**", Verdict::allow}});
+  auto outcome = s.call(SYS_connect, unix_bytes(s.place.socket("s")));
+  EXPECT_EQ(outcome.answer.error, 0);
+  EXPECT_FALSE(outcome.answer.run_natively);
+  EXPECT_EQ(s.kernel.done, std::vector<std::string>{"connect_object"});
+  EXPECT_EQ(s.context.waits, 1);
+  ASSERT_TRUE(outcome.record);
+  EXPECT_TRUE(outcome.record->done);
+  EXPECT_EQ(outcome.record->path, s.place / "s");
+}
+
+TEST(Connect, DeniedIsNotDone) {
+  Scene s;
+  s.rules({});
+  for (const std::string& address : {unix_bytes(s.place.socket("s")), unix_bytes(std::string("\0abstract", 9))}) {
+    auto outcome = s.call(SYS_connect, address);
+    EXPECT_EQ(outcome.answer.error, EACCES);
+    ASSERT_TRUE(outcome.record);
+    EXPECT_FALSE(outcome.record->done);
+  }
+  EXPECT_TRUE(s.kernel.done.empty());
+}
+
+TEST(Connect, NothingIsDoneForACallThatIsOver) {
+  Scene s;
+  s.rules({{"/**", Verdict::allow}, {"@**", Verdict::allow}});
+  std::string path = s.place.socket("s");
+  s.kernel.is_valid = [](uint64_t) { return false; };
+  const std::string addresses[] = {unix_bytes(path), unix_bytes(std::string("\0abstract", 9)), unix_bytes("")};
+  for (int number : {SYS_connect, SYS_bind, SYS_listen}) {
+    for (const std::string& address : addresses) {
+      s.kernel.bound_length = static_cast<socklen_t>(address.size());
+      std::memcpy(&s.kernel.bound, address.data(), address.size());
+      EXPECT_NE(s.call(number, address).answer.error, 0);
+    }
+    s.kernel.domain = AF_INET;
+    EXPECT_NE(s.call(number, address_bytes(AF_INET, std::string(14, '\0'))).answer.error, 0);
+    s.kernel.domain = AF_UNIX;
+  }
+  s.move(path, s.place / "t");
+  s.move(path, s.place / "t", SYS_link);
+  EXPECT_TRUE(s.kernel.done.empty()) << s.kernel.done.front();
+}
+
+TEST(Connect, UnixSocketWithWhatIsNoName) {
+  Scene s;
+  s.rules({{"/**", Verdict::allow}});
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes("")).answer.error, EINVAL);
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(std::string(109, 'x'))).answer.error, EINVAL);
+  EXPECT_EQ(s.call(SYS_bind, address_bytes(AF_INET, std::string(14, '\0'))).answer.error, EINVAL);
+  EXPECT_TRUE(s.kernel.done.empty());
+}
+
+TEST(Connect, AWaitThatIsInterruptedForNothingGoesOn) {
+  Scene s;
+  s.rules({{"/**", Verdict::allow}});
+  int interruptions = 3;
+  s.kernel.on_operation = [&] { return interruptions-- > 0 ? -EINTR : 0; };
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place.socket("s"))).answer.error, 0);
+  EXPECT_EQ(s.kernel.done.size(), 4U);
+  interruptions = 3;
+  s.context.error = EINTR;
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place / "s")).answer.error, EINTR);
+  EXPECT_EQ(s.kernel.done.size(), 5U);
+}
+
+TEST(Connect, ProtectedPlacesSayNothingOfThemselves) {
+  Scene s;
+  s.rules({{"/**", Verdict::allow}});
+  auto outcome = s.call(SYS_connect, unix_bytes("/run/wrapd/no-such-socket"));
+  EXPECT_EQ(outcome.answer.error, EACCES);
+  EXPECT_EQ(outcome.record->reason, "protected");
+  EXPECT_TRUE(is_protected("/run/wrapd"));
+  EXPECT_TRUE(is_protected("/etc/wrapd/policies/x"));
+  EXPECT_FALSE(is_protected("/run/wrapdog"));
+}
+
+TEST(Bind, TakesTheTargetsUmask) {
+  Scene s;
+  s.rules({{"/**", Verdict::allow}});
+  s.kernel.status.umask = 0177;
+  s.kernel.on_operation = [&] {
+    if (!std::filesystem::exists(s.place / "new")) s.place.socket("new");
+    return 0;
+  };
+  EXPECT_EQ(s.call(SYS_bind, unix_bytes(s.place / "new")).answer.error, 0);
+  EXPECT_EQ(s.kernel.last_umask, 0177U);
+}
+
+TEST(Bind, ASocketThatIsNotWhereItWasJudgedNeverListens) {
+  Scene s;
+  s.rules({{"/**", Verdict::allow}});
+  // The bind succeeds and leaves nothing in the judged directory.
+  auto outcome = s.call(SYS_bind, unix_bytes(s.place / "s"));
+  EXPECT_EQ(outcome.answer.error, EACCES);
+  EXPECT_EQ(outcome.record->reason, "race");
+  std::string name = unix_bytes(s.place.socket("decoy"));
+  std::memcpy(&s.kernel.bound, name.data(), name.size());
+  s.kernel.bound_length = static_cast<socklen_t>(name.size());
+  outcome = s.call(SYS_listen, "");
+  EXPECT_EQ(outcome.answer.error, EACCES);
+  EXPECT_EQ(s.kernel.done, std::vector<std::string>{"bind_path"});
+}
+
+TEST(Bind, AListenBetweenBindAndItsOutcomeIsRefused) {
+  Scene s;
+  s.rules({{"/**", Verdict::allow}});
+  std::string name = unix_bytes(s.place / "s");
+  std::memcpy(&s.kernel.bound, name.data(), name.size());
+  s.kernel.bound_length = static_cast<socklen_t>(name.size());
+  int listened = -1;
+  s.kernel.on_operation = [&] {
+    if (listened == -1) {
+      listened = 0;
+      s.place.socket("s");
+      listened =
+          s.sockets->handle({.id = 8, .tid = 101, .number = SYS_listen, .arguments = {3, 1}}, s.context).answer.error;
+    }
+    return 0;
+  };
+  EXPECT_EQ(s.call(SYS_bind, name).answer.error, 0);
+  EXPECT_EQ(listened, EACCES);
+  EXPECT_EQ(s.call(SYS_listen, "").answer.error, 0) << "afterwards it may";
+}
+
+TEST(Bind, AFailureLeavesWhatWasKnown) {
+  Scene s;
+  s.rules({{"/**", Verdict::allow}});
+  s.kernel.on_operation = [&] {
+    s.place.socket("s");
+    return 0;
+  };
+  std::string name = unix_bytes(s.place / "s");
+  EXPECT_EQ(s.call(SYS_bind, name).answer.error, 0);
+  s.kernel.on_operation = [] { return -EINVAL; };
+  EXPECT_EQ(s.call(SYS_bind, unix_bytes(s.place / "t")).answer.error, EINVAL);
+  s.kernel.on_operation = [] { return 0; };
+  std::memcpy(&s.kernel.bound, name.data(), name.size());
+  s.kernel.bound_length = static_cast<socklen_t>(name.size());
+  auto outcome = s.call(SYS_listen, "");
+  EXPECT_EQ(outcome.answer.error, 0);
+  EXPECT_EQ(outcome.record->path, s.place / "s");
+}
+
+TEST(Datagram, IsRefusedUnlessNothingIsEnforced) {
+  Scene enforcing, auditing;
+  enforcing.rules({{"/**", Verdict::allow}});
+  auditing.rules({}, policy::Mode::audit);
+  for (int number : {SYS_socket, SYS_socketpair}) {
+    EXPECT_EQ(enforcing.call(number, "").answer.error, EACCES);
+    EXPECT_FALSE(enforcing.call(number, "").answer.run_natively);
+    EXPECT_TRUE(auditing.call(number, "").answer.run_natively);
+  }
+}
+
+TEST(Handlers, UnknownCallsFail) {
+  Scene s;
+  s.rules({{"/**", Verdict::allow}});
+  EXPECT_EQ(s.call(SYS_accept, "").answer.error, ENOSYS);
+  EXPECT_EQ(s.names->handle(call_of(SYS_unlink), s.context).answer.error, ENOSYS);
+}
+
+// --- identities
+
+TEST(Identity, HardLinkOfADeniedName) {
+  Scene s;
+  std::string denied = s.place.socket("denied");
+  std::filesystem::create_hard_link(denied, s.place / "other");
+  s.rules({{denied, Verdict::deny}, {"/**", Verdict::allow}});
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place / "other")).answer.error, EACCES);
+  EXPECT_TRUE(s.kernel.done.empty());
+}
+
+TEST(Identity, DeniedNameThatCameLater) {
+  Scene s;
+  s.rules({{s.place / "denied", Verdict::deny}, {"/**", Verdict::allow}});
+  std::filesystem::create_hard_link(s.place.socket("denied"), s.place / "other");
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place / "other")).answer.error, EACCES);
+}
+
+TEST(Identity, AnEarlierRuleThatAllowsTheNameWins) {
+  Scene s;
+  std::string path = s.place.socket("s");
+  s.rules({{path, Verdict::allow}, {path, Verdict::deny}});
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(path)).answer.error, 0);
+}
+
+TEST(Identity, AnAuditingLayerDeniesNothing) {
+  Scene s;
+  std::string path = s.place.socket("s");
+  s.rules({{path, Verdict::deny}}, policy::Mode::audit);
+  auto outcome = s.call(SYS_connect, unix_bytes(path));
+  EXPECT_EQ(outcome.answer.error, 0);
+  EXPECT_EQ(outcome.record->decision.recorded, Verdict::deny);
+}
+
+// --- names
+
+TEST(Names, WhatNobodyRulesIsDone) {
+  Scene s;
+  s.rules({{s.place / "open/**", Verdict::allow}});
+  std::filesystem::create_directory(s.place / "open");
+  std::filesystem::create_directory(s.place / "tree");
+  UniqueFd(::open((s.place / "file").c_str(), O_CREAT | O_CLOEXEC, 0600)).reset();
+  EXPECT_EQ(s.move(s.place / "file", s.place / "open/file").answer.error, 0);
+  EXPECT_EQ(s.move(s.place / "tree", s.place / "open/tree").answer.error, 0);
+  EXPECT_EQ(s.move(s.place.socket("s"), s.place / "elsewhere").answer.error, 0);
+  EXPECT_EQ(s.kernel.done.size(), 3U);
+}
+
+TEST(Names, SocketsAreNotCarriedIntoReach) {
+  Scene s;
+  s.rules({{s.place / "open/**", Verdict::allow}});
+  for (const char* name : {"open", "tree", "tree/deep"}) std::filesystem::create_directory(s.place / name);
+  std::string deep = s.place.socket("tree/deep/s");
+  EXPECT_EQ(s.move(deep, s.place / "open/s").answer.error, EACCES);
+  EXPECT_EQ(s.move(deep, s.place / "open/s", SYS_link).answer.error, EACCES);
+  EXPECT_EQ(s.move(s.place / "tree", s.place / "open/tree").answer.error, EACCES);
+  EXPECT_EQ(s.move(s.place / "tree/", s.place / "open/tree/").answer.error, EACCES);
+  EXPECT_TRUE(s.kernel.done.empty());
+}
+
+TEST(Names, ProtectedPlaces) {
+  Scene s;
+  s.rules({{"/**", Verdict::allow}});
+  UniqueFd(::open((s.place / "file").c_str(), O_CREAT | O_CLOEXEC, 0600)).reset();
+  auto outcome = s.move(s.place / "file", "/etc/wrapd");
+  EXPECT_EQ(outcome.answer.error, EACCES);
+  EXPECT_TRUE(s.kernel.done.empty());
+}
+
+// --- denials
+
+TEST(Denials, AreBoundedAndCounted) {
+  policy::Layers layers;
+  Denials denials(layers);
+  Record record{.operation = "connect"};
+  for (size_t i = 0; i < Denials::kMaxLines + 10; ++i) {
+    record.path = "/s" + std::to_string(i);
+    denials.count(record);
+    denials.count(record);
+  }
+  EXPECT_EQ(denials.summary().denied, 2 * (Denials::kMaxLines + 10));
+  EXPECT_EQ(denials.summary().denials.size(), Denials::kMaxLines);
+  EXPECT_EQ(denials.summary().denials[0].count, 2U);
+  EXPECT_GE(denials.summary().more, 10U);
+  record.done = true;
+  record.decision.recorded = Verdict::allow;
+  denials.count(record);
+  EXPECT_EQ(denials.summary().allowed, 1U);
+  denials.count_lost(5);
+  EXPECT_EQ(denials.summary().lost, 5U);
+}
+
+}  // namespace
+}  // namespace wrapd::supervisor
