@@ -15,6 +15,7 @@
 #include "base/credentials.h"
 #include "base/io.h"
 #include "daemon/caller.h"
+#include "policy/notices.h"
 #include "policy/rules.h"
 #include "wire/control.h"
 #include "wire/packet.h"
@@ -90,7 +91,11 @@ Result<std::unique_ptr<Broker>> Broker::create(EventLoop& loop, Journal& journal
 }
 
 Broker::Broker(EventLoop& loop, Journal& journal, Parts parts)
-    : loop_(loop), journal_(journal), parts_(std::move(parts)), sessions_(loop, journal), supervisors_(loop, parts_.supervisor) {}
+    : loop_(loop),
+      journal_(journal),
+      parts_(std::move(parts)),
+      sessions_(loop, journal),
+      supervisors_(loop, parts_.supervisor) {}
 
 Broker::~Broker() = default;
 
@@ -158,8 +163,7 @@ bool Broker::shed_newcomer() {
   if (socket) {
     if (auto peer = peer_credentials(socket.get(), false))
       journal_.reject(peer->uid, peer->pid, "limit: no descriptors left");
-    bool drained =
-        send_refusal(socket.get(), "limit", "the service has no file descriptors left; try again later");
+    bool drained = send_refusal(socket.get(), "limit", "the service has no file descriptors left; try again later");
     if (!drained) disposal_->close_unread(std::move(socket));
   }
   socket.reset();
@@ -235,8 +239,8 @@ void Broker::on_readable(Connection& connection) {
   if (next->size == 0 && !next->brings_descriptors) return drop(connection);
   connection.readable.reset();
   if (next->size > wire::kMaxOpenRequest) {  // and whatever descriptors it brings stay where they are
-    return refuse(connection, {"bad-request", "message is longer than " + std::to_string(wire::kMaxOpenRequest) +
-                                                  " bytes"});
+    return refuse(connection,
+                  {"bad-request", "message is longer than " + std::to_string(wire::kMaxOpenRequest) + " bytes"});
   }
   if (auto request = receive_request(connection); !request) {
     return refuse(connection, {"bad-request", request.error().message});
@@ -399,21 +403,14 @@ Result<> Broker::start_supervisor(Connection& connection, const PreparedPlan& pl
   config.reply.policy = connection.policy_name;
   config.reply.mode = mode;
   config.reply.filtered = plan.filtered;
-  if (!plan.filtered) {
-    config.reply.notices.push_back("policy " + connection.policy_name + " is disabled: the command is not confined");
-  }
+  config.reply.notices = policy::notices(connection.policy->policy, "policy");
   config.reply.scope_signal = plan.scope_signal;
   config.reply.scope_abstract = plan.scope_abstract;
   config.reply.monitor_unsupported = plan.monitor_unsupported;
 
   const auto& listeners = directory->listeners();
-  std::vector<int> fds = {connection.socket.get(),
-                          listeners[0].get(),
-                          listeners[1].get(),
-                          listeners[2].get(),
-                          connection.place.root.get(),
-                          plan.rules.get(),
-                          plan.filter.get()};
+  std::vector<int> fds = {connection.socket.get(),     listeners[0].get(), listeners[1].get(), listeners[2].get(),
+                          connection.place.root.get(), plan.rules.get(),   plan.filter.get()};
   if (connection.profile) fds.push_back(connection.profile.get());
   auto process = supervisors_.take(config, fds);
   if (!process) return std::unexpected(process.error());

@@ -13,7 +13,9 @@ constexpr std::chrono::milliseconds kRefillAfter{2};
 
 }  // namespace
 
-SupervisorPool::~SupervisorPool() { drop_spare(); }
+SupervisorPool::~SupervisorPool() {
+  drop_spare();
+}
 
 void SupervisorPool::drop_spare() {
   if (!spare_) return;

@@ -31,6 +31,7 @@
 #include "plan/others_may_create.h"
 #include "plan/plan.h"
 #include "policy/load.h"
+#include "policy/notices.h"
 #include "policy/rules.h"
 
 namespace wrapd {
@@ -131,6 +132,7 @@ std::string description(const policy::Policy& policy, const plan::Plan& plan) {
       {"scope_abstract", plan.scope_abstract},
       {"scope_signal", plan.scope_signal},
       {"on_unsupported", plan.monitor_unsupported ? "monitor" : "deny"},
+      {"notices", policy::notices(policy, "profile")},
   };
   return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }

@@ -91,6 +91,7 @@ Result<int> run_brokered(const Options& options, InheritedSignals& signals) {
                 "use another policy, or --standalone");
   }
   print_notices(options, reply.notices);
+  if (profile) print_notices(options, profile->notices);
 
   ExecPlan exec(options.command, std::getenv("PATH"), environ);
   Domain domain;

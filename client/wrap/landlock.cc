@@ -43,18 +43,20 @@ int landlock_abi() {
 Result<Domain> make_domain(const DomainSpec& spec, int abi) {
   Domain domain;
   bool wants_scopes = spec.scope_signal || spec.scope_abstract;
-  if ((wants_scopes && abi < kAbiScopes) || abi < kAbiRefer) {
-    std::string missing = abi == 0 ? "this kernel has no Landlock"
-                                   : "this kernel's Landlock (ABI " + std::to_string(abi) + ") has no scopes";
-    std::string effect =
-        abi < kAbiRefer ? "CMD could reach into other processes of yours" : "CMD could signal other processes of yours";
+  // Without a domain CMD could write to the memory of the user's other processes: nothing of a policy would hold.
+  if (abi < kAbiRefer) {
+    return fail("this kernel offers no Landlock that can be used (ABI " + std::to_string(abi) +
+                "), so CMD could reach into other processes of yours; enable it (lsm=landlock,... at boot)");
+  }
+  if (wants_scopes && abi < kAbiScopes) {
+    std::string missing = "this kernel's Landlock (ABI " + std::to_string(abi) + ") has no scopes";
+    std::string effect = "CMD could signal other processes of yours";
     if (!spec.monitor_unsupported) {
       return fail(missing + ", so " + effect +
                   "; use Linux 6.12 or later, or set on_unsupported: monitor in the policy");
     }
     domain.notice = missing + ": " + effect;
   }
-  if (abi < kAbiRefer) return domain;
 
   if (wants_scopes && abi >= kAbiScopes) {
     uint64_t scoped = (spec.scope_signal ? kernel::kLandlockScopeSignal : 0) |

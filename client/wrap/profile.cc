@@ -77,6 +77,7 @@ Result<> parse_description(const std::string& text, CompiledProfile& profile) {
     profile.scope_abstract = json.at("scope_abstract").get<bool>();
     profile.scope_signal = json.at("scope_signal").get<bool>();
     profile.monitor_unsupported = json.at("on_unsupported").get<std::string>() == "monitor";
+    profile.notices = json.at("notices").get<std::vector<std::string>>();
     for (const auto& trap : json.at("trap")) {
       auto name = trap.get<std::string>();
       if (name == "unix_sockets") {

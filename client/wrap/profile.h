@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -17,6 +18,7 @@ struct CompiledProfile {
   std::string mode;
   bool trap_unix_sockets = false;
   bool trap_renames = false;
+  std::vector<std::string> notices;  // for the user's stderr
   bool filtered = true;
   bool scope_abstract = false;
   bool scope_signal = true;

@@ -223,6 +223,7 @@ Result<> supervise(Standalone& all) {
                                      .command = shown_command(all.options),
                                      .policy = all.profile.policy,
                                      .mode = all.profile.mode,
+                                     .remarks = all.profile.notices.empty() ? "" : all.profile.notices.front(),
                                      .listener = launch->take_listener(),
                                      .leader = UniqueFd(::fcntl(launch->pidfd(), F_DUPFD_CLOEXEC, 3)),
                                      .control = std::move(all.control.supervisor),
@@ -321,9 +322,7 @@ Result<int> run_standalone(const Options& options, InheritedSignals& signals) {
     return 0;
   }
   all.exec.emplace(options.command, std::getenv("PATH"), environ);
-  if (!profile->filtered) {
-    print_notices(options, {"profile " + printable(profile->policy, 256) + " is disabled: the command is not confined"});
-  }
+  print_notices(options, profile->notices);
   if (profile->filtered) {
     auto domain = make_domain(spec, landlock_abi());
     if (!domain) return std::unexpected(domain.error());

@@ -14,7 +14,8 @@ namespace wrapd {
 Result<PeerCredentials> peer_credentials(int socket, bool with_groups) {
   struct ucred cred {};
   socklen_t length = sizeof cred;
-  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &cred, &length) < 0) return fail_errno("cannot read peer credentials");
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &cred, &length) < 0)
+    return fail_errno("cannot read peer credentials");
   // A socket that never connected answers pid 0 and uid -1.
   if (cred.pid <= 0 || cred.uid == static_cast<uid_t>(-1)) return fail("peer has no credentials", ENODATA);
   PeerCredentials peer{.pid = cred.pid, .uid = cred.uid, .gid = cred.gid, .groups = {}};
@@ -44,7 +45,9 @@ Result<UniqueFd> peer_pidfd(int socket, const PeerCredentials& peer) {
 }
 
 bool pidfd_alive(int pidfd) noexcept {
-  struct pollfd p {.fd = pidfd, .events = POLLIN, .revents = 0};
+  struct pollfd p {
+    .fd = pidfd, .events = POLLIN, .revents = 0
+  };
   int n;
   do n = ::poll(&p, 1, 0);
   while (n < 0 && errno == EINTR);

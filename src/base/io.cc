@@ -46,7 +46,8 @@ Result<std::string> read_all(int fd, size_t limit) {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return fail_errno("cannot read");
     if (n == 0) return out;
-    if (out.size() + static_cast<size_t>(n) > limit) return fail("larger than " + std::to_string(limit) + " bytes", EFBIG);
+    if (out.size() + static_cast<size_t>(n) > limit)
+      return fail("larger than " + std::to_string(limit) + " bytes", EFBIG);
     out.append(buffer.data(), static_cast<size_t>(n));
   }
 }
@@ -73,7 +74,9 @@ Result<> write_all(int fd, std::span<const std::byte> bytes) {
   return {};
 }
 
-Result<> write_all(int fd, std::string_view text) { return write_all(fd, std::as_bytes(std::span(text))); }
+Result<> write_all(int fd, std::string_view text) {
+  return write_all(fd, std::as_bytes(std::span(text)));
+}
 
 Result<UniqueFd> sealed_memfd(const char* name, std::span<const std::byte> bytes) {
   UniqueFd fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));

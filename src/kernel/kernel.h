@@ -42,7 +42,6 @@ struct BindRequest {
   int directory;  // O_PATH: the target's working directory, where a relative name starts; -1 for an absolute one
   int parent;     // O_PATH: the judged directory in which alone the socket may come into being
   mode_t umask;
-  bool without_landlock;  // the kernel has none and the policy says to go on
 };
 
 class Kernel {

@@ -26,7 +26,9 @@ namespace {
 
 constexpr long kProcSuperMagic = 0x9fa0;  // linux/magic.h
 
-int result(long rc) { return rc < 0 ? -errno : static_cast<int>(rc); }
+int result(long rc) {
+  return rc < 0 ? -errno : static_cast<int>(rc);
+}
 
 // Raises CAP_SYS_PTRACE in the calling thread's effective set for a scope (capset(2) is per thread). A failure to lower
 // it again would leave every later call privileged: that ends the process.
@@ -99,7 +101,7 @@ void* bind_in_thread(void* argument) {
     thread.error = -errno;
     return nullptr;
   }
-  if (int rc = restrict_to_sockets_beneath(request.parent); rc < 0 && !request.without_landlock) {
+  if (int rc = restrict_to_sockets_beneath(request.parent); rc < 0) {
     thread.error = rc;
     return nullptr;
   }
@@ -146,7 +148,9 @@ int RealKernel::respond(const seccomp_notif_resp& response) {
   return result(::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_SEND, &copy));
 }
 
-bool RealKernel::valid(uint64_t id) { return ::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0; }
+bool RealKernel::valid(uint64_t id) {
+  return ::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
+}
 
 int RealKernel::open_task(pid_t tid, bool& thread_exact) {
   thread_exact = true;
@@ -159,7 +163,9 @@ int RealKernel::open_task(pid_t tid, bool& thread_exact) {
   return result(::syscall(SYS_pidfd_open, status.tgid, 0));
 }
 
-int RealKernel::check_owner(int pidfd) { return result(::syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0)); }
+int RealKernel::check_owner(int pidfd) {
+  return result(::syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0));
+}
 
 int RealKernel::take_descriptor(int pidfd, int fd) {
   RaisedPtrace raised(privilege_);
@@ -260,7 +266,9 @@ int RealKernel::open_at(int directory, const char* path, uint64_t flags, uint64_
   return result(::syscall(SYS_openat2, directory, path, &how, sizeof how));
 }
 
-int RealKernel::stat(int fd, struct stat& st) { return result(::fstat(fd, &st)); }
+int RealKernel::stat(int fd, struct stat& st) {
+  return result(::fstat(fd, &st));
+}
 
 int RealKernel::stat_at(int directory, const char* name, struct stat& st) {
   return result(::fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW));
@@ -283,7 +291,9 @@ bool RealKernel::is_any_proc(int fd) {
   return ::fstatfs(fd, &fs) < 0 || fs.f_type == kProcSuperMagic;
 }
 
-Result<std::string> RealKernel::read_link(int fd) { return read_link_at(fd, ""); }
+Result<std::string> RealKernel::read_link(int fd) {
+  return read_link_at(fd, "");
+}
 
 Result<std::string> RealKernel::real_path(int fd) {
   std::array<char, 32> name;
@@ -343,7 +353,9 @@ bool RealKernel::has_bound_socket(int object) {
   return rc == 0 || rc == -EPROTOTYPE;
 }
 
-int RealKernel::listen(int socket, int backlog) { return result(::listen(socket, backlog)); }
+int RealKernel::listen(int socket, int backlog) {
+  return result(::listen(socket, backlog));
+}
 
 int RealKernel::rename(int old_dir, const char* old_name, int new_dir, const char* new_name, unsigned flags) {
   // The C library turns a call without flags into renameat(2), which our own filter does not know.
@@ -358,6 +370,8 @@ int RealKernel::link(int old_dir, const char* old_name, int new_dir, const char*
   return result(::linkat(proc_.get(), name.data(), new_dir, new_name, AT_SYMLINK_FOLLOW));
 }
 
-int RealKernel::unlink(int directory, const char* name) { return result(::unlinkat(directory, name, 0)); }
+int RealKernel::unlink(int directory, const char* name) {
+  return result(::unlinkat(directory, name, 0));
+}
 
 }  // namespace wrapd::kernel

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What the kernel offers and the headers of the oldest supported distribution (Linux 6.1) do not name yet. Each value is
-// from the named file under include/uapi of Linux 6.18.
+// What the kernel offers and the headers of the oldest supported distribution (Linux 6.1) do not name yet. Each value
+// is from the named file under include/uapi of Linux 6.18.
 
 #include <linux/landlock.h>
 #include <linux/openat2.h>

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <cerrno>
 #include <deque>
 #include <string>
 
@@ -57,7 +56,8 @@ bool others_may_create(std::string_view directory) {
       continue;
     }
     std::string next = walked + "/" + component;
-    if (lstat(next.c_str(), &status) != 0) return errno != ENOENT;
+    // What is not there yet may be made by anybody whom root makes it for, /run/user/UID at a login for one.
+    if (lstat(next.c_str(), &status) != 0) return true;
     if (!root_only(status)) return true;
     if (!S_ISLNK(status.st_mode)) {
       walked = std::move(next);

@@ -23,12 +23,12 @@ struct FilterSpec {
   bool operator==(const FilterSpec&) const = default;
 };
 
-// The filter as the kernel takes it (seccomp(2)), made with libseccomp for the native architecture. docs/filter.md lists
-// what it refuses and with which errno. Errors come from libseccomp only.
+// The filter as the kernel takes it (seccomp(2)), made with libseccomp for the native architecture. docs/filter.md
+// lists what it refuses and with which errno. Errors come from libseccomp only.
 [[nodiscard]] Result<std::vector<sock_filter>> compile_filter(const FilterSpec& spec);
 
 struct Plan {
-  std::vector<std::byte> rules;     // policy::compile_rules()
+  std::vector<std::byte> rules;  // policy::compile_rules()
   FilterSpec filter_spec;
   std::vector<sock_filter> filter;  // empty if !filtered
   bool filtered = true;             // false: mode disabled, the command runs as it would without us

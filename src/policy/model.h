@@ -24,11 +24,11 @@ struct Policy {
   std::string name;
   std::string file;  // as given to load_policy()
 
-  bool seccomp_enabled = true;           // false: nothing is filtered, as mode disabled
-  Mode mode = Mode::enforce;             // sandbox.seccomp.mode
-  bool unix_socket_enabled = true;       // sandbox.seccomp.unix_socket.enabled && sandbox.unix_sockets.enabled
+  bool seccomp_enabled = true;              // false: nothing is filtered, as mode disabled
+  Mode mode = Mode::enforce;                // sandbox.seccomp.mode
+  bool unix_socket_enabled = true;          // sandbox.seccomp.unix_socket.enabled && sandbox.unix_sockets.enabled
   Mode unix_socket_action = Mode::enforce;  // sandbox.seccomp.unix_socket.action: enforce or audit
-  bool monitor_unsupported = false;      // on_unsupported: monitor
+  bool monitor_unsupported = false;         // on_unsupported: monitor
 
   // Absent: unix sockets are unmediated by this policy. Present and empty: all are denied.
   std::optional<std::vector<UnixSocketRule>> unix_socket_rules;

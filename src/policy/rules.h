@@ -21,7 +21,7 @@
 
 namespace wrapd::policy {
 
-inline constexpr size_t kMaxRulesBytes = 64U << 20;       // an administrator's policy
+inline constexpr size_t kMaxRulesBytes = 64U << 20;        // an administrator's policy
 inline constexpr size_t kMaxProfileRulesBytes = 1U << 20;  // a user's profile
 
 // Fills in the variables (their values match literally) and compiles. Errors name file and line.

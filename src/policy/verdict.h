@@ -10,14 +10,20 @@ namespace wrapd::policy {
 // Ordered from the strictest; deny is what a forgotten initialisation means.
 enum class Verdict : uint8_t { deny = 0, ask = 1, audit = 2, allow = 3 };
 
-[[nodiscard]] constexpr Verdict strictest(Verdict a, Verdict b) { return std::min(a, b); }
+[[nodiscard]] constexpr Verdict strictest(Verdict a, Verdict b) {
+  return std::min(a, b);
+}
 
 [[nodiscard]] constexpr std::string_view to_string(Verdict v) {
   switch (v) {
-    case Verdict::deny: return "deny";
-    case Verdict::ask: return "ask";
-    case Verdict::audit: return "audit";
-    case Verdict::allow: return "allow";
+    case Verdict::deny:
+      return "deny";
+    case Verdict::ask:
+      return "ask";
+    case Verdict::audit:
+      return "audit";
+    case Verdict::allow:
+      return "allow";
   }
   return "deny";
 }
@@ -27,9 +33,12 @@ enum class Mode : uint8_t { enforce = 0, audit = 1, disabled = 2 };
 
 [[nodiscard]] constexpr std::string_view to_string(Mode m) {
   switch (m) {
-    case Mode::enforce: return "enforce";
-    case Mode::audit: return "audit";
-    case Mode::disabled: return "disabled";
+    case Mode::enforce:
+      return "enforce";
+    case Mode::audit:
+      return "audit";
+    case Mode::disabled:
+      return "disabled";
   }
   return "enforce";
 }
@@ -39,9 +48,12 @@ enum class UnixOperation : uint8_t { connect = 1, bind = 2, listen = 4 };
 
 [[nodiscard]] constexpr std::string_view to_string(UnixOperation o) {
   switch (o) {
-    case UnixOperation::connect: return "connect";
-    case UnixOperation::bind: return "bind";
-    case UnixOperation::listen: return "listen";
+    case UnixOperation::connect:
+      return "connect";
+    case UnixOperation::bind:
+      return "bind";
+    case UnixOperation::listen:
+      return "listen";
   }
   return "connect";
 }

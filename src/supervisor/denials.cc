@@ -4,7 +4,8 @@
 namespace wrapd::supervisor {
 
 void Denials::count(const Record& record) {
-  bool wanted = record.decision.recorded == policy::Verdict::allow || record.decision.recorded == policy::Verdict::audit;
+  bool wanted =
+      record.decision.recorded == policy::Verdict::allow || record.decision.recorded == policy::Verdict::audit;
   if (record.done && wanted) {
     ++summary_.allowed;
     return;

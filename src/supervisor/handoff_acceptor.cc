@@ -27,6 +27,7 @@ namespace wrapd::supervisor {
 namespace {
 
 constexpr int kAcceptsPerStep = 32;
+constexpr size_t kMaxKept = 4096;
 constexpr std::chrono::milliseconds kPause{100};
 
 }  // namespace
@@ -113,6 +114,7 @@ HandoffAcceptor::Accept HandoffAcceptor::accept_one(TimePoint now, std::optional
     return Accept::taken;
   }
   if (credentials->uid != options_.peer_uid) {
+    discard(std::move(connection));
     reject(credentials->uid, credentials->pid, "not the session's user", now);
     return Accept::taken;
   }
@@ -124,6 +126,29 @@ HandoffAcceptor::Accept HandoffAcceptor::accept_one(TimePoint now, std::optional
   }
   waiting_.push_back(std::move(peer));
   return Accept::taken;
+}
+
+// Closes a stranger's connection, unless it holds descriptors that were not received: the last close of a socket that
+// lingers waits for as long as its maker likes. Such a connection is left open for the rest of this process's life.
+void HandoffAcceptor::discard(UniqueFd connection) {
+  ::shutdown(connection.get(), SHUT_RDWR);  // nothing more can come
+  for (;;) {
+    char byte;
+    iovec part{.iov_base = &byte, .iov_len = 1};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    // Looking takes nothing out, and says that there are descriptors by saying that there was no room for them.
+    if (::recvmsg(connection.get(), &message, MSG_PEEK | MSG_DONTWAIT) <= 0) return;
+    if ((message.msg_flags & MSG_CTRUNC) != 0) {
+      if (kept_ < kMaxKept) {
+        ++kept_;
+        (void)connection.release();
+      }
+      return;
+    }
+    if (::recv(connection.get(), &byte, 1, MSG_DONTWAIT) < 0) return;
+  }
 }
 
 HandoffAcceptor::Accept HandoffAcceptor::shed_one(TimePoint now, std::optional<Accepted>& accepted) {

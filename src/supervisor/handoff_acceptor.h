@@ -77,6 +77,7 @@ class HandoffAcceptor {
   enum class Accept { taken, again, drained };
 
   Accept accept_one(TimePoint now, std::optional<Accepted>& accepted);
+  void discard(UniqueFd connection);
   Accept shed_one(TimePoint now, std::optional<Accepted>& accepted);
   void drop_oldest(const std::string& why, TimePoint now, std::optional<Accepted>& accepted);
   // True if the connection is done with, well or ill; `accepted` is set if it brought the hand-off.
@@ -89,6 +90,7 @@ class HandoffAcceptor {
   UniqueFd listener_;
   UniqueFd reserve_;  // given up for a moment when descriptors have run out
   Options options_;
+  size_t kept_ = 0;                       // connections of strangers that are not closed
   std::deque<Waiting> waiting_;           // oldest first
   std::optional<TimePoint> pause_until_;  // the listener is not polled before
   bool token_used_ = false;

@@ -17,7 +17,8 @@ namespace wrapd::supervisor {
 // a name that may not be its only one.
 class Identities {
  public:
-  Identities(kernel::Kernel& kernel, int root, const policy::Layers& layers) : kernel_(kernel), root_(root), layers_(layers) {
+  Identities(kernel::Kernel& kernel, int root, const policy::Layers& layers)
+      : kernel_(kernel), root_(root), layers_(layers) {
     known_ = take();
   }
 

@@ -38,9 +38,10 @@ Result<Capabilities> read_capabilities() {
 Result<> verify(const Identity& identity) {
   uid_t ruid = 0, euid = 0, suid = 0;
   gid_t rgid = 0, egid = 0, sgid = 0;
-  if (::getresuid(&ruid, &euid, &suid) < 0 || ::getresgid(&rgid, &egid, &sgid) < 0) return fail_errno("cannot read ids");
-  bool ids = ruid == identity.own_uid && euid == identity.uid && suid == identity.own_uid &&
-             rgid == identity.own_gid && egid == identity.gid && sgid == identity.own_gid;
+  if (::getresuid(&ruid, &euid, &suid) < 0 || ::getresgid(&rgid, &egid, &sgid) < 0)
+    return fail_errno("cannot read ids");
+  bool ids = ruid == identity.own_uid && euid == identity.uid && suid == identity.own_uid && rgid == identity.own_gid &&
+             egid == identity.gid && sgid == identity.own_gid;
   // An invalid id changes nothing and returns the present one (setfsuid(2)).
   ids = ids && static_cast<uid_t>(::setfsuid(static_cast<uid_t>(-1))) == identity.uid &&
         static_cast<gid_t>(::setfsgid(static_cast<gid_t>(-1))) == identity.gid;
@@ -88,7 +89,8 @@ Result<> assume(const Identity& identity) {
   if (::prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0) return fail_errno("cannot keep capabilities");
   if (::setresuid(identity.own_uid, identity.uid, identity.own_uid) < 0) return fail_errno("cannot set user ids");
   if (::prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0) return fail_errno("cannot stop keeping capabilities");
-  if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0) return fail_errno("cannot clear ambient capabilities");
+  if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+    return fail_errno("cannot clear ambient capabilities");
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   __user_cap_data_struct data[2]{};
   data[0].permitted = static_cast<uint32_t>(kPermitted);

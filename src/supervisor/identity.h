@@ -2,10 +2,11 @@
 #pragma once
 
 // What a supervisor of the service becomes before it touches anything of its caller: effective ids, groups and file
-// system ids are the caller's, so that every peer and every permission check sees the caller; real and saved ids are the
-// system user `wrapd`, so that the caller can neither signal, trace nor limit it; CAP_SYS_PTRACE is permitted, nothing is
-// effective. The order matters (each step is verified at the end, by asking the kernel): the root directory and the ids
-// need capabilities, dropping them comes after, then no_new_privs. The ids do not survive an exec: there is none after.
+// system ids are the caller's, so that every peer and every permission check sees the caller; real and saved ids are
+// the system user `wrapd`, so that the caller can neither signal, trace nor limit it; CAP_SYS_PTRACE is permitted,
+// nothing is effective. The order matters (each step is verified at the end, by asking the kernel): the root directory
+// and the ids need capabilities, dropping them comes after, then no_new_privs. The ids do not survive an exec: there is
+// none after.
 
 #include <sys/types.h>
 
@@ -23,8 +24,8 @@ struct Identity {
   std::vector<gid_t> groups;
 };
 
-// Changes the root directory to the one behind `root` (O_PATH), which may be of another mount namespace, and the working
-// directory to `working_directory` (O_PATH), which need not lie in it. Needs CAP_SYS_CHROOT.
+// Changes the root directory to the one behind `root` (O_PATH), which may be of another mount namespace, and the
+// working directory to `working_directory` (O_PATH), which need not lie in it. Needs CAP_SYS_CHROOT.
 [[nodiscard]] Result<> enter_root(int root, int working_directory);
 
 // Needs CAP_SETUID and CAP_SETGID; refuses to be called in a process with threads. On an error the process must end.

@@ -36,11 +36,11 @@ namespace wrapd::supervisor {
 
 struct LoopLimits {
   size_t threads = 32;
-  std::chrono::milliseconds tick{5};          // how long a call may keep the receiver's role
-  std::chrono::milliseconds idle{250};        // without a call for that long, ticking stops
-  std::chrono::milliseconds look_after{50};   // a call older than this is looked at: is its target still there?
+  std::chrono::milliseconds tick{5};         // how long a call may keep the receiver's role
+  std::chrono::milliseconds idle{250};       // without a call for that long, ticking stops
+  std::chrono::milliseconds look_after{50};  // a call older than this is looked at: is its target still there?
   std::chrono::seconds decide_within{10};
-  size_t records = 8192;                      // waiting to be recorded; more are counted as lost
+  size_t records = 8192;  // waiting to be recorded; more are counted as lost
 };
 
 // A record with who asked and when; what Loop hands out.

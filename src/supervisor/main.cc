@@ -45,7 +45,9 @@ constexpr const char* kOwnDescriptors = ".";
 
 // Waits for as long as the service keeps this process in reserve; an empty packet means that it does not any more.
 Result<wire::Packet> receive_config() {
-  struct pollfd p {.fd = kBroker, .events = POLLIN, .revents = 0};
+  struct pollfd p {
+    .fd = kBroker, .events = POLLIN, .revents = 0
+  };
   while (::poll(&p, 1, -1) < 0) {
     if (errno != EINTR) return fail_errno("cannot wait for a configuration");
   }
@@ -56,6 +58,12 @@ void tell_broker(wire::SupervisorState state) {
   char byte = static_cast<char>(state);
   // The broker may be restarting; the session does not depend on it.
   (void)wire::send_packet(kBroker, {&byte, 1}, {}, true);
+}
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines) text += (text.empty() ? "" : "; ") + line;
+  return text;
 }
 
 struct Handoffs {
@@ -181,7 +189,8 @@ Result<Handoffs> Supervisor::accept_handoffs() {
   const bool listener_wanted = config_.reply.filtered;
   const auto deadline = Clock::now() + kHandoffPatience;
   while ((listener_wanted && !listener) || !leader) {
-    if ((notify.spent() && !listener) || (signal.spent() && !leader)) return fail("the client handed over something else");
+    if ((notify.spent() && !listener) || (signal.spent() && !leader))
+      return fail("the client handed over something else");
     std::vector<pollfd> polls{{.fd = fd(wire::ConfigFd::control).get(), .events = POLLIN, .revents = 0}};
     auto until = deadline;
     for (HandoffAcceptor* acceptor : {&notify, &signal, &ptrace}) {
@@ -216,6 +225,7 @@ Result<> Supervisor::supervise(Handoffs handoffs) {
                          .command = config_.command,
                          .policy = config_.reply.policy,
                          .mode = config_.reply.mode,
+                         .remarks = joined(config_.reply.notices),
                          .rules = std::move(rules_),
                          .listener = std::move(handoffs.notify.descriptor),
                          .leader = std::move(handoffs.signal.descriptor),

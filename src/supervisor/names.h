@@ -21,11 +21,11 @@ class NameHandler final : public Handler {
  private:
   // One end of a rename or link.
   struct End {
-    UniqueFd parent;       // O_PATH
-    std::string last;      // plain element; empty: `object` itself is linked
-    std::string real;      // path of the end in the session's root
+    UniqueFd parent;   // O_PATH
+    std::string last;  // plain element; empty: `object` itself is linked
+    std::string real;  // path of the end in the session's root
     bool must_be_directory = false;
-    UniqueFd object;       // O_PATH, not followed; invalid where there is nothing yet
+    UniqueFd object;  // O_PATH, not followed; invalid where there is nothing yet
     struct stat st {};
   };
   struct Arguments {

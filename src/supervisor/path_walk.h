@@ -30,9 +30,9 @@ class PathWalk {
   // `root` is an O_PATH descriptor of the root directory of session and target alike; borrowed.
   PathWalk(kernel::Kernel& kernel, int root) : kernel_(kernel), root_(root) {}
 
-  // Looks `path` up as task `tid` would, from `directory` (O_PATH; of no meaning for an absolute path). The error's code
-  // is the errno that the target is to see, or kRefused. The caller must check that the notification is still valid afterwards:
-  // the task may have died and its number may be another's.
+  // Looks `path` up as task `tid` would, from `directory` (O_PATH; of no meaning for an absolute path). The error's
+  // code is the errno that the target is to see, or kRefused. The caller must check that the notification is still
+  // valid afterwards: the task may have died and its number may be another's.
   [[nodiscard]] Result<Located> locate(pid_t tid, int directory, const std::string& path, LastElement last);
 
  private:

@@ -4,11 +4,11 @@
 #include <poll.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <chrono>
 #include <deque>
 #include <optional>
 
-#include "kernel/uapi.h"
 #include "policy/layers.h"
 #include "supervisor/denials.h"
 #include "supervisor/identities.h"
@@ -23,16 +23,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr size_t kMaxEventsWaiting = 4096;  // in us, for `wrap` and for the sink each
+constexpr size_t kMaxEventsWaiting = 1024;           // for the sink
+constexpr size_t kMaxClientBytesWaiting = 2U << 20;  // for `wrap`
 constexpr size_t kMaxClientMessage = 4096;
-constexpr auto kRetry = 100ms;         // while the journal or `wrap` takes nothing
-constexpr auto kFinishPatience = 5s;   // after the tree is gone: for `wrap` to ask for its summary
-constexpr auto kSinkPatience = 2s;     // after that: for the journal to take what is left
+constexpr auto kRetry = 100ms;           // while the journal or `wrap` takes nothing
+constexpr auto kFinishPatience = 5s;     // after the tree is gone: for `wrap` to ask for its summary
+constexpr auto kSinkPatience = 2s;       // after that: for the journal to take what is left
 constexpr auto kSettlePatience = 200ms;  // for an answered call to become a record
-
-bool landlock_available() {
-  return ::syscall(SYS_landlock_create_ruleset, nullptr, 0, kernel::kLandlockCreateRulesetVersion) > 0;
-}
 
 class Session {
  public:
@@ -62,6 +59,7 @@ class Session {
   std::optional<audit::Recorder> recorder_;
   Denials denials_;
   std::deque<std::string> to_client_;
+  size_t to_client_bytes_ = 0;  // of events
   bool summary_wanted_ = false;
   bool over_ = false;  // the tree is gone
 };
@@ -72,16 +70,11 @@ Result<> Session::set_up() {
     if (!rules) return std::unexpected(rules.error());
     layers_.add(*rules);
   }
-  bool monitor = true;
-  for (size_t i = 0; i < layers_.size(); ++i) monitor = monitor && layers_.layer(i).monitor_unsupported();
   kernel_.emplace(std::move(options_.listener), std::move(options_.proc), options_.privilege);
   if (kernel_->listener() >= 0) (void)kernel_->request_sync_wake_up();  // without it only speed is lost
   identities_.emplace(*kernel_, options_.root.get(), layers_);
-  SessionObjects objects{.kernel = *kernel_,
-                         .layers = layers_,
-                         .root = options_.root.get(),
-                         .identities = *identities_,
-                         .bind_without_landlock = monitor && !landlock_available()};
+  SessionObjects objects{
+      .kernel = *kernel_, .layers = layers_, .root = options_.root.get(), .identities = *identities_};
   unix_sockets_.emplace(objects);
   names_.emplace(objects);
   Loop::install_interrupt_handler();
@@ -91,7 +84,8 @@ Result<> Session::set_up() {
       case SYS_bind:
       case SYS_listen:
       case SYS_socket:
-      case SYS_socketpair: return &*unix_sockets_;
+      case SYS_socketpair:
+        return &*unix_sockets_;
 #ifdef SYS_rename
       case SYS_rename:
       case SYS_link:
@@ -100,8 +94,10 @@ Result<> Session::set_up() {
       case SYS_renameat:
 #endif
       case SYS_renameat2:
-      case SYS_linkat: return &*names_;
-      default: return nullptr;
+      case SYS_linkat:
+        return &*names_;
+      default:
+        return nullptr;
     }
   });
   if (options_.sink) recorder_.emplace(std::move(options_.sink), kMaxEventsWaiting);
@@ -116,6 +112,7 @@ Result<> Session::run() {
   opened.command = options_.command;
   opened.policy = options_.policy;
   opened.mode = options_.mode;
+  opened.reason = options_.remarks;
   emit(std::move(opened));
   if (options_.on_running) options_.on_running();
 
@@ -263,8 +260,9 @@ void Session::emit(audit::Event event) {
   event.session_id = options_.id;
   event.uid = options_.uid;
   if (options_.events && options_.control) {
-    if (to_client_.size() < kMaxEventsWaiting) {
+    if (to_client_bytes_ < kMaxClientBytesWaiting) {
       to_client_.push_back(wire::encode_event(audit::to_json(event)));
+      to_client_bytes_ += to_client_.back().size();
     } else {
       denials_.count_lost(1);
     }
@@ -281,6 +279,7 @@ bool Session::flush_client() {
       to_client_.clear();
       return true;
     }
+    to_client_bytes_ -= std::min(to_client_bytes_, to_client_.front().size());
     to_client_.pop_front();
   }
   return true;
@@ -294,6 +293,8 @@ bool Session::flush() {
 
 }  // namespace
 
-Result<> run_session(SessionOptions options) { return Session(std::move(options)).run(); }
+Result<> run_session(SessionOptions options) {
+  return Session(std::move(options)).run();
+}
 
 }  // namespace wrapd::supervisor

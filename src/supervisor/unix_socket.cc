@@ -227,9 +227,9 @@ Outcome UnixSocketHandler::bind(const Notification& call, CallContext&) {
 
 // The socket's name must be the target's own string, or getsockname(2) would tell another one; and strings can be made
 // to lead elsewhere between our look and the kernel's. So the kernel's walk happens in a thread whose Landlock domain
-// knows the judged directory alone; and as that takes in what lies beneath, the name must be free before and stand for a
-// bound socket afterwards. Nothing of the session can bring another one there meanwhile: that takes a bind, a rename or
-// a link, and these wait for each other.
+// knows the judged directory alone; and as that takes in what lies beneath, the name must be free before and stand for
+// a bound socket afterwards. Nothing of the session can bring another one there meanwhile: that takes a bind, a rename
+// or a link, and these wait for each other.
 Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const AddressCopy& address,
                                      std::string_view name) {
   std::string path(name);
@@ -293,8 +293,7 @@ Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const
                               .length = address.length,
                               .directory = directory.get(),
                               .parent = parent->fd.get(),
-                              .umask = status.umask,
-                              .without_landlock = session_.bind_without_landlock});
+                              .umask = status.umask});
   if (rc < 0) {
     remember(socket, std::nullopt);
     return {.answer = Answer::of(rc), .record = std::move(record)};
@@ -303,13 +302,14 @@ Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const
   auto now = kernel_.real_path(parent->fd.get());
   UniqueFd bound(kernel_.open_at(parent->fd.get(), last.c_str(), O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS));
   struct stat st {};
-  bool in_place = bound && kernel_.stat(bound.get(), st) == 0 && S_ISSOCK(st.st_mode) &&
-                  kernel_.has_bound_socket(bound.get());
+  bool in_place =
+      bound && kernel_.stat(bound.get(), st) == 0 && S_ISSOCK(st.st_mode) && kernel_.has_bound_socket(bound.get());
   if (in_place && now && *now == *real) {
     remember(socket, record.path);
     return {.answer = {}, .record = std::move(record)};
   }
-  // Somebody moved directories under us. The socket has a name that was not judged: see to it that nothing listens there.
+  // Somebody moved directories under us. The socket has a name that was not judged: see to it that nothing listens
+  // there.
   remember(socket, std::string());
   record.reason = "race";
   record.decision = {};

@@ -42,7 +42,6 @@ struct SessionObjects {
   const policy::Layers& layers;
   int root;  // O_PATH
   const Identities& identities;
-  bool bind_without_landlock = false;
   // Held while names of sockets are judged and made or moved: by one call of the session at a time.
   std::shared_ptr<std::mutex> names_lock = std::make_shared<std::mutex>();
 };

@@ -23,10 +23,10 @@ enum class ConfigFd : size_t {
   notify = 1,   // listening hand-off sockets
   signal = 2,
   ptrace = 3,
-  root = 4,      // O_PATH of the client's root directory
-  rules = 5,     // sealed memfd, policy::RuleSet
-  filter = 6,    // sealed memfd, array of sock_filter (present always; empty programs are one instruction: allow)
-  profile = 7,   // optional: a compiled profile, from the user
+  root = 4,     // O_PATH of the client's root directory
+  rules = 5,    // sealed memfd, policy::RuleSet
+  filter = 6,   // sealed memfd, array of sock_filter (present always; empty programs are one instruction: allow)
+  profile = 7,  // optional: a compiled profile, from the user
 };
 inline constexpr size_t kConfigFdsWithoutProfile = 7;
 

@@ -43,8 +43,9 @@ class CheckAndContinue final : public supervisor::Handler {
                   judge(policy::UnixOperation::listen, bound);
     } else {
       auto address = supervisor::copy_address(session_.kernel, call, call.arguments[1], call.arguments[2]);
-      permitted = address && judge(call.number == SYS_bind ? policy::UnixOperation::bind : policy::UnixOperation::connect,
-                                   *address);
+      permitted =
+          address &&
+          judge(call.number == SYS_bind ? policy::UnixOperation::bind : policy::UnixOperation::connect, *address);
     }
     record.done = permitted;
     if (!permitted) return {.answer = Answer::errno_of(EACCES), .record = record};
@@ -79,7 +80,8 @@ class JudgeNameActOnName final : public supervisor::Handler {
     Record record{.operation = "naive"};
     record.done = real && session_.layers.judge_path(policy::UnixOperation::connect, *real).permits();
     if (!record.done) return {.answer = Answer::errno_of(EACCES), .record = record};
-    return {.answer = Answer::of(session_.kernel.connect(socket->get(), address->get(), address->length)), .record = record};
+    return {.answer = Answer::of(session_.kernel.connect(socket->get(), address->get(), address->length)),
+            .record = record};
   }
 
  private:
@@ -274,9 +276,8 @@ MakeHandler with_free_bind(const MakeHandler& make) {
 
 TEST(Race, SwappingADescriptorBeatsListenByNumber) {
   Place place;
-  auto result = fight(listen_rules(place), with_free_bind(naive<CheckAndContinue>()), [&] {
-    return attack_by_swapping_descriptors(place / "allowed", place / "deniedx", 500);
-  });
+  auto result = fight(listen_rules(place), with_free_bind(naive<CheckAndContinue>()),
+                      [&] { return attack_by_swapping_descriptors(place / "allowed", place / "deniedx", 500); });
   ASSERT_TRUE(WIFEXITED(result.exit_status));
   EXPECT_EQ(WEXITSTATUS(result.exit_status), 1) << "the harness does not bite";
 }
@@ -284,9 +285,8 @@ TEST(Race, SwappingADescriptorBeatsListenByNumber) {
 TEST(Race, SwappingADescriptorLosesAgainstUs) {
   Place place;
   const uint64_t rounds = tries(150);
-  auto result = fight(listen_rules(place), with_free_bind(ours()), [&] {
-    return attack_by_swapping_descriptors(place / "allowed", place / "deniedx", rounds);
-  });
+  auto result = fight(listen_rules(place), with_free_bind(ours()),
+                      [&] { return attack_by_swapping_descriptors(place / "allowed", place / "deniedx", rounds); });
   ASSERT_TRUE(WIFEXITED(result.exit_status));
   EXPECT_EQ(WEXITSTATUS(result.exit_status), 0);
   EXPECT_GT(result.denied, 0U);

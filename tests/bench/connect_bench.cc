@@ -94,7 +94,9 @@ void floor_supervisor(int listener) {
   ::ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
   int root = ::open("/", O_PATH | O_CLOEXEC);
   for (;;) {
-    struct pollfd p {.fd = listener, .events = POLLIN, .revents = 0};
+    struct pollfd p {
+      .fd = listener, .events = POLLIN, .revents = 0
+    };
     ::poll(&p, 1, -1);
     if ((p.revents & POLLIN) == 0) return;
     seccomp_notif n{};
@@ -175,8 +177,8 @@ double measure(const std::string& path, int count, Serve serve) {
   if (!filter) die("filter");
   int pair[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) die("socketpair");
-  auto* shared = static_cast<double*>(
-      ::mmap(nullptr, sizeof(double), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  auto* shared =
+      static_cast<double*>(::mmap(nullptr, sizeof(double), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   pid_t child = ::fork();
   if (child == 0) {
     become_user();
@@ -189,7 +191,9 @@ double measure(const std::string& path, int count, Serve serve) {
     *shared = connects(address_of(path), count);
     ::_exit(0);
   }
-  struct pollfd p {.fd = pair[0], .events = POLLIN, .revents = 0};
+  struct pollfd p {
+    .fd = pair[0], .events = POLLIN, .revents = 0
+  };
   ::poll(&p, 1, 10000);
   auto packet = wire::receive_packet(pair[0], 16, 1);
   if (!packet || packet->fds.empty()) die("listener");

@@ -40,9 +40,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       require(name.text.size() == length - offset || begin[offset + name.text.size()] == '\0');
       break;
     case UnixName::Kind::abstract:
-      require(begin[offset] == '\0' && name.text.data() == begin + offset + 1 && name.text.size() == length - offset - 1);
+      require(begin[offset] == '\0' && name.text.data() == begin + offset + 1 &&
+              name.text.size() == length - offset - 1);
       break;
-    case UnixName::Kind::invalid: break;
+    case UnixName::Kind::invalid:
+      break;
   }
   (void)wrapd::supervisor::is_protected(name.text);
   return 0;

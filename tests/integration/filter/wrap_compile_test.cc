@@ -120,7 +120,7 @@ TEST_F(WrapCompileTest, WritesRulesFilterAndDescription) {
   EXPECT_EQ(
       nlohmann::json::parse(o.json),
       nlohmann::json::parse(R"({"policy":"mine","mode":"enforce","trap":["unix_sockets","renames"],"filtered":true,
-                                      "scope_abstract":true,"scope_signal":true,"on_unsupported":"deny"})"));
+                                      "scope_abstract":true,"scope_signal":true,"on_unsupported":"deny","notices":[]})"));
   EXPECT_EQ(std::ranges::count(o.json, '\n'), 1);
   EXPECT_TRUE(allows(o.rules, "/tmp/some/a.sock"));
   EXPECT_FALSE(allows(o.rules, "/tmp/other/a.sock"));

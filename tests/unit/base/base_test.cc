@@ -37,8 +37,8 @@ TEST(Printable, EscapesWhatATerminalOrALogWouldActOn) {
   EXPECT_EQ(printable("plain ~"), "plain ~");
   EXPECT_EQ(printable(std::string_view("\0\n\r\t\x1b[\x7f\\", 8)), "\\x00\\x0a\\x0d\\x09\\x1b[\\x7f\\x5c");
   EXPECT_EQ(printable("\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"), "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80");
-  EXPECT_EQ(printable("\xc2\x9b"), "\\xc2\\x9b");                    // C1 control
-  EXPECT_EQ(printable("\u202Etxt"), "\\xe2\\x80\\xaetxt");            // turns round what follows
+  EXPECT_EQ(printable("\xc2\x9b"), "\\xc2\\x9b");           // C1 control
+  EXPECT_EQ(printable("\u202Etxt"), "\\xe2\\x80\\xaetxt");  // turns round what follows
   EXPECT_EQ(printable("\u2028\u2066"), "\\xe2\\x80\\xa8\\xe2\\x81\\xa6");
   EXPECT_EQ(printable("\u2010\u2030\u2070"), "\u2010\u2030\u2070");
   EXPECT_EQ(printable("\xc0\xaf"), "\\xc0\\xaf");                    // overlong

@@ -199,13 +199,15 @@ TEST_F(SupervisorFilterTest, OrdinaryCodeRuns) {
   EXPECT_TRUE(survives([] {
     std::atomic<int> count = 0;
     {
-      std::jthread first([&] {
+      std::thread first([&] {
         prctl(PR_SET_NAME, "worker");
         ++count;
       });
-      std::jthread second([&] {
+      std::thread second([&] {
         if (unshare(CLONE_FS) == 0 && change_to_root()) ++count;
       });
+      first.join();
+      second.join();
     }
     if (count != 2) _exit(1);
   })) << "threads";

@@ -9,6 +9,8 @@
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -190,6 +192,62 @@ TEST_F(HandoffAcceptorTest, FrameThatComesLater) {
   EXPECT_TRUE(step());
 }
 
+// The last close of a TCP socket that lingers and has unsent data waits. A stranger leaves one in the connection for us
+// to close.
+TEST_F(HandoffAcceptorTest, AStrangersLingeringSocketHoldsUpNobody) {
+  if (::getuid() != 0) GTEST_SKIP() << "needs root for a second uid";
+  std::array<int, 2> ends;
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  UniqueFd ready(ends[0]);
+  UniqueFd tell(ends[1]);
+  pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    if (::setresgid(kStranger, kStranger, kStranger) != 0 || ::setresuid(kStranger, kStranger, kStranger) != 0)
+      ::_exit(2);
+    UniqueFd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    UniqueFd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    linger wait{.l_onoff = 1, .l_linger = 5};
+    std::string data(1 << 16, 'x');
+    if (::bind(server.get(), reinterpret_cast<sockaddr*>(&address), size) < 0 || ::listen(server.get(), 1) < 0 ||
+        ::getsockname(server.get(), reinterpret_cast<sockaddr*>(&address), &size) < 0 ||
+        ::setsockopt(client.get(), SOL_SOCKET, SO_LINGER, &wait, sizeof wait) < 0)
+      ::_exit(3);
+    (void)::connect(client.get(), reinterpret_cast<sockaddr*>(&address), size);
+    UniqueFd accepted(::accept4(server.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    while (::send(client.get(), data.data(), data.size(), MSG_NOSIGNAL | MSG_DONTWAIT) > 0) {
+    }
+    UniqueFd peer = knock();
+    std::array fds{client.get()};
+    if (!peer || !wire::send_packet(peer.get(), "no descriptor yet", {}, true) ||
+        !wire::send_packet(peer.get(), frame(), fds, true))
+      ::_exit(4);
+    client.reset();
+    if (::write(tell.get(), "x", 1) != 1) ::_exit(5);
+    // Lives on: its end of the TCP connection takes nothing, and does not go away.
+    for (;;) ::pause();
+  }
+  tell.reset();
+  char byte = 0;
+  ASSERT_EQ(::read(ready.get(), &byte, 1), 1);
+  auto start = std::chrono::steady_clock::now();
+  EXPECT_FALSE(step());
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+  ++before_;  // kept open
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status));
+  UniqueFd good = knock();
+  std::array fds{seccomp_.get()};
+  ASSERT_TRUE(wire::send_packet(good.get(), frame(), fds, true));
+  EXPECT_TRUE(step());
+}
+
 TEST_F(HandoffAcceptorTest, StrangerIsTurnedAwayAndTheRightOneTaken) {
   if (::getuid() != 0) GTEST_SKIP() << "needs root for a second uid";
   std::array<int, 2> ends;
@@ -213,6 +271,7 @@ TEST_F(HandoffAcceptorTest, StrangerIsTurnedAwayAndTheRightOneTaken) {
   char byte = 0;
   ASSERT_EQ(::read(ready.get(), &byte, 1), 1);
   EXPECT_FALSE(step());
+  ++before_;  // kept open, because a descriptor waits in it that nobody received
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
