@@ -118,7 +118,8 @@ std::string describe(Stage stage, int error) {
         return "cannot supervise the command: another supervisor is above us, and Linux allows one; "
                "run wrap outside of the other sandbox";
       }
-      if (error == EINVAL) return with_errno("cannot install the seccomp filter; Linux 5.19 or later is needed");
+      if (error == EINVAL || error == ENOSYS)
+        return with_errno("cannot install the seccomp filter; Linux 5.19 or later is needed");
       return with_errno("cannot install the seccomp filter");
     case Stage::wait:
       if (error == ETIMEDOUT) return "the supervisor did not acknowledge in time; try again";

@@ -43,7 +43,11 @@ std::vector<std::string> describe(const wire::DenialLine& denial, const SummaryC
               : " (rule " + printable(denial.rule, 128) + " of policy " + printable(denial.policy, 128) + ")";
   std::vector<std::string> lines{std::move(what)};
   if (!denial.guidance.empty()) lines.push_back("    " + printable(denial.guidance, kGuidanceWidth));
-  lines.push_back("    " + how_to_allow(denial, context));
+  if (denial.operation == "rename" || denial.operation == "link") {
+    lines.push_back("    the new name would let it be reached, or made, where the policy does not");
+  } else {
+    lines.push_back("    " + how_to_allow(denial, context));
+  }
   return lines;
 }
 

@@ -207,6 +207,32 @@ TEST_F(LaunchTest, ASecondSupervisorIsSaidClearly) {
   EXPECT_FALSE(stdfs::exists(marker_));
 }
 
+// A kernel without user notification, or a container whose filter refuses seccomp(2), played by a filter above us.
+TEST_F(LaunchTest, AKernelWithoutNotificationRunsNothing) {
+  for (int refusal : {ENOSYS, EINVAL, EPERM}) {
+    EXPECT_EQ(in_child([&] {
+                const sock_filter kRefuse[] = {
+                    {0x20, 0, 0, offsetof(seccomp_data, nr)},
+                    {0x15, 0, 1, SYS_seccomp},
+                    {0x06, 0, 0, SECCOMP_RET_ERRNO | static_cast<uint32_t>(refusal)},
+                    {0x06, 0, 0, SECCOMP_RET_ALLOW},
+                };
+                ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+                sock_fprog program{4, const_cast<sock_filter*>(kRefuse)};
+                if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0) return 1;
+                ExecPlan exec(command(), nullptr, environ);
+                auto launch = Launch::start({.exec = &exec, .signals = &signals_, .filter = kAllowAll});
+                if (launch) return 2;
+                const std::string& message = launch.error().message;
+                if (message.find("cannot install the seccomp filter") == std::string::npos) return 3;
+                return refusal == EPERM || message.find("5.19") != std::string::npos ? 0 : 4;
+              }),
+              0)
+        << refusal;
+    EXPECT_FALSE(stdfs::exists(marker_));
+  }
+}
+
 TEST_F(LaunchTest, AFilterThatTheKernelRefusesIsAnError) {
   ExecPlan exec(command(), nullptr, environ);
   constexpr sock_filter kNoReturn[] = {{0x20, 0, 0, 0}};

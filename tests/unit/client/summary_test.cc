@@ -35,6 +35,16 @@ TEST(SummaryTest, SaysWhatHowOftenWhichRuleAndWhatToDo) {
             "operations: [connect], decision: allow}\n");
 }
 
+TEST(SummaryTest, OffersNoRuleWhereNoneWouldHelp) {
+  wire::DenialLine moved = docker();
+  moved.operation = "rename";
+  wire::DenialLine datagram{.operation = "socket", .count = 1, .policy = "agents", .reason = "not supported yet"};
+  std::string text = summary_text({.denied = 3, .denials = {moved, datagram}}, {});
+  EXPECT_THAT(text, HasSubstr("rename /run/docker.sock"));
+  EXPECT_THAT(text, HasSubstr("socket: not supported yet"));
+  EXPECT_THAT(text, Not(HasSubstr("to allow")));
+}
+
 TEST(SummaryTest, NamesTheUsersOwnProfileAndAbstractNames) {
   wire::Summary summary{
       .denied = 1, .denials = {{.operation = "bind", .target = "x", .abstract = true, .count = 1, .policy = "mine"}}};
