@@ -26,6 +26,10 @@ PREFIX = [WRAP, *(["--compile", sys.argv[3]] if len(sys.argv) > 3 else []), "--s
 SHELL_PREFIX = " ".join(PREFIX)
 TIMEOUT = 20
 
+# A run in the background of a script inherits these ignored, and what is inherited ignored stays so, also wrapped.
+for number in (signal.SIGINT, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
+
 
 class Terminal(unittest.TestCase):
     """An interactive shell on a pseudo-terminal, with wrap as a job of it."""
