@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -315,7 +315,11 @@ def test_a_client_may_die_at_every_step(service, step):
         peers.append(Peer(f"{reply['directory']}/{step.split()[0]}.sock", ALICE))
         if step == "signal sent":
             peers[-1].send(frame(2, reply["tokens"]["signal"]), [os.pidfd_open(peer.pid)])
-    pidfds = [os.pidfd_open(pid) for pid, uid in supervisors(service).items() if uid == ALICE]
+    pidfds = []
+    for pid, uid in supervisors(service).items():
+        with suppress(ProcessLookupError):  # gone already, as it should be
+            if uid == ALICE:
+                pidfds.append(os.pidfd_open(pid))
     for peer in peers:
         peer.close()
     for pidfd in pidfds:
