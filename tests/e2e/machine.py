@@ -246,7 +246,7 @@ class Machine:
                                     stderr=subprocess.DEVNULL)
         seen = []
         try:
-            for line in _lines(follower.stdout, timeout):
+            for line in _lines(follower.stdout, timeout, alone=True):
                 entry = _entry(line)
                 if not _matches(entry, matches):
                     continue
@@ -323,25 +323,24 @@ def _only_child(pid):
         return int(f.read().split()[0])
 
 
-def _lines(stream, timeout):
-    """Lines of a pipe until its end, or until `timeout` seconds have passed."""
+def _lines(stream, timeout, alone=False):
+    """Lines of a pipe until its end, or until `timeout` seconds have passed. `alone`: nobody reads on afterwards."""
     deadline = time.monotonic() + timeout
     buffered = b""
     fd = stream.fileno()
     while True:
         ready, _, _ = select.select([fd], [], [], max(0, deadline - time.monotonic()))
-        if not ready:
+        if not ready or time.monotonic() > deadline:
             return
-        # One byte at a time at the end of a line only: what follows it belongs to the next reader.
-        chunk = os.read(fd, 1)
+        # One byte at a time where what follows a line belongs to the next reader.
+        chunk = os.read(fd, 65536 if alone else 1)
         if not chunk:
             if buffered:
                 yield buffered
             return
-        buffered += chunk
-        if chunk == b"\n":
-            yield buffered
-            buffered = b""
+        *lines, buffered = (buffered + chunk).split(b"\n")
+        for line in lines:
+            yield line + b"\n"
 
 
 def _matches(entry, matches):

@@ -7,7 +7,7 @@ from system import connect, wrap
 
 
 def only_supervisor(machine):
-    pids = machine.root("pgrep", "--exact", "wrap-supervisor").stdout.split()
+    pids = machine.root("pgrep", "--exact", "-U", "wrapd", "wrap-supervisor").stdout.split()
     assert len(pids) == 1, pids
     return pids[0]
 
@@ -17,7 +17,7 @@ def test_nothing_is_left_of_a_session(machine):
     assert machine.run(*wrap("true"), user="alice").returncode == 0
     session = events.of_session(machine, cursor)[0]["WRAPD_SESSION_ID"]
     machine.wait_until("sh", "-c", f"! test -e /run/wrapd/sessions/{session}")
-    machine.wait_until("sh", "-c", "! pgrep --exact wrap-supervisor")
+    machine.wait_until("sh", "-c", "! pgrep --exact -U wrapd wrap-supervisor")
 
 
 def test_supervisor_that_is_killed_takes_its_tree_along(machine):
@@ -84,7 +84,8 @@ def test_client_that_is_killed_frees_nobody(machine):
               "while True:\n"
               "    with socket.socket(socket.AF_UNIX) as s:\n"
               "        if s.connect_ex('/run/docker.sock') == 0:\n"
-              "            open('/home/alice/reached', 'w').close()\n")
+              "            open('/home/alice/reached', 'w').close()\n"
+              "    time.sleep(0.001)\n")
     job = machine.popen(*wrap("python3", "-c", script), user="alice")
     job.wait_line("started")
     pid = machine.root("systemctl", "show", "--value", "--property=MainPID", job.unit).stdout.strip()
