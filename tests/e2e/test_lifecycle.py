@@ -136,7 +136,7 @@ def test_limit_of_sessions_per_user(machine):
     assert jobs[0].wait() == 0
     uid = machine.root("id", "-u", "alice").stdout.strip()
     machine.wait_journal(lambda e: e["WRAPD_UID"] == uid, events.match("session_closed"), after=cursor)
-    machine.wait_until("sh", "-c", "test $(pgrep --exact --count wrap-supervisor) -eq 1")
+    machine.wait_until("sh", "-c", "test $(pgrep --exact -U wrapd --count wrap-supervisor) -eq 1")
     assert machine.run(*wrap("sh", "-c", "echo ran"), user="alice").stdout == "ran\n"
     jobs[1].send("go\n")
     assert jobs[1].wait() == 0
