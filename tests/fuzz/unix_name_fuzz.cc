@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using wrapd::supervisor::UnixName;
   AddressCopy address;
   size_t length = std::min(size, sizeof address.storage);
-  std::memcpy(&address.storage, data, length);
+  if (length > 0) std::memcpy(&address.storage, data, length);
   address.length = static_cast<socklen_t>(length);
 
   UnixName name = wrapd::supervisor::decode_unix_name(address);
