@@ -113,7 +113,6 @@ class Kernel {
                                    unsigned flags) = 0;
   // linkat(2) of `name` in `old_dir`, not following; with an empty name, of the object behind `old_dir` itself.
   [[nodiscard]] virtual int link(int old_dir, const char* old_name, int new_dir, const char* new_name) = 0;
-  [[nodiscard]] virtual int unlink(int directory, const char* name) = 0;
 };
 
 // How the real kernel's three privileged methods are allowed.
@@ -162,7 +161,6 @@ class RealKernel final : public Kernel {
   int listen(int socket, int backlog) override;
   int rename(int old_dir, const char* old_name, int new_dir, const char* new_name, unsigned flags) override;
   int link(int old_dir, const char* old_name, int new_dir, const char* new_name) override;
-  int unlink(int directory, const char* name) override;
 
   [[nodiscard]] int listener() const { return listener_.get(); }
   // SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (6.6); false where the kernel has none, which costs speed only.

@@ -370,8 +370,4 @@ int RealKernel::link(int old_dir, const char* old_name, int new_dir, const char*
   return result(::linkat(proc_.get(), name.data(), new_dir, new_name, AT_SYMLINK_FOLLOW));
 }
 
-int RealKernel::unlink(int directory, const char* name) {
-  return result(::unlinkat(directory, name, 0));
-}
-
 }  // namespace wrapd::kernel

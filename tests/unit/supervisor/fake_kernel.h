@@ -130,7 +130,6 @@ class FakeKernel : public kernel::Kernel {
   int listen(int, int) override { return operation("listen"); }
   int rename(int, const char*, int, const char*, unsigned) override { return operation("rename"); }
   int link(int, const char*, int, const char*) override { return operation("link"); }
-  int unlink(int, const char*) override { return operation("unlink"); }
 
   mode_t last_umask = 0;
   bool bound_there = true;
