@@ -26,8 +26,8 @@ PREFIX = [WRAP, *(["--compile", sys.argv[3]] if len(sys.argv) > 3 else []), "--s
 SHELL_PREFIX = " ".join(PREFIX)
 TIMEOUT = 20
 
-# A run in the background of a script inherits these ignored, and what is inherited ignored stays so, also wrapped.
-for number in (signal.SIGINT, signal.SIGQUIT):
+# A run in the background, or under nohup, inherits these ignored, and what is inherited ignored stays so, also wrapped.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
 
 
