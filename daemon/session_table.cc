@@ -7,7 +7,7 @@
 
 #include "audit/event.h"
 #include "wire/packet.h"
-#include "wire/supervisor_config.h"
+#include "wire/supervisor_channel.h"
 
 namespace wrapd::daemon {
 
@@ -64,7 +64,7 @@ Result<> SessionTable::set_deadline(Session& session) {
 
 void SessionTable::on_channel(Session& session) {
   for (;;) {
-    auto packet = wire::receive_packet(session.process.channel.get(), 1, 0);
+    auto packet = wire::receive_packet(session.process.channel.get(), wire::kMaxChannelMessage, 0);
     if (!packet && packet.error().code == EAGAIN) return;
     if (!packet) return end_by_force(session, "supervisor sent what it may not: " + packet.error().message);
     if (packet->eof()) {
@@ -72,21 +72,23 @@ void SessionTable::on_channel(Session& session) {
       session.channel.reset();
       return;
     }
-    on_state(session, packet->bytes[0]);
+    auto report = wire::decode_supervisor_report(packet->bytes);
+    if (!report) return end_by_force(session, "supervisor sent what it may not: " + report.error().message);
+    if (const auto* state = std::get_if<wire::StateReport>(&*report)) on_state(session, state->state);
   }
 }
 
-void SessionTable::on_state(Session& session, char state) {
+void SessionTable::on_state(Session& session, wire::SupervisorState state) {
   using wire::SupervisorState;
   Result<> armed;
-  if (state == static_cast<char>(SupervisorState::ready) && session.step == Step::starting) {
+  if (state == SupervisorState::ready && session.step == Step::starting) {
     session.step = Step::handing_off;
     armed = set_deadline(session);
-  } else if (state == static_cast<char>(SupervisorState::running) && session.step == Step::handing_off) {
+  } else if (state == SupervisorState::running && session.step == Step::handing_off) {
     session.step = Step::running;
     session.deadline.reset();
     session.directory.remove();
-  } else if (state == static_cast<char>(SupervisorState::finished)) {
+  } else if (state == SupervisorState::finished) {
     session.step = Step::finished;
     session.directory.remove();
     armed = set_deadline(session);

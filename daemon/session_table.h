@@ -19,6 +19,7 @@
 #include "daemon/quota.h"
 #include "daemon/session_directory.h"
 #include "daemon/supervisor_process.h"
+#include "wire/supervisor_channel.h"
 
 namespace wrapd::daemon {
 
@@ -48,7 +49,7 @@ class SessionTable {
   struct Session;
   [[nodiscard]] Result<> set_deadline(Session& session);
   void on_channel(Session& session);
-  void on_state(Session& session, char state);
+  void on_state(Session& session, wire::SupervisorState state);
   void on_deadline(Session& session);
   void on_exit(Session& session);
   void end_by_force(Session& session, std::string why);

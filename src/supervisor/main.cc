@@ -30,6 +30,7 @@
 #include "supervisor/session.h"
 #include "wire/control.h"
 #include "wire/packet.h"
+#include "wire/supervisor_channel.h"
 #include "wire/supervisor_config.h"
 
 namespace wrapd::supervisor {
@@ -55,9 +56,8 @@ Result<wire::Packet> receive_config() {
 }
 
 void tell_broker(wire::SupervisorState state) {
-  char byte = static_cast<char>(state);
   // The broker may be restarting; the session does not depend on it.
-  (void)wire::send_packet(kBroker, {&byte, 1}, {}, true);
+  (void)wire::send_packet(kBroker, wire::encode(wire::StateReport{state}), {}, true);
 }
 
 std::string joined(const std::vector<std::string>& lines) {

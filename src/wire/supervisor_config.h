@@ -44,11 +44,4 @@ struct SupervisorConfig {
 [[nodiscard]] std::string encode(const SupervisorConfig& config);
 [[nodiscard]] Result<SupervisorConfig> decode_supervisor_config(std::string_view text);
 
-// supervisor -> broker, one byte per message: how far the session is.
-enum class SupervisorState : char {
-  ready = 'r',     // identity set and verified, own filter installed, reply sent
-  running = 'n',   // both hand-offs are done: the per-caller sockets can go
-  finished = 'f',  // the tree is gone and session_closed is recorded; the process exits 0 next
-};
-
 }  // namespace wrapd::wire

@@ -41,7 +41,7 @@ control = socket.socket(fileno=fds[0])
 
 
 def report(state):
-    channel.send(state.encode())
+    channel.send(json.dumps({"version": 1, "report": "state", "state": state}).encode())
 
 
 def until_peer_closes():
@@ -53,7 +53,7 @@ def until_peer_closes():
 signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 if "DIE-FIRST" in command:
     os._exit(3)
-report("r")
+report("ready")
 control.send(json.dumps(seen).encode())
 if "DIE-READY" in command:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -61,7 +61,7 @@ if "NONSENSE" in command:
     report("?")
     time.sleep(60)  # the service ends us
 if "RUN" in command:
-    report("n")
+    report("running")
 until_peer_closes()
 if "RUN" in command:
-    report("f")
+    report("finished")

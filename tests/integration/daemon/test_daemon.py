@@ -204,7 +204,7 @@ def test_running_takes_the_sockets_away(service):
 
 
 @pytest.mark.parametrize("how, reason", [("DIE-FIRST", "exited with status 3"), ("DIE-READY", "killed by signal 9"),
-                                         ("NONSENSE", "state out of order")])
+                                         ("NONSENSE", "supervisor sent what it may not")])
 def test_death_of_a_supervisor_is_recorded(service, how, reason):
     with service.peer(ALICE) as alice:
         alice.ask(command=how)

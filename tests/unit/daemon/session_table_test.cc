@@ -13,10 +13,13 @@
 #include <filesystem>
 
 #include "tests/unit/daemon/temporary_directory.h"
+#include "wire/packet.h"
+#include "wire/supervisor_channel.h"
 
 namespace wrapd::daemon {
 namespace {
 
+using wire::SupervisorState;
 namespace fs = std::filesystem;
 
 class Keep final : public audit::Sink {
@@ -63,7 +66,9 @@ class Sessions : public ::testing::Test {
     ASSERT_TRUE(table_->add({.uid = kStranger, .client_pid = 1, .policy = "p", .mode = "enforce"},
                             std::move(*directory), std::move(process), quota_.take(kStranger)));
   }
-  void say(char state) { ASSERT_EQ(::send(supervisor_.get(), &state, 1, MSG_NOSIGNAL), 1); }
+  void say(wire::SupervisorState state) {
+    ASSERT_TRUE(wire::send_packet(supervisor_.get(), wire::encode(wire::StateReport{state}), {}, true));
+  }
   [[nodiscard]] bool sockets_gone() const { return fs::is_empty(runtime_.sessions_path); }
   // Until the end of the session is recorded.
   const audit::Event& end() {
@@ -97,15 +102,15 @@ TEST_F(Sessions, NeverReadyIsKilled) {
 
 TEST_F(Sessions, HandoffsNeverDoneIsKilled) {
   open(kSoon);
-  say('r');
+  say(SupervisorState::ready);
   EXPECT_NE(end().reason.find("hand-offs were not done"), std::string::npos);
 }
 
 TEST_F(Sessions, FinishedButStillThereIsKilledAndNotRecordedTwice) {
   open(kSoon);
-  say('r');
-  say('n');
-  say('f');
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  say(SupervisorState::finished);
   auto give_up = loop_->after(std::chrono::seconds(20), [&] { loop_->stop(); });
   ASSERT_TRUE(give_up);
   auto pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
@@ -120,19 +125,19 @@ TEST_F(Sessions, FinishedButStillThereIsKilledAndNotRecordedTwice) {
 
 TEST_F(Sessions, DeathWhileRunningIsRecorded) {
   open(kNever);
-  say('r');
-  say('n');
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
   ASSERT_EQ(::kill(pid_, SIGKILL), 0);
   EXPECT_EQ(end().reason, "supervisor died: it was killed by signal 9");
 }
 
 TEST_F(Sessions, StatesOutOfOrderEndIt) {
   open(kNever);
-  say('n');
+  say(SupervisorState::running);
   EXPECT_NE(end().reason.find("out of order"), std::string::npos);
 }
 
-TEST_F(Sessions, TooLongAMessageEndsIt) {
+TEST_F(Sessions, NonsenseEndsIt) {
   open(kNever);
   ASSERT_EQ(::send(supervisor_.get(), "rr", 2, 0), 2);
   EXPECT_NE(end().reason.find("what it may not"), std::string::npos);
