@@ -295,7 +295,8 @@ class Process(unittest.TestCase):
         self.assertEqual(done.stdout, "through\n")
 
     def test_a_wrap_in_a_wrap_says_why_not(self):
-        done = self.run_wrap(*PREFIX, "true")
+        # The leak checker of an instrumented build looks for leaks with calls that a wrapped program may not make.
+        done = self.run_wrap("env", "ASAN_OPTIONS=detect_leaks=0", *PREFIX, "true")
         self.assertEqual(done.returncode, 125)
         self.assertEqual(done.stderr.count("wrap: cannot"), 1, done.stderr)
 

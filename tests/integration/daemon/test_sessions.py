@@ -92,7 +92,8 @@ def test_a_command_runs_under_the_policy(listeners, uid):
 
 
 def test_a_confined_command_gets_no_second_session(real):
-    result = wrap(real, WRAP, f"--control={real.control}", "--", "true")
+    # The leak checker of an instrumented build looks for leaks with calls that a wrapped program may not make.
+    result = wrap(real, "env", "ASAN_OPTIONS=detect_leaks=0", WRAP, f"--control={real.control}", "--", "true")
     assert result.returncode == 125, result.stderr
     assert subprocess.run([WRAP, f"--control={real.control}", "--", "true"], user=ALICE, group=ALICE, extra_groups=[],
                           cwd="/", timeout=PATIENCE, check=False).returncode == 0
