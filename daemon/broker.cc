@@ -164,9 +164,12 @@ bool Broker::shed_newcomer() {
     if (auto peer = peer_credentials(socket.get(), false))
       journal_.reject(peer->uid, peer->pid, "limit: no descriptors left");
     bool drained = send_refusal(socket.get(), "limit", "the service has no file descriptors left; try again later");
-    if (!drained) disposal_->close_unread(std::move(socket));
+    if (drained) {
+      socket.reset();
+    } else {
+      disposal_->close_unread(std::move(socket));
+    }
   }
-  socket.reset();
   reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   return reserve_.valid();
 }

@@ -14,6 +14,7 @@ struct EventSource::Handler : std::enable_shared_from_this<Handler> {
   ~Handler() { disconnect(); }
 
   // An exception here is a bug or the end of memory: end, and be started again.
+  // NOLINTBEGIN(bugprone-exception-escape)
   static void invoke(void* self, uint32_t events) noexcept {
     auto keep = static_cast<Handler*>(self)->shared_from_this();
     keep->call(events);
@@ -30,6 +31,7 @@ struct EventSource::Handler : std::enable_shared_from_this<Handler> {
     invoke(self, 0);
     return 0;
   }
+  // NOLINTEND(bugprone-exception-escape)
 };
 
 void EventSource::reset() noexcept {

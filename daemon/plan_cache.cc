@@ -56,7 +56,7 @@ Result<std::unique_ptr<PlanCache>> PlanCache::create(EventLoop& loop, Limits lim
   return cache;
 }
 
-void PlanCache::get(std::shared_ptr<const CataloguePolicy> policy, const policy::Variables& variables,
+void PlanCache::get(const std::shared_ptr<const CataloguePolicy>& policy, const policy::Variables& variables,
                     const plan::FilterSpec& narrow, const CallerPlace& place, Callback done) {
   const std::string key = cache_key(*policy, variables, narrow, place);
   if (auto known = by_key_.find(key); known != by_key_.end()) {

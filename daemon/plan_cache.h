@@ -50,7 +50,7 @@ class PlanCache {
 
   // Calls `done` at once if the plan is known, else later, on the loop's thread. Only the variables that the policy
   // uses may be set: the others would make equal plans look different.
-  void get(std::shared_ptr<const CataloguePolicy> policy, const policy::Variables& variables,
+  void get(const std::shared_ptr<const CataloguePolicy>& policy, const policy::Variables& variables,
            const plan::FilterSpec& narrow, const CallerPlace& place, Callback done);
   [[nodiscard]] size_t size() const { return entries_.size(); }
 

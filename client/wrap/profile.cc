@@ -121,6 +121,7 @@ Result<CompiledProfile> compile_profile(const Options& options, const std::strin
   if (options.audit) words.insert(words.end(), {"--mode", "audit"});
   words.insert(words.end(), {"--", file});
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
 

@@ -24,6 +24,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -288,7 +289,11 @@ Result<Started> await_start(int reports) {
   if (!packet) return fail("cannot hear from the supervisor: " + packet.error().message);
   if (packet->eof()) return fail("the supervisor ended before it could start the command");
   if (!packet->bytes.starts_with(kStarted) || packet->fds.size() != 1) return fail(printable(packet->bytes));
-  return Started{std::atoi(packet->bytes.c_str() + kStarted.size()), std::move(packet->fds.front())};
+  pid_t pid = 0;
+  const char* end = packet->bytes.data() + packet->bytes.size();
+  auto [rest, error] = std::from_chars(packet->bytes.data() + kStarted.size(), end, pid);
+  if (error != std::errc() || rest != end || pid <= 0) return fail(printable(packet->bytes));
+  return Started{pid, std::move(packet->fds.front())};
 }
 
 wire::SessionReply as_reply(const CompiledProfile& profile, const DomainSpec& spec) {

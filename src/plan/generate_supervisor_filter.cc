@@ -27,7 +27,9 @@
 
 namespace {
 
-using namespace wrapd;
+using wrapd::read_all;
+using wrapd::Result;
+using wrapd::UniqueFd;
 
 constexpr uint32_t kLow32 = 0xffffffff;
 

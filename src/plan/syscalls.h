@@ -11,7 +11,7 @@
 
 // Newer than the headers of the oldest supported distribution; the number is the same on every architecture.
 #ifndef __NR_open_tree_attr
-#define __NR_open_tree_attr 467  // 6.15
+#define __NR_open_tree_attr 467  // 6.15; NOLINT(bugprone-reserved-identifier): the kernel's own name
 #endif
 
 namespace wrapd::plan {
