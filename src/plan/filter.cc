@@ -14,7 +14,6 @@
 
 #include <asm/ioctls.h>
 #include <linux/audit.h>
-#include <linux/ioprio.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -216,7 +215,7 @@ Result<std::vector<sock_filter>> own_part(const FilterSpec& spec) {
   a.if_equal(PRIO_PROCESS, own_number, eperm);
   a.place(ioprio);
   a.load(low(0));
-  a.if_equal(IOPRIO_WHO_PROCESS, own_number, eperm);
+  a.if_equal(kIoPriorityProcess, own_number, eperm);
   a.place(own_number);
   a.load(low(1));
   a.if_equal(0, allow, eperm);

@@ -16,6 +16,9 @@
 
 namespace wrapd::plan {
 
+// linux/ioprio.h, which is no C++ in every release of the headers (a parameter is called `class`).
+enum IoPriorityWho : int { kIoPriorityProcess = 1, kIoPriorityGroup = 2, kIoPriorityUser = 3 };
+
 // Every number below the end was looked at in Linux 6.18 (arch/x86/entry/syscalls/syscall_64.tbl, scripts/syscall.tbl);
 // what a later kernel adds answers ENOSYS until somebody has looked at it. The tables have one hole, which newer
 // kernels fill from below (uretprobe, uprobe), so it counts as unknown as well.

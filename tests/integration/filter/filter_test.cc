@@ -7,7 +7,6 @@
 #include <asm/ioctls.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <linux/ioprio.h>
 #include <linux/netlink.h>
 #include <poll.h>
 #include <sched.h>
@@ -150,15 +149,15 @@ std::vector<Case> cases() {
       {"setpriority", EPERM, __NR_setpriority, kNone, {PRIO_PGRP, 0x7ffffff0, 19}},
       {"setpriority", EPERM, __NR_setpriority, kNone, {PRIO_USER, 0x7ffffff0, 19}},
       {"setpriority", EPERM, __NR_setpriority, kNone, {kGarbage | PRIO_PROCESS, kGarbage | 0x7ffffff0, 19}},
-      {"ioprio_set", EPERM, __NR_ioprio_set, 289, {IOPRIO_WHO_PROCESS, 0x7ffffff0, 0}},
+      {"ioprio_set", EPERM, __NR_ioprio_set, 289, {plan::kIoPriorityProcess, 0x7ffffff0, 0}},
       {"setpriority",
        EPERM,
        __NR_setpriority,
        kNone,
        {PRIO_PGRP, 0, 19}},  // of this process alone, once it has a session
-      {"ioprio_set", EPERM, __NR_ioprio_set, kNone, {IOPRIO_WHO_PGRP, 0x7ffffff0, 0}},
-      {"ioprio_set", EPERM, __NR_ioprio_set, kNone, {IOPRIO_WHO_PGRP, 0, 0xffff}},
-      {"ioprio_set", EPERM, __NR_ioprio_set, kNone, {IOPRIO_WHO_USER, 0, 0xffff}},
+      {"ioprio_set", EPERM, __NR_ioprio_set, kNone, {plan::kIoPriorityGroup, 0x7ffffff0, 0}},
+      {"ioprio_set", EPERM, __NR_ioprio_set, kNone, {plan::kIoPriorityGroup, 0, 0xffff}},
+      {"ioprio_set", EPERM, __NR_ioprio_set, kNone, {plan::kIoPriorityUser, 0, 0xffff}},
       {"migrate_pages", EPERM, __NR_migrate_pages, 294, {0x7ffffff0, 0, 0, 0}},
       {"move_pages", EPERM, __NR_move_pages, 317, {0x7ffffff0, 0, 0, 0, 0, 0}},
       {"get_robust_list", EPERM, __NR_get_robust_list, 312, {0x7ffffff0, 0, 0}},
@@ -219,7 +218,7 @@ std::vector<Case> permitted() {
       {"own limit with garbage", 0, __NR_prlimit64, kNone, {kGarbage, RLIMIT_CORE, address(&kCoreLimit), 0}},
       {"own affinity", 0, __NR_sched_setaffinity, kNone, {kGarbage, 8, 0}},
       {"own priority", 0, __NR_setpriority, kNone, {PRIO_PROCESS, kGarbage, 19}},
-      {"own io priority", 0, __NR_ioprio_set, kNone, {IOPRIO_WHO_PROCESS, 0, 0xffff}},
+      {"own io priority", 0, __NR_ioprio_set, kNone, {plan::kIoPriorityProcess, 0, 0xffff}},
       {"own pages", 0, __NR_move_pages, kNone, {0, 0, 0, 0, 0, 0}},
       {"own robust list", 0, __NR_get_robust_list, kNone, {0, 0, 0}},
       {"filter without listener", 0, __NR_seccomp, kNone, {1, 0, 0}},
