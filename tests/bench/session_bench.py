@@ -18,7 +18,8 @@ import time
 
 USER = 64019
 ROUNDS = int(os.environ.get("WRAPD_BENCH_ROUNDS", "200"))
-SESSIONS = 20
+SESSIONS = (1, 10, 300)
+RATE = 50  # sessions opened a second, for the percentiles
 BWRAP = ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--share-net"]
 
 
@@ -38,7 +39,7 @@ class Service:
             "  - {name: none, paths: ['/srv/*'], operations: [connect], decision: allow}\n")
         (directory / "wrapd.yaml").write_text(
             "version: 1\naccess:\n  - {users: ['*'], policies: [bench], default: bench}\n"
-            "limits: {sessions_per_user: 500}\n")
+            "limits: {sessions_per_user: 1000, pending_per_user: 500}\n")
         self.log = open(directory / "log", "w")
         self.process = subprocess.Popen(
             ["systemd-socket-activate", "-l", self.control, "--seqpacket", "--fdname=wrapd-control",
@@ -102,6 +103,81 @@ def proportional_set_size(process):
     raise RuntimeError("no Pss")
 
 
+def measure_memory(broker, brokered, as_user, count):
+    """`count` sessions in which nothing happens: what each supervisor takes, and the service's share on top."""
+    reader, writer = os.pipe()
+    sessions = [subprocess.Popen(brokered + ["cat"], stdin=reader, **as_user) for _ in range(count)]
+    os.close(reader)
+    deadline = time.monotonic() + 60
+    # One more is kept ready.
+    while len(supervisors(broker)) < count + 1:
+        if time.monotonic() > deadline:
+            sys.exit(f"{count} sessions were not open in time")
+        time.sleep(0.05)
+    time.sleep(0.5)
+    sizes = sorted(proportional_set_size(process) for process in supervisors(broker))
+    service = proportional_set_size(pathlib.Path(f"/proc/{broker}"))
+    print(f"proportional set size of an idle session, {count} of them: supervisor {statistics.median(sizes):.0f} kB, "
+          f"at most {sizes[-1]} kB (target: at most 512 kB); with the service's share "
+          f"{(sum(sizes) + service) / count:.0f} kB")
+    os.close(writer)
+    for session in sessions:
+        session.wait()
+    while len(supervisors(broker)) > 1:
+        if time.monotonic() > deadline + 60:
+            sys.exit("sessions did not end in time")
+        time.sleep(0.05)
+
+
+def percentile(values, share):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(len(values) * share))]
+
+
+def open_at_a_rate(argv, rate, seconds):
+    """Starts `argv` `rate` times a second, whether the ones before have ended or not; milliseconds that each took from
+    the moment at which it was due."""
+    due = time.perf_counter()
+    running, times = {}, []
+
+    def collect(options):
+        while running:
+            pid, status = os.waitpid(-1, options)
+            if pid == 0:
+                return
+            if status != 0:
+                raise RuntimeError(f"{argv}: status {status}")
+            times.append((time.perf_counter() - running.pop(pid)) * 1000)
+
+    for _ in range(int(rate * seconds)):
+        while time.perf_counter() < due:
+            collect(os.WNOHANG)
+            time.sleep(0.0005)
+        pid = os.posix_spawnp(argv[0], [str(word) for word in argv], os.environ)
+        running[pid] = due
+        due += 1 / rate
+    collect(0)
+    return times
+
+
+def measure_rate(brokered):
+    """One after the other, two at a time (there are few processors), and at a steady rate."""
+    for name, argv in {"bwrap ... true": BWRAP + ["true"], "wrap true": brokered + ["true"]}.items():
+        start = time.perf_counter()
+        count = ROUNDS
+        running = []
+        for _ in range(count):
+            running.append(subprocess.Popen(argv, stdout=subprocess.DEVNULL))
+            if len(running) == 2:
+                running.pop(0).wait()
+        for process in running:
+            process.wait()
+        print(f"{name}: {count / (time.perf_counter() - start):.0f} opened a second; "
+              f"at {RATE} a second ", end="")
+        times = open_at_a_rate(argv, RATE, 6)
+        print(f"median {percentile(times, 0.5):.2f} ms, 99 % within {percentile(times, 0.99):.2f} ms")
+
+
 def main():
     if os.geteuid() != 0 or shutil.which("bwrap") is None:
         print("needs root and bubblewrap")
@@ -143,6 +219,7 @@ def main():
                     "native": busy, "wrap": brokered + busy}, max(5, ROUNDS // 20))
                 print(f"ratio, less the start: "
                       f"{(work['wrap'] - start['wrap true'] + start['true']) / work['native']:.3f}")
+                measure_rate(brokered)
                 sys.stdout.flush()
                 status = 0
             finally:
@@ -155,23 +232,8 @@ def main():
                       if entry.name.isdigit() and (entry / "comm").exists()
                       and (entry / "comm").read_text() == "wrapd\n"
                       and str(directory).encode() in (entry / "cmdline").read_bytes())
-        for count in (1, SESSIONS):
-            reader, writer = os.pipe()
-            sessions = [subprocess.Popen(brokered + ["cat"], stdin=reader, **as_user) for _ in range(count)]
-            os.close(reader)
-            deadline = time.monotonic() + 20
-            # One more is kept ready.
-            while len(supervisors(broker)) < count + 1 and time.monotonic() < deadline:
-                time.sleep(0.05)
-            time.sleep(0.5)
-            sizes = sorted(proportional_set_size(process) for process in supervisors(broker))
-            print(f"proportional set size of an idle supervisor, {count} sessions: "
-                  f"{statistics.median(sizes):.0f} kB, at most {sizes[-1]} kB (target: at most 512 kB)")
-            os.close(writer)
-            for session in sessions:
-                session.wait()
-            while len(supervisors(broker)) > 1 and time.monotonic() < deadline + 20:
-                time.sleep(0.05)
+        for count in SESSIONS:
+            measure_memory(broker, brokered, as_user, count)
     finally:
         service.stop()
         shutil.rmtree(directory, ignore_errors=True)
