@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "arena.h"
+#include "kernel/uapi.h"
 #include "naive.h"
 #include "programs.h"
 #include "supervisor/path_walk.h"
@@ -324,6 +325,24 @@ TEST(Identity, NamesAreThoseOfTheCallersRoot) {
   EXPECT_EQ(outside.reached(), 2U);
   struct stat st {};
   EXPECT_EQ(::stat((place / "jail/new").c_str(), &st), 0);
+}
+
+// Whoever is in a Landlock domain is not held by it in what a supervisor outside does: why the service turns confined
+// callers away.
+TEST(Identity, ADomainOfTheCallersOwn) {
+  Place place;
+  make_directory(place / "dir");
+  auto enter_domain = [] {
+    kernel::LandlockRulesetAttr no_sockets{.handled_access_fs = LANDLOCK_ACCESS_FS_MAKE_SOCK};
+    UniqueFd ruleset(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &no_sockets, sizeof no_sockets, 0)));
+    if (::syscall(SYS_landlock_restrict_self, ruleset.get(), 0) < 0) ::_exit(94);
+  };
+  Program program = [](const Place& where, Story& story) { story.tell("bind", bind_to(where / "dir/s")); };
+  Story native, lent;
+  run_on({.filter = brings_by_number({}), .furnish = enter_domain}, place, native, {}, program);
+  EXPECT_EQ(native.of("bind"), "EACCES");
+  run_on({.furnish = enter_domain}, place, lent, allow_everything(place), program);
+  EXPECT_EQ(lent.of("bind"), "ok") << "the service need not turn confined callers away";
 }
 
 // Pins the object, judges it, and then names its own descriptor in a /proc that the caller has furnished.
