@@ -61,24 +61,30 @@ class OurHandlers final : public supervisor::Handler {
 };
 
 // Answers until the last task of the tree is gone.
-Result supervise(const std::vector<Rule>& rules, const MakeHandler& make_handler, UniqueFd listener, int child) {
+Result supervise(const Terms& terms, const std::vector<Rule>& rules, const MakeHandler& make_handler, UniqueFd listener,
+                 int child, pid_t caller) {
   auto block = compile(rules);
   auto set = policy::RuleSet::open(block);
   if (!set) die("rules");
   policy::Layers layers;
   layers.add(*set);
-  UniqueFd root(::open("/", O_PATH | O_CLOEXEC));
   UniqueFd proc(::open("/proc", O_PATH | O_CLOEXEC));
-  if (::chdir("/proc/self/fd") < 0) die("chdir");
-  auto assumed = supervisor::assume(
-      {.own_uid = kSupervisor, .own_gid = kSupervisor, .uid = kAttacker, .gid = kAttacker, .groups = {}});
-  if (!assumed) {
-    std::fprintf(stderr, "%s\n", assumed.error().message.c_str());
-    std::abort();
+  UniqueFd own_descriptors(::open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  std::string of_caller = "/proc/" + std::to_string(caller) + "/root";
+  UniqueFd root(::open(terms.supervisor_keeps_root ? "/" : of_caller.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (auto entered = supervisor::enter_root(root.get(), own_descriptors.get()); !entered) die("root");
+  if (!terms.supervisor_stays_root) {
+    auto assumed = supervisor::assume(
+        {.own_uid = kSupervisor, .own_gid = kSupervisor, .uid = kAttacker, .gid = kAttacker, .groups = {}});
+    if (!assumed) {
+      std::fprintf(stderr, "%s\n", assumed.error().message.c_str());
+      std::abort();
+    }
   }
   bool applies = false;
   if (!supervisor::confine_self(applies)) die("filter");
-  kernel::RealKernel kernel(std::move(listener), std::move(proc), kernel::Privilege::capability);
+  kernel::RealKernel kernel(std::move(listener), std::move(proc),
+                            terms.supervisor_stays_root ? kernel::Privilege::own : kernel::Privilege::capability);
   (void)kernel.request_sync_wake_up();
   supervisor::Identities identities(kernel, root.get(), layers);
   supervisor::SessionObjects objects{.kernel = kernel, .layers = layers, .root = root.get(), .identities = identities};
@@ -177,10 +183,26 @@ MakeHandler ours() {
       [](const supervisor::SessionObjects& session, kernel::Kernel&) { return std::make_unique<OurHandlers>(session); };
 }
 
+std::vector<sock_filter> brings_by_number(std::initializer_list<uint32_t> numbers) {
+  std::vector<sock_filter> code{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
+  for (uint32_t number : numbers) {
+    code.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1));
+    code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF));
+  }
+  code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  return code;
+}
+
 Result fight(const std::vector<Rule>& rules, const MakeHandler& make_handler, const std::function<int()>& attacker,
              plan::FilterSpec spec) {
-  auto filter = plan::compile_filter(spec);
+  return fight_on({.spec = spec}, rules, make_handler, attacker);
+}
+
+Result fight_on(const Terms& terms, const std::vector<Rule>& rules, const MakeHandler& make_handler,
+                const std::function<int()>& attacker) {
+  auto filter = plan::compile_filter(terms.spec);
   if (!filter) die("filter");
+  if (!terms.filter.empty()) *filter = terms.filter;
   int sockets[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0) die("socketpair");
   UniqueFd mine(sockets[0]), theirs(sockets[1]);
@@ -188,9 +210,10 @@ Result fight(const std::vector<Rule>& rules, const MakeHandler& make_handler, co
   pid_t child = ::fork();
   if (child < 0) die("fork");
   if (child == 0) {
-    if (::setgroups(0, nullptr) < 0 || ::setresgid(kAttacker, kAttacker, kAttacker) < 0 ||
-        ::setresuid(kAttacker, kAttacker, kAttacker) < 0 || ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-        ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) {
+    if (terms.furnish) terms.furnish();
+    const uid_t uid = terms.attacker;
+    if (::setgroups(0, nullptr) < 0 || ::setresgid(uid, uid, uid) < 0 || ::setresuid(uid, uid, uid) < 0 ||
+        ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) {
       ::_exit(99);
     }
     sock_fprog program{.len = static_cast<unsigned short>(filter->size()), .filter = filter->data()};
@@ -199,6 +222,7 @@ Result fight(const std::vector<Rule>& rules, const MakeHandler& make_handler, co
     if (listener < 0) ::_exit(98);
     int fd = static_cast<int>(listener);
     if (!wire::send_packet(theirs.get(), "l", {&fd, 1}, false)) ::_exit(97);
+    if (terms.leaked_listener >= 0 && ::dup2(fd, terms.leaked_listener) < 0) ::_exit(95);
     ::close(fd);
     char go;
     if (::recv(theirs.get(), &go, 1, 0) != 1) ::_exit(96);
@@ -221,16 +245,21 @@ Result fight(const std::vector<Rule>& rules, const MakeHandler& make_handler, co
   if (supervisor < 0) die("fork");
   if (supervisor == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    *shared = supervise(rules, make_handler, std::move(packet->fds[0]), mine.get());
+    *shared = supervise(terms, rules, make_handler, std::move(packet->fds[0]), mine.get(), child);
     ::_exit(0);
   }
-  packet->fds.clear();
+  if (!terms.parent_keeps_listener) packet->fds.clear();
   mine.reset();
   int status = -1;
   if (::waitpid(supervisor, &status, 0) != supervisor) die("waitpid");
   if (status != 0) std::fprintf(stderr, "the supervisor ended with status %#x\n", status);
   Result result = *shared;
   ::munmap(shared, sizeof(Result));
+  if (!packet->fds.empty()) {
+    p = {.fd = packet->fds[0].get(), .events = POLLIN, .revents = 0};
+    result.left_waiting = ::poll(&p, 1, 10000) == 1 && (p.revents & POLLIN) != 0;
+    packet->fds.clear();
+  }
   if (::waitpid(child, &result.exit_status, 0) != child) die("waitpid");
   if (status != 0) result.exit_status = -1;
   return result;

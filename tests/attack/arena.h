@@ -6,10 +6,12 @@
 // of the kind that a test shows to lose, built on the same loop, so that the difference is the defence and nothing
 // else.
 
+#include <linux/filter.h>
 #include <sys/types.h>
 
 #include <atomic>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <thread>
@@ -80,11 +82,29 @@ struct Result {
   int exit_status = -1;  // of the attacker, as waitpid(2) gives it; -1 if the supervisor failed
   uint64_t decided = 0;  // calls that the supervisor carried out or let through
   uint64_t denied = 0;
+  bool left_waiting = false;  // a call that nobody will answer; see Terms
 };
+
+// What a test takes away from a session of the service's, to show what it is there for.
+struct Terms {
+  plan::FilterSpec spec{true, false};
+  std::vector<sock_filter> filter{};   // in the place of ours, if it is not empty
+  bool supervisor_stays_root = false;  // instead of becoming the attacker
+  bool supervisor_keeps_root = false;  // its root directory, instead of taking the attacker's
+  uid_t attacker = kAttacker;
+  int leaked_listener = -1;            // number under which the attacker keeps the listener
+  bool parent_keeps_listener = false;  // who handed it over closes its copy only once the supervisor is gone
+  std::function<void()> furnish{};     // runs in the attacker's process while it is still root
+};
+
+// A filter that looks at the number of a call and at nothing else, and brings these.
+[[nodiscard]] std::vector<sock_filter> brings_by_number(std::initializer_list<uint32_t> numbers);
 
 // Runs `attacker` in a child with the attacker's uid under the filter and returns when it has exited.
 [[nodiscard]] Result fight(const std::vector<Rule>& rules, const MakeHandler& handler,
                            const std::function<int()>& attacker, plan::FilterSpec spec = {true, false});
+[[nodiscard]] Result fight_on(const Terms& terms, const std::vector<Rule>& rules, const MakeHandler& handler,
+                              const std::function<int()>& attacker);
 
 // The number of tries of a race test: WRAPD_RACE_TRIES, or `standard`.
 [[nodiscard]] uint64_t tries(uint64_t standard);

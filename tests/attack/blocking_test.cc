@@ -5,10 +5,12 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -132,6 +134,55 @@ TEST(Blocking, NonBlockingSocketDoesNotWait) {
   });
   EXPECT_EQ(story.of("connect"), "EAGAIN");
   EXPECT_EQ(story.of("with a timeout"), "EAGAIN");
+}
+
+// A page of the program's own that does not come: whoever reads it waits, the supervisor too. What faults it in is
+// asked of a descriptor that was there before the filter, which refuses userfaultfd(2).
+TEST(Blocking, MemoryThatNeverComes) {
+  UniqueFd maker(::open("/dev/userfaultfd", O_RDWR | O_CLOEXEC));
+  if (!maker) GTEST_SKIP() << "this kernel has no /dev/userfaultfd";
+  Crowd crowd;
+  Story story;
+  auto result = run_wrapped(crowd.place, story, allow_everything(crowd.place), [&](const Place& place, Story& told) {
+    const auto size = static_cast<size_t>(::getpagesize());
+    void* page = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    UniqueFd faults(::ioctl(maker.get(), USERFAULTFD_IOC_NEW, O_CLOEXEC));
+    uffdio_api api{.api = UFFD_API, .features = 0, .ioctls = 0};
+    uffdio_register area{.range = {.start = reinterpret_cast<uintptr_t>(page), .len = size},
+                         .mode = UFFDIO_REGISTER_MODE_MISSING,
+                         .ioctls = 0};
+    told.tell("by call", outcome(::syscall(SYS_userfaultfd, O_CLOEXEC)));
+    told.tell(
+        "registered",
+        outcome(::ioctl(faults.get(), UFFDIO_API, &api) < 0 ? -1 : ::ioctl(faults.get(), UFFDIO_REGISTER, &area)));
+    std::atomic<bool> answered{false};
+    std::thread victim([&] {
+      UniqueFd fd(unix_socket());
+      told.tell("stalled", outcome(::connect(fd.get(), static_cast<sockaddr*>(page), sizeof(sockaddr_un))));
+      answered = true;
+    });
+    // The fault is under way: somebody waits for the page.
+    struct pollfd p {
+      .fd = faults.get(), .events = POLLIN, .revents = 0
+    };
+    told.tell("somebody waits", std::to_string(::poll(&p, 1, 10'000)));
+    auto begin = Clock::now();
+    int failures = 0;
+    for (int i = 0; i < 200; ++i) failures += connect_to(place / "other") == "ok" ? 0 : 1;
+    told.tell("failures", std::to_string(failures));
+    told.tell("others", within(std::chrono::seconds(5), begin));
+    told.tell("meanwhile", answered ? "answered" : "not answered");
+    victim.join();
+  });
+  EXPECT_EQ(result.exit_status, 0);
+  EXPECT_EQ(story.of("by call"), "EPERM");
+  EXPECT_EQ(story.of("registered"), "ok");
+  EXPECT_EQ(story.of("somebody waits"), "1");
+  EXPECT_EQ(story.of("failures"), "0");
+  EXPECT_EQ(story.of("others"), "in time");
+  EXPECT_EQ(story.of("meanwhile"), "not answered");
+  EXPECT_EQ(story.of("stalled"), "EACCES");
+  EXPECT_EQ(result.denied, 1U);
 }
 
 volatile sig_atomic_t alarms = 0;

@@ -506,6 +506,20 @@ def test_no_descriptor_of_wraps_is_passed_on(service):
         os.close(fd)
 
 
+def listeners_of(pid):
+    names = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    return names.count("anon_inode:seccomp notify")
+
+
+def test_the_supervisor_alone_has_the_listener(service):
+    """A copy elsewhere could answer in its place, and would keep the command waiting after its death."""
+    service.start()
+    with session(service, "sh", "-c", "echo $$; exec sleep 1000") as (process, supervisor, command):
+        assert listeners_of(supervisor) == 1
+        for other in (process.pid, int(command), service.process.pid):
+            assert listeners_of(other) == 0, other
+
+
 @pytest.mark.parametrize("limit", range(4, 16))
 def test_with_few_descriptors_it_runs_or_it_does_not(service, limit, tmp_path):
     """Whatever wrap cannot open: never a command that nobody supervises."""
