@@ -345,6 +345,48 @@ TEST(Identity, ADomainOfTheCallersOwn) {
   EXPECT_EQ(lent.of("bind"), "ok") << "the service need not turn confined callers away";
 }
 
+// Connects a socket that it makes itself, and would then give it to the target.
+class ConnectsItsOwnSocket final : public supervisor::Handler {
+ public:
+  explicit ConnectsItsOwnSocket(const supervisor::SessionObjects& session) : session_(session) {}
+  Outcome handle(const Notification& call, supervisor::CallContext&) override {
+    auto address = supervisor::copy_address(session_.kernel, call, call.arguments[1], call.arguments[2]);
+    if (!address) return {.answer = Answer::errno_of(EFAULT), .record = std::nullopt};
+    UniqueFd own(unix_socket());
+    return {.answer = Answer::of(session_.kernel.connect(own.get(), address->get(), address->length)),
+            .record = std::nullopt};
+  }
+
+ private:
+  supervisor::SessionObjects session_;
+};
+
+// Abstract names belong to a network namespace: the target's, which its own socket knows.
+TEST(Identity, AbstractNamesAreThoseOfTheCallersNetwork) {
+  Place place;
+  const std::string name = "wrapd-attack-network-" + std::to_string(::getpid());
+  Server outside("@" + name);
+  const Terms terms{.furnish = [] {
+    if (::unshare(CLONE_NEWNET) < 0) ::_exit(94);
+  }};
+  Program program = [&](const Place&, Story& story) {
+    story.tell("connect", connect_to(unix_address(std::string(1, '\0') + name)));
+    story.tell("bind", bind_to(unix_address(std::string(1, '\0') + name)));
+  };
+  Story lent, real;
+  run_on({.filter = brings_by_number({SYS_connect}), .furnish = terms.furnish}, place, lent, allow_everything(place),
+         program, [](const supervisor::SessionObjects& session, kernel::Kernel&) {
+           return std::make_unique<ConnectsItsOwnSocket>(session);
+         });
+  outside.settle();
+  EXPECT_EQ(outside.reached(), 1U) << "the harness does not bite";
+  run_on(terms, place, real, allow_everything(place), program);
+  outside.settle();
+  EXPECT_EQ(real.of("connect"), "ECONNREFUSED");
+  EXPECT_EQ(real.of("bind"), "ok");
+  EXPECT_EQ(outside.reached(), 1U);
+}
+
 // Pins the object, judges it, and then names its own descriptor in a /proc that the caller has furnished.
 class NamesItsDescriptor final : public supervisor::Handler {
  public:
