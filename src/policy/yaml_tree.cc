@@ -207,9 +207,10 @@ void check_bytes(std::string_view text) {
     if (c == '\n') {
       ++line;
       line_start = i + 1;
-    } else if (c < 0x20 && c != '\t' && !(c == '\r' && i + 1 < text.size() && text[i + 1] == '\n')) {
-      throw Refused(line, column, "control character; only tabs and line ends may occur (write \"\\xNN\" in quotes)");
-    } else if (c == 0x7f) {
+      continue;
+    }
+    const bool line_end = c == '\r' && i + 1 < text.size() && text[i + 1] == '\n';
+    if (c == 0x7f || (c < 0x20 && c != '\t' && !line_end)) {
       throw Refused(line, column, "control character; only tabs and line ends may occur (write \"\\xNN\" in quotes)");
     }
   }

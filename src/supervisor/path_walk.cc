@@ -128,7 +128,7 @@ Result<Located> PathWalk::walk(pid_t tid, int directory, std::string path, LastE
     if (!target) return fail("cannot read a symbolic link", target.error().code);
     if (target->empty()) return fail("empty symbolic link", ENOENT);
     if (is_last && target->ends_with('/')) want_directory = true;
-    if (target->size() + path.size() > 2 * PATH_MAX) return fail("name too long", ENAMETOOLONG);
+    if (target->size() + path.size() > size_t{2} * PATH_MAX) return fail("name too long", ENAMETOOLONG);
     if (is_absolute(*target)) {
       current.reset(kernel_.open_at(root_, ".", O_PATH | O_DIRECTORY, 0));
       if (!current) return fail("lookup failed", kRefused);
