@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The service as a whole: puts its parts together, loads and reloads what the administrator wrote, finds the sessions
+// again that an earlier run has left, and ends when nobody needs it. What can be asked of it is ServiceApi; whoever
+// speaks for callers besides the control socket (daemon/bus) holds a reference, between start() and serve().
+
+#include <signal.h>
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "daemon/broker.h"
+#include "daemon/catalogue.h"
+#include "daemon/event_loop.h"
+#include "daemon/journal.h"
+#include "daemon/options.h"
+#include "daemon/service_api.h"
+#include "daemon/worker.h"
+
+namespace wrapd::daemon {
+
+class Service final : public ServiceApi {
+ public:
+  static constexpr int kExitFailure = 1;
+  static constexpr int kExitIdle = 75;    // the unit starts us again when somebody comes
+  static constexpr int kExitConfig = 78;  // EX_CONFIG: the unit does not start us again
+
+  Service(EventLoop& loop, Options options);
+  ~Service() override;
+
+  // Takes everything that serving needs. What fails is for stderr; failure_status() is the exit status then.
+  [[nodiscard]] Result<> start();
+  [[nodiscard]] int failure_status() const { return failure_status_; }
+  // READY, then the loop until it is told to stop. Exit status.
+  [[nodiscard]] int serve();
+
+  // `busy` tells whether somebody else still needs the service: then it does not end for being idle.
+  void veto_idle_exit(std::function<bool()> busy) { busy_elsewhere_ = std::move(busy); }
+  // Somebody came: being idle starts anew.
+  void note_activity() { last_activity_ = std::chrono::steady_clock::now(); }
+
+  void observe(ServiceObserver* observer) override;
+  void open_session(UniqueFd socket, wire::OpenRequest request, UniqueFd profile, const PeerCredentials& caller,
+                    std::function<void(ApiResult<std::string>)> done) override;
+  [[nodiscard]] std::vector<SessionInfo> sessions() const override;
+  [[nodiscard]] std::optional<SessionInfo> session(std::string_view id) const override;
+  ApiResult<> terminate(std::string_view id, std::string_view by) override;
+  [[nodiscard]] std::vector<PolicyInfo> policies(const PeerCredentials& caller) const override;
+  [[nodiscard]] ApiResult<PolicyText> describe_policy(const PeerCredentials& caller,
+                                                      std::string_view name) const override;
+  void test_policy(const PeerCredentials& caller, std::string_view name, std::string_view operation,
+                   std::string_view target, std::function<void(ApiResult<PolicyVerdict>)> done) override;
+  void check_policy(const PeerCredentials& caller, UniqueFd text,
+                    std::function<void(ApiResult<std::vector<std::string>>)> done) override;
+  void reload(std::function<void(ApiResult<>)> done) override;
+  [[nodiscard]] std::vector<QuestionInfo> questions() const override;
+  [[nodiscard]] std::optional<QuestionInfo> question(std::string_view id) const override;
+  ApiResult<> answer_question(std::string_view id, bool allow, std::string_view by) override;
+  [[nodiscard]] std::vector<std::string> features() const override;
+
+ private:
+  [[nodiscard]] Result<> start_parts(UniqueFd control, SupervisorIds ids, std::shared_ptr<const Catalogue> catalogue);
+  void stop();
+  void reload();
+  void on_loaded(const Result<std::shared_ptr<const Catalogue>>& loaded);
+  void reject_configuration(const Error& error);
+
+  static constexpr int kStopSignals[] = {SIGTERM, SIGINT};
+  EventLoop& loop_;
+  Options options_;
+  Journal journal_;
+  std::shared_ptr<const Catalogue> catalogue_;
+  std::unique_ptr<Broker> broker_;
+  std::unique_ptr<Worker> loader_;
+  std::function<bool()> busy_elsewhere_;
+  std::chrono::steady_clock::time_point last_activity_ = std::chrono::steady_clock::now();
+  EventSource stop_[std::size(kStopSignals)];
+  EventSource reload_;
+  bool reloading_ = false;
+  bool reload_again_ = false;
+  int failure_status_ = kExitFailure;
+};
+
+}  // namespace wrapd::daemon
