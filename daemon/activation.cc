@@ -11,17 +11,20 @@
 
 namespace wrapd::daemon {
 
-Result<UniqueFd> take_control_socket() {
+Result<Passed> take_passed_descriptors() {
   char** names = nullptr;
   int count = sd_listen_fds_with_names(1, &names);
   if (count < 0) return fail_errno("cannot read what the service manager passed", -count);
-  UniqueFd control;
+  Passed passed;
+  UniqueFd& control = passed.control;
   bool twice = false;
   for (int i = 0; i < count; ++i) {
     UniqueFd fd(SD_LISTEN_FDS_START + i);
     if (names[i] == kControlName) {
       twice = twice || control.valid();
       control = std::move(fd);
+    } else {
+      passed.others.push_back({.name = names[i], .fd = std::move(fd)});
     }
     std::free(names[i]);
   }
@@ -37,7 +40,7 @@ Result<UniqueFd> take_control_socket() {
   if (flags < 0 || ::fcntl(control.get(), F_SETFL, flags | O_NONBLOCK) < 0) {
     return fail_errno("cannot set up the control socket");
   }
-  return control;
+  return passed;
 }
 
 Result<> tidy_descriptors() {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -10,9 +12,19 @@ namespace wrapd::daemon {
 
 inline constexpr std::string_view kControlName = "wrapd-control";
 
-// The control socket that the service manager listens on for us (sd_listen_fds_with_names(3)), checked to be a
-// listening AF_UNIX SOCK_SEQPACKET socket and made non-blocking. Everything else that was passed is closed.
-[[nodiscard]] Result<UniqueFd> take_control_socket();
+struct PassedFd {
+  std::string name;
+  UniqueFd fd;
+};
+
+// What the service manager passed (sd_listen_fds_with_names(3)): the control socket that it listens on for us, checked
+// to be a listening AF_UNIX SOCK_SEQPACKET socket and made non-blocking, and everything else, unchecked: what it stored
+// for us.
+struct Passed {
+  UniqueFd control;
+  std::vector<PassedFd> others;
+};
+[[nodiscard]] Result<Passed> take_passed_descriptors();
 
 // Makes 0, 1 and 2 open and everything above close-on-exec, whoever started us.
 [[nodiscard]] Result<> tidy_descriptors();

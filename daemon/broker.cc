@@ -44,6 +44,37 @@ Result<> check_profile(int fd) {
   return {};
 }
 
+int option(int socket, int name) {
+  int value = -1;
+  socklen_t length = sizeof value;
+  return ::getsockopt(socket, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
+}
+
+// The socket that a caller on the bus gave us: what the kernel says about who made it must be what the bus says.
+Result<PeerCredentials> check_given_socket(int socket, const PeerCredentials& caller) {
+  if (option(socket, SO_DOMAIN) != AF_UNIX || option(socket, SO_TYPE) != SOCK_SEQPACKET) {
+    return fail("the connection must be one end of an AF_UNIX SOCK_SEQPACKET socketpair");
+  }
+  auto peer = option(socket, SO_ACCEPTCONN) == 0 ? peer_credentials(socket, false) : fail("it listens");
+  if (!peer) return fail("the connection is not connected; give one end of a socketpair");
+  if (peer->uid != caller.uid || peer->pid != caller.pid) {
+    return fail("the connection was not made by the process that asks; make the socketpair yourself", EPERM);
+  }
+  // Whoever shares it could take this back; everything here and in the supervisor is sent and received without waiting.
+  int flags = ::fcntl(socket, F_GETFL);
+  if (flags < 0 || ::fcntl(socket, F_SETFL, flags | O_NONBLOCK) < 0) return fail_errno("cannot set up the connection");
+  return peer;
+}
+
+std::string api_code(std::string_view wire_code) {
+  if (wire_code == "not-permitted") return "NotPermitted";
+  if (wire_code == "unknown-policy") return "NoSuchPolicy";
+  if (wire_code == "limit") return "LimitExceeded";
+  if (wire_code == "confined") return "Confined";
+  if (wire_code == "bad-request") return "InvalidArgument";
+  return "Internal";
+}
+
 }  // namespace
 
 struct Broker::Connection {
@@ -53,6 +84,7 @@ struct Broker::Connection {
   Quota::Ticket pending;
   EventSource readable;
   EventSource deadline;
+  OpenDone done;  // who asked over the bus; empty for the control socket
 
   wire::OpenRequest request;
   std::vector<UniqueFd> received;  // unchecked
@@ -84,28 +116,25 @@ bool send_refusal(int socket, const std::string& code, const std::string& messag
   return drained;
 }
 
-Result<std::unique_ptr<Broker>> Broker::create(EventLoop& loop, Journal& journal, Parts parts) {
-  std::unique_ptr<Broker> broker(new Broker(loop, journal, std::move(parts)));
+Result<std::unique_ptr<Broker>> Broker::create(Surroundings surroundings, Parts parts) {
+  std::unique_ptr<Broker> broker(new Broker(surroundings, std::move(parts)));
   if (auto started = broker->start(); !started) return std::unexpected(started.error());
   return broker;
 }
 
-Broker::Broker(EventLoop& loop, Journal& journal, Parts parts)
-    : loop_(loop),
-      journal_(journal),
+Broker::Broker(Surroundings surroundings, Parts parts)
+    : loop_(surroundings.loop),
+      journal_(surroundings.journal),
+      disposal_(surroundings.disposal),
+      users_(surroundings.users),
+      sessions_(surroundings.sessions),
+      runtime_(surroundings.runtime),
       parts_(std::move(parts)),
-      sessions_(loop, journal),
-      supervisors_(loop, parts_.supervisor) {}
+      supervisors_(loop_, parts_.supervisor) {}
 
 Broker::~Broker() = default;
 
 Result<> Broker::start() {
-  auto disposal = Disposal::create(loop_);
-  if (!disposal) return std::unexpected(disposal.error());
-  disposal_ = std::move(*disposal);
-  auto users = UserDirectory::create(loop_);
-  if (!users) return std::unexpected(users.error());
-  users_ = std::move(*users);
   auto plans = PlanCache::create(loop_, {});
   if (!plans) return std::unexpected(plans.error());
   plans_ = std::move(*plans);
@@ -117,8 +146,8 @@ Result<> Broker::start() {
 
 void Broker::sweep() {
   sweeper_.reset();
-  auto young = sweep_sessions(parts_.runtime, kSessionDirectoryAge,
-                              [this](std::string_view id) { return sessions_.contains(id); });
+  auto young =
+      sweep_sessions(runtime_, kSessionDirectoryAge, [this](std::string_view id) { return sessions_.contains(id); });
   if (!young) return static_cast<void>(std::fprintf(stderr, "wrapd: %s\n", young.error().message.c_str()));
   if (*young == 0) return;
   auto timer = loop_.after(kSessionDirectoryAge, [this] { sweep(); });
@@ -167,7 +196,7 @@ bool Broker::shed_newcomer() {
     if (drained) {
       socket.reset();
     } else {
-      disposal_->close_unread(std::move(socket));
+      disposal_.close_unread(std::move(socket));
     }
   }
   reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -188,22 +217,55 @@ void Broker::pause_accepting() {
 void Broker::admit(UniqueFd socket) {
   auto peer = peer_credentials(socket.get(), false);
   if (!peer) return;  // gone already
+  Connection& connection = enter(std::move(socket), std::move(*peer));
+  if (auto refusal = count_pending(connection)) return refuse(connection, *refusal);
+  if (auto watched = watch(connection); !watched) refuse(connection, {"internal", watched.error().message});
+}
+
+Broker::Connection& Broker::enter(UniqueFd socket, PeerCredentials peer) {
+  parts_.on_newcomer();
   auto owned = std::make_unique<Connection>();
   Connection& connection = *owned;
   connection.id = next_connection_++;
   connection.socket = std::move(socket);
-  connection.peer = std::move(*peer);
+  connection.peer = std::move(peer);
   connections_.emplace(connection.id, std::move(owned));
+  return connection;
+}
 
+std::optional<Broker::Refusal> Broker::count_pending(Connection& connection) {
   const uid_t uid = connection.peer.uid;
   const unsigned limit = parts_.catalogue->config.pending_per_user;
   if (pending_.of(uid) >= limit) {
-    return refuse(connection, {"limit", "you have " + std::to_string(limit) +
-                                            " requests waiting already (limits.pending_per_user); try again, or " +
-                                            kAskAdministrator});
+    return Refusal{"limit", "you have " + std::to_string(limit) +
+                                " requests waiting already (limits.pending_per_user); try again, or " +
+                                kAskAdministrator};
   }
   connection.pending = pending_.take(uid);
-  if (auto watched = watch(connection); !watched) refuse(connection, {"internal", watched.error().message});
+  return std::nullopt;
+}
+
+void Broker::open(UniqueFd socket, const wire::OpenRequest& request, UniqueFd profile, const PeerCredentials& caller,
+                  OpenDone done) {
+  auto peer = check_given_socket(socket.get(), caller);
+  std::vector<UniqueFd> given;
+  if (profile) given.push_back(std::move(profile));
+  if (!peer) {
+    given.push_back(std::move(socket));
+    disposal_.close_received(std::move(given), pending_.take(caller.uid));
+    journal_.reject(caller.uid, caller.pid, "bad-request: " + peer.error().message);
+    return done(std::unexpected(ApiError{.code = peer.error().code == EPERM ? "NotPermitted" : "InvalidArgument",
+                                         .message = peer.error().message}));
+  }
+  Connection& connection = enter(std::move(socket), std::move(*peer));
+  connection.done = std::move(done);
+  connection.received = std::move(given);
+  if (auto refusal = count_pending(connection)) return refuse(connection, *refusal);
+  // As strict as a request on the control socket.
+  if (auto taken = take_request(connection, wire::encode(request)); !taken) {
+    return refuse(connection, {"bad-request", taken.error().message});
+  }
+  on_request(connection);
 }
 
 Result<> Broker::watch(Connection& connection) {
@@ -223,10 +285,12 @@ void Broker::refuse(Connection& connection, const Refusal& refusal) {
   bool drained = send_refusal(connection.socket.get(), refusal.code, refusal.message);
   journal_.reject(connection.peer.uid, connection.peer.pid, refusal.code + ": " + refusal.message);
   connection.readable.reset();
-  if (!drained) disposal_->close_unread(std::move(connection.socket));
+  if (!drained) disposal_.close_unread(std::move(connection.socket));
   if (!connection.received.empty())
-    disposal_->close_received(std::move(connection.received), std::move(connection.pending));
+    disposal_.close_received(std::move(connection.received), std::move(connection.pending));
+  const OpenDone done = std::move(connection.done);
   drop(connection);
+  if (done) done(std::unexpected(ApiError{.code = api_code(refusal.code), .message = refusal.message}));
 }
 
 void Broker::drop(Connection& connection) {
@@ -260,7 +324,11 @@ Result<> Broker::receive_request(Connection& connection) {
     return fail("message brings " + std::to_string(connection.received.size()) +
                 " descriptors, at most 1 belong to it");
   }
-  auto request = wire::decode_open_request(packet->bytes);
+  return take_request(connection, packet->bytes);
+}
+
+Result<> Broker::take_request(Connection& connection, std::string_view text) {
+  auto request = wire::decode_open_request(text);
   if (!request) return std::unexpected(request.error());
   connection.request = std::move(*request);
   if (connection.request.profile == connection.received.empty()) {
@@ -308,6 +376,7 @@ std::optional<Broker::Refusal> Broker::check_caller(Connection& connection) {
 std::optional<Broker::Refusal> Broker::pick_policy(Connection& connection) {
   const Catalogue& catalogue = *parts_.catalogue;
   const auto& peer = connection.peer;
+  if (!catalogue.problem.empty()) return Refusal{"internal", catalogue.problem};
   const policy::AccessRule* access = catalogue.config.access_for(peer.uid, peer.gid, peer.groups);
   if (access == nullptr) {
     return Refusal{"not-permitted", "you may not open sessions; the administrator grants it in wrapd.yaml (access)"};
@@ -331,15 +400,22 @@ std::optional<Broker::Refusal> Broker::pick_policy(Connection& connection) {
 std::optional<Broker::Refusal> Broker::take_session(Connection& connection) {
   const auto& config = parts_.catalogue->config;
   const uid_t uid = connection.peer.uid;
-  if (open_sessions_.of(uid) >= config.sessions_per_user) {
+  Quota& places = sessions_.places();
+  if (places.of(uid) >= config.sessions_per_user) {
     return Refusal{"limit", "you have " + std::to_string(config.sessions_per_user) +
                                 " sessions open (limits.sessions_per_user); end one, or " + kAskAdministrator};
   }
-  if (open_sessions_.total() >= config.sessions) {
+  if (places.total() >= config.sessions) {
     return Refusal{"limit", "all users together have " + std::to_string(config.sessions) +
                                 " sessions open (limits.sessions); try again later, or " + kAskAdministrator};
   }
-  connection.session = open_sessions_.take(uid);
+  // A session that the manager cannot keep would be lost at the next restart.
+  if (const size_t most = parts_.store.most_sessions(); places.total() >= most) {
+    return Refusal{"limit", "all users together have " + std::to_string(most) +
+                                " sessions open, as many as survive a restart of the service; try again later, or ask "
+                                "the administrator (FileDescriptorStoreMax of wrapd.service)"};
+  }
+  connection.session = places.take(uid);
   return std::nullopt;
 }
 
@@ -350,7 +426,7 @@ void Broker::find_user(Connection& connection) {
   if (use.uid) connection.variables.uid = uid;
   if (use.xdg_runtime_dir) connection.variables.xdg_runtime_dir = "/run/user/" + uid;
   if (!use.passwd()) return find_plan(connection);
-  users_->find(connection.peer.uid, [this, id = connection.id](const Result<UserEntry>& entry) {
+  users_.find(connection.peer.uid, [this, id = connection.id](const Result<UserEntry>& entry) {
     auto it = connections_.find(id);
     if (it == connections_.end()) return;
     Connection& found = *it->second;
@@ -374,21 +450,20 @@ void Broker::find_plan(Connection& connection) {
 }
 
 void Broker::open_session(Connection& connection, const PreparedPlan& plan) {
-  if (auto started = start_supervisor(connection, plan); !started) {
+  auto started = start_supervisor(connection, plan);
+  if (!started) {
     std::fprintf(stderr, "wrapd: cannot open a session for uid %u: %s\n", connection.peer.uid,
                  started.error().message.c_str());
     return refuse(connection, {"internal", "cannot open a session: " + started.error().message});
   }
   // The supervisor's from now on: our copy goes, so that its closing means the supervisor's end.
+  const OpenDone done = std::move(connection.done);
   drop(connection);
+  if (done) done(std::move(*started));
 }
 
-Result<> Broker::start_supervisor(Connection& connection, const PreparedPlan& plan) {
-  const bool fallback = parts_.catalogue->config.permissive_fallback;
-  auto directory = SessionDirectory::create(parts_.runtime, connection.peer.uid, fallback);
-  if (!directory) return std::unexpected(directory.error());
-
-  const std::string mode(policy::to_string(connection.policy->policy.effective_mode()));
+wire::SupervisorConfig Broker::config_for(const Connection& connection, const PreparedPlan& plan,
+                                          const SessionDirectory& directory) const {
   wire::SupervisorConfig config;
   config.own_uid = parts_.supervisor_ids.uid;
   config.own_gid = parts_.supervisor_ids.gid;
@@ -398,28 +473,70 @@ Result<> Broker::start_supervisor(Connection& connection, const PreparedPlan& pl
   config.client_pid = connection.peer.pid;
   config.command = connection.request.command;
   config.events = connection.request.events;
-  config.reply.id = directory->id();
-  config.reply.directory = directory->path();
+  config.reply.id = directory.id();
+  config.reply.directory = directory.path();
   config.reply.notify_token = random_hex(32);
   config.reply.signal_token = random_hex(32);
   config.reply.ptrace_token = random_hex(32);
   config.reply.policy = connection.policy_name;
-  config.reply.mode = mode;
+  config.reply.mode = policy::to_string(connection.policy->policy.effective_mode());
   config.reply.filtered = plan.filtered;
   config.reply.notices = policy::notices(connection.policy->policy, "policy");
   config.reply.scope_signal = plan.scope_signal;
   config.reply.scope_abstract = plan.scope_abstract;
   config.reply.monitor_unsupported = plan.monitor_unsupported;
+  return config;
+}
 
+Result<SupervisorProcess> Broker::hire(SessionFacts& facts, const wire::SupervisorConfig& config,
+                                       std::span<const int> fds) {
+  auto give = [&](const SupervisorProcess& process) -> Result<> {
+    facts.supervisor_pid = process.pid;
+    auto record = seal_session_facts(facts);
+    if (!record) return std::unexpected(record.error());
+    const int stored[FdStore::kPerSession] = {process.channel.get(), process.pidfd.get(), record->get()};
+    if (auto kept = parts_.store.store(FdStore::name_of(facts.id), stored); !kept) return kept;
+    return process.configure(config, fds);
+  };
+  Error error;
+  // The one that waits may have died; a new one is the second try.
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    auto process = supervisors_.take();
+    if (!process) return process;
+    auto given = give(*process);
+    if (given) return process;
+    error = given.error();
+    if (auto ended = kill_and_reap(process->pidfd.get()); !ended) error.message += "; " + ended.error().message;
+    parts_.store.remove(FdStore::name_of(facts.id));
+  }
+  return std::unexpected(error);
+}
+
+Result<std::string> Broker::start_supervisor(Connection& connection, const PreparedPlan& plan) {
+  const bool fallback = parts_.catalogue->config.permissive_fallback;
+  auto directory = SessionDirectory::create(runtime_, connection.peer.uid, fallback);
+  if (!directory) return std::unexpected(directory.error());
+  const auto config = config_for(connection, plan, *directory);
   const auto& listeners = directory->listeners();
   std::vector<int> fds = {connection.socket.get(),     listeners[0].get(), listeners[1].get(), listeners[2].get(),
                           connection.place.root.get(), plan.rules.get(),   plan.filter.get()};
   if (connection.profile) fds.push_back(connection.profile.get());
-  auto process = supervisors_.take(config, fds);
+
+  SessionFacts facts{.id = config.reply.id,
+                     .uid = config.uid,
+                     .client_pid = config.client_pid,
+                     .policy = config.reply.policy,
+                     .policy_digest = connection.policy->digest,
+                     .mode = config.reply.mode,
+                     .since = std::chrono::system_clock::now(),
+                     .command = config.command};
+  auto process = hire(facts, config, fds);
   if (!process) return std::unexpected(process.error());
-  return sessions_.add(
-      {.uid = config.uid, .client_pid = config.client_pid, .policy = connection.policy_name, .mode = mode},
-      std::move(*directory), std::move(*process), std::move(connection.session));
+  std::string id = facts.id;
+  auto added =
+      sessions_.add(std::move(facts), std::move(*directory), std::move(*process), std::move(connection.session));
+  if (!added) return std::unexpected(added.error());
+  return id;
 }
 
 }  // namespace wrapd::daemon

@@ -8,12 +8,17 @@
 //
 //   request ── who, may they? ──> passwd entry (thread) ──> plan (thread, cached) ──> sockets, supervisor ──> gone
 //
+// A request that came over the bus goes the same way, with one end of the caller's own socketpair as its connection.
+//
 // Every refusal is one error reply, one record (rate-limited per user), and the end of the connection.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 
 #include "base/result.h"
@@ -21,9 +26,11 @@
 #include "daemon/catalogue.h"
 #include "daemon/disposal.h"
 #include "daemon/event_loop.h"
+#include "daemon/fd_store.h"
 #include "daemon/journal.h"
 #include "daemon/plan_cache.h"
 #include "daemon/quota.h"
+#include "daemon/service_api.h"
 #include "daemon/session_directory.h"
 #include "daemon/session_table.h"
 #include "daemon/supervisor_pool.h"
@@ -37,18 +44,39 @@ class Broker {
   static constexpr std::chrono::seconds kRequestDeadline{2};
   static constexpr std::chrono::seconds kPrepareDeadline{5};
 
+  // Borrowed; all outlive the broker.
+  struct Surroundings {
+    EventLoop& loop;
+    Journal& journal;
+    Disposal& disposal;
+    UserDirectory& users;
+    SessionTable& sessions;
+    const RuntimeDirectory& runtime;
+  };
   struct Parts {
     UniqueFd control;  // listening, non-blocking
-    RuntimeDirectory runtime;
+    FdStore store;
     std::string supervisor;  // path of the program
     SupervisorIds supervisor_ids;
     std::shared_ptr<const Catalogue> catalogue;
+    std::function<void()> on_newcomer;
   };
-  [[nodiscard]] static Result<std::unique_ptr<Broker>> create(EventLoop& loop, Journal& journal, Parts parts);
+  [[nodiscard]] static Result<std::unique_ptr<Broker>> create(Surroundings surroundings, Parts parts);
   ~Broker();
 
   // From now on; what is being opened keeps the old one.
-  void use(std::shared_ptr<const Catalogue> catalogue) { parts_.catalogue = std::move(catalogue); }
+  void use(std::shared_ptr<const Catalogue> catalogue, SupervisorIds ids) {
+    parts_.catalogue = std::move(catalogue);
+    parts_.supervisor_ids = ids;
+  }
+
+  // ServiceApi::open_session().
+  using OpenDone = std::function<void(ApiResult<std::string>)>;
+  void open(UniqueFd socket, const wire::OpenRequest& request, UniqueFd profile, const PeerCredentials& caller,
+            OpenDone done);
+
+  // Nobody waits for a session.
+  [[nodiscard]] bool idle() const { return connections_.empty(); }
 
  private:
   struct Connection;
@@ -57,7 +85,7 @@ class Broker {
     std::string message;
   };
 
-  Broker(EventLoop& loop, Journal& journal, Parts parts);
+  Broker(Surroundings surroundings, Parts parts);
   [[nodiscard]] Result<> start();
 
   // Newcomers.
@@ -67,21 +95,32 @@ class Broker {
   void pause_accepting();
   [[nodiscard]] bool shed_newcomer();
   void admit(UniqueFd socket);
+  [[nodiscard]] Connection& enter(UniqueFd socket, PeerCredentials peer);
+  // nullopt: it is counted.
+  [[nodiscard]] std::optional<Refusal> count_pending(Connection& connection);
   [[nodiscard]] Result<> watch(Connection& connection);
 
   // The way of a request; each step ends in the next, in refuse() or in drop().
   void on_readable(Connection& connection);
   [[nodiscard]] Result<> receive_request(Connection& connection);
+  // The request's own part of the above, once its descriptors are in connection.received.
+  [[nodiscard]] static Result<> take_request(Connection& connection, std::string_view text);
   void on_request(Connection& connection);
   void find_user(Connection& connection);
   void find_plan(Connection& connection);
   void open_session(Connection& connection, const PreparedPlan& plan);
+  [[nodiscard]] wire::SupervisorConfig config_for(const Connection& connection, const PreparedPlan& plan,
+                                                  const SessionDirectory& directory) const;
+  // Stored first, configured then: no configured supervisor is ever unknown to the store.
+  [[nodiscard]] Result<SupervisorProcess> hire(SessionFacts& facts, const wire::SupervisorConfig& config,
+                                               std::span<const int> fds);
 
   // nullopt: go on.
   [[nodiscard]] std::optional<Refusal> check_caller(Connection& connection);
   [[nodiscard]] std::optional<Refusal> pick_policy(Connection& connection);
   [[nodiscard]] std::optional<Refusal> take_session(Connection& connection);
-  [[nodiscard]] Result<> start_supervisor(Connection& connection, const PreparedPlan& plan);
+  // The session's id.
+  [[nodiscard]] Result<std::string> start_supervisor(Connection& connection, const PreparedPlan& plan);
 
   void refuse(Connection& connection, const Refusal& refusal);
   void drop(Connection& connection);
@@ -89,13 +128,13 @@ class Broker {
 
   EventLoop& loop_;
   Journal& journal_;
+  Disposal& disposal_;
+  UserDirectory& users_;
+  SessionTable& sessions_;
+  const RuntimeDirectory& runtime_;
   Parts parts_;
   Quota pending_;
-  Quota open_sessions_;
-  SessionTable sessions_;
   SupervisorPool supervisors_;
-  std::unique_ptr<Disposal> disposal_;
-  std::unique_ptr<UserDirectory> users_;
   std::unique_ptr<PlanCache> plans_;
   std::unordered_map<uint64_t, std::unique_ptr<Connection>> connections_;
   uint64_t next_connection_ = 1;

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "base/io.h"
+#include "daemon/session_record.h"
 #include "policy/load.h"
 
 namespace wrapd::daemon {
@@ -58,13 +59,28 @@ Result<std::map<std::string, std::string>> policy_files(const std::string& direc
   return files;
 }
 
+Result<std::shared_ptr<CataloguePolicy>> load_policy(const std::string& path) {
+  auto text = policy::read_policy_file(path, true);
+  if (!text) return std::unexpected(text.error());
+  auto policy = policy::load_policy(*text, printable(path));
+  if (!policy) return std::unexpected(policy.error());
+  auto digest = policy_digest(*text);
+  if (!digest) return std::unexpected(digest.error());
+  auto entry = std::make_shared<CataloguePolicy>();
+  entry->use = variables_used(*policy);
+  entry->policy = std::move(*policy);
+  entry->text = std::move(*text);
+  entry->digest = std::move(*digest);
+  return entry;
+}
+
 void add_policy(Catalogue& catalogue, const std::string& stem, const std::string& path) {
-  auto policy = policy::load_policy_file(path, true);
-  if (!policy) {
-    catalogue.rejected.push_back({.file = path, .name = stem, .why = policy.error().message});
+  auto entry = load_policy(path);
+  if (!entry) {
+    catalogue.rejected.push_back({.file = path, .name = stem, .why = entry.error().message});
     return;
   }
-  std::string name = policy->name;
+  std::string name = (*entry)->policy.name;
   if (auto other = catalogue.policies.find(name); other != catalogue.policies.end()) {
     catalogue.rejected.push_back({.file = path,
                                   .name = name,
@@ -73,10 +89,7 @@ void add_policy(Catalogue& catalogue, const std::string& stem, const std::string
                                          "; give one of them another name"});
     return;
   }
-  auto entry = std::make_shared<CataloguePolicy>();
-  entry->use = variables_used(*policy);
-  entry->policy = std::move(*policy);
-  catalogue.policies.emplace(std::move(name), std::move(entry));
+  catalogue.policies.emplace(std::move(name), std::move(*entry));
 }
 
 }  // namespace

@@ -37,6 +37,8 @@ struct VariableUse {
 struct CataloguePolicy {
   policy::Policy policy;
   VariableUse use;
+  std::string text;    // the YAML that was loaded
+  std::string digest;  // of it, policy_digest()
 };
 
 struct RejectedPolicy {
@@ -49,6 +51,7 @@ struct Catalogue {
   policy::ServiceConfig config;
   std::map<std::string, std::shared_ptr<const CataloguePolicy>, std::less<>> policies;
   std::vector<RejectedPolicy> rejected;
+  std::string problem;  // why nobody can be served; empty: all is well
 
   // The policy by name, or nullptr. A name whose file was rejected is never served from another file.
   [[nodiscard]] std::shared_ptr<const CataloguePolicy> find(std::string_view name) const;

@@ -30,6 +30,7 @@ class Disposal {
   void close_received(std::vector<UniqueFd> fds, Quota::Ticket ticket);
   // A connection with messages that were not received.
   void close_unread(UniqueFd socket);
+  [[nodiscard]] bool idle() const { return tickets_.empty(); }
 
  private:
   Disposal() = default;

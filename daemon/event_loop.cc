@@ -40,6 +40,14 @@ void EventSource::reset() noexcept {
   handler_.reset();
 }
 
+Result<> EventSource::watch_for(uint32_t events) {
+  if (!handler_) return fail("nothing is watched", EBADF);
+  if (int rc = sd_event_source_set_io_events(handler_->source, events); rc < 0) {
+    return fail_errno("cannot watch a descriptor", -rc);
+  }
+  return {};
+}
+
 Result<EventLoop> EventLoop::create() {
   sd_event* event = nullptr;
   if (int rc = sd_event_new(&event); rc < 0) return fail_errno("cannot make an event loop", -rc);

@@ -28,6 +28,8 @@ class EventSource {
   ~EventSource() { reset(); }
   void reset() noexcept;
   [[nodiscard]] bool active() const noexcept { return handler_ != nullptr; }
+  // Other epoll(7) events than it was made with; of on_io() only.
+  [[nodiscard]] Result<> watch_for(uint32_t events);
 
  private:
   friend class EventLoop;

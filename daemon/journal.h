@@ -30,6 +30,8 @@ class Journal {
   // A caller that got no session. The first of a user is recorded at once, what follows within the interval is counted
   // and recorded at its end.
   void reject(uid_t uid, pid_t pid, std::string reason);
+  // Nothing waits to be recorded.
+  [[nodiscard]] bool idle() const { return recorder_.waiting() == 0; }
 
  private:
   struct Refusals {

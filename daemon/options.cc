@@ -3,6 +3,8 @@
 
 #include <getopt.h>
 
+#include <charconv>
+
 #include "base/io.h"
 #include "config.h"
 
@@ -13,18 +15,32 @@ Options default_options() {
                                .policies = WRAPD_CONFIG_DIR "/policies",
                                .vendor_policies = WRAPD_VENDOR_POLICY_DIR},
                  .runtime_directory = WRAPD_RUNTIME_DIR,
-                 .supervisor = WRAPD_LIBEXECDIR "/wrap-supervisor"};
+                 .supervisor = WRAPD_LIBEXECDIR "/wrap-supervisor",
+                 .compiler = WRAPD_LIBEXECDIR "/wrap-compile"};
+}
+
+static Result<std::chrono::seconds> seconds_of(std::string_view text) {
+  constexpr unsigned kMost = 7 * 24 * 60 * 60;
+  unsigned seconds = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc() || end != text.data() + text.size() || seconds > kMost) {
+    return fail("--idle-exit takes a number of seconds, at most " + std::to_string(kMost));
+  }
+  return std::chrono::seconds(seconds);
 }
 
 Result<Options> parse_options(int argc, char** argv) {
   Options options = default_options();
-  std::string* const values[] = {&options.catalogue.config, &options.catalogue.policies,
-                                 &options.catalogue.vendor_policies, &options.runtime_directory, &options.supervisor};
+  std::string* const values[] = {
+      &options.catalogue.config,  &options.catalogue.policies, &options.catalogue.vendor_policies,
+      &options.runtime_directory, &options.supervisor,         &options.compiler};
   const struct option table[] = {{"config", required_argument, nullptr, 0},
                                  {"policy-dir", required_argument, nullptr, 1},
                                  {"vendor-policy-dir", required_argument, nullptr, 2},
                                  {"runtime-dir", required_argument, nullptr, 3},
                                  {"supervisor", required_argument, nullptr, 4},
+                                 {"compiler", required_argument, nullptr, 5},
+                                 {"idle-exit", required_argument, nullptr, 'i'},
                                  {"help", no_argument, nullptr, 'h'},
                                  {"version", no_argument, nullptr, 'v'},
                                  {nullptr, 0, nullptr, 0}};
@@ -39,6 +55,10 @@ Result<Options> parse_options(int argc, char** argv) {
       return fail(printable(argv[::optind - 1]) + " needs a value; see --help");
     } else if (c == '?') {
       return fail("unknown option " + printable(argv[::optind - 1]) + "; see --help");
+    } else if (c == 'i') {
+      auto seconds = seconds_of(::optarg);
+      if (!seconds) return std::unexpected(seconds.error());
+      options.idle_exit = *seconds;
     } else if (::optarg[0] != '/') {
       return fail(printable(argv[::optind - 1]) + ": an absolute path is needed");
     } else {
@@ -69,6 +89,10 @@ std::string usage() {
          "  --supervisor FILE        program of a session (" +
          d.supervisor +
          ")\n"
+         "  --compiler FILE          checks policies that users wrote (" +
+         d.compiler +
+         ")\n"
+         "  --idle-exit SECONDS      ends with status 75 when nobody has needed it for that long (0, never)\n"
          "  --help, --version\n\n"
          "SIGHUP reads the configuration and the policies again, all of them or none.\n";
 }

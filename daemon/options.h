@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "base/result.h"
@@ -13,6 +14,8 @@ struct Options {
   CataloguePaths catalogue;
   std::string runtime_directory;
   std::string supervisor;
+  std::string compiler;               // wrap-compile, for checking users' policies
+  std::chrono::seconds idle_exit{0};  // 0: never
   bool help = false;
   bool version = false;
 };

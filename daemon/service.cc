@@ -1,234 +1,292 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/service.h"
 
-#include <signal.h>
 #include <sys/socket.h>
-#include <systemd/sd-daemon.h>
 
 #include <cstdio>
+#include <set>
 
-#include "audit/event.h"
 #include "audit/sink.h"
+#include "base/io.h"
 #include "config.h"
-#include "daemon/activation.h"
+#include "daemon/instance_lock.h"
+#include "daemon/manager_notice.h"
+#include "daemon/policy_view.h"
+#include "daemon/stored_sessions.h"
 
 namespace wrapd::daemon {
 namespace {
+
+constexpr std::chrono::seconds kLockPatience{3};
+constexpr std::chrono::seconds kStatusInterval{1};
 
 int complain(const Error& error, int status) {
   std::fprintf(stderr, "wrapd: %s\n", error.message.c_str());
   return status;
 }
 
-void announce(Journal& journal, const Catalogue& catalogue) {
-  for (const auto& [name, entry] : catalogue.policies) {
-    auto event = audit::make_event(audit::Kind::policy_loaded);
-    event.policy = name;
-    event.path = entry->policy.file;
-    event.mode = policy::to_string(entry->policy.effective_mode());
-    journal.record(std::move(event));
-  }
-}
-
-void announce_rejected(Journal& journal, const Catalogue& catalogue) {
-  for (const auto& rejected : catalogue.rejected) {
-    std::fprintf(stderr, "wrapd: %s\n", rejected.why.c_str());
-    auto event = audit::make_event(audit::Kind::policy_rejected);
-    event.policy = rejected.name;
-    event.path = rejected.file;
-    event.reason = rejected.why;
-    journal.record(std::move(event));
-  }
-}
-
-std::string status_of(const Catalogue& catalogue) {
-  return "STATUS=Serving " + std::to_string(catalogue.policies.size()) + " policies" +
-         (catalogue.rejected.empty() ? "" : ", " + std::to_string(catalogue.rejected.size()) + " rejected");
-}
-
 // Whoever waits is told why there is no service; a queue left full would have us started again at once.
-void refuse_everybody(int control) {
+void refuse_everybody(int control, const std::string& why) {
   constexpr int kMost = 4096;
   for (int i = 0; i < kMost; ++i) {
     UniqueFd socket(::accept4(control, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) return;
-    bool drained =
-        send_refusal(socket.get(), "internal",
-                     "the service's configuration is broken; the administrator finds the reason in its journal");
+    bool drained = send_refusal(socket.get(), "internal", why);
     // The end of this process closes it, and that end waits for nobody.
     if (!drained) static_cast<void>(socket.release());
   }
 }
 
-void notify(const std::string& state) {
-  if (int rc = sd_notify(0, state.c_str()); rc < 0) {
-    complain(fail_errno("cannot notify the service manager", -rc).error(), 0);
-  }
-}
-
-std::unexpected<ApiError> not_offered() {
-  return std::unexpected(ApiError{.code = "Internal", .message = "not offered yet"});
+std::string counted(size_t number, const char* one, const char* many) {
+  return std::to_string(number) + " " + (number == 1 ? one : many);
 }
 
 }  // namespace
 
 Service::Service(EventLoop& loop, Options options)
-    : loop_(loop), options_(std::move(options)), journal_(loop, audit::open_system_sink("/proc/self/fd")) {}
+    : loop_(loop),
+      options_(std::move(options)),
+      store_(FdStore::from_environment(WRAPD_FD_STORE_SIZE)),
+      journal_(loop, audit::open_system_sink("/proc/self/fd")) {}
 
 Service::~Service() = default;
 
+// ---- start
+
 Result<> Service::start() {
-  auto control = take_control_socket();
-  if (!control) return std::unexpected(control.error());
-  auto catalogue = load_catalogue(options_.catalogue);
-  auto ids = find_supervisor_ids(WRAPD_SUPERVISOR_USER);
-  if (!catalogue || !ids) {
-    const Error& error = !catalogue ? catalogue.error() : ids.error();
-    reject_configuration(error);
-    refuse_everybody(control->get());
-    failure_status_ = kExitConfig;
-    return std::unexpected(error);
-  }
-  catalogue_ = *catalogue;
-  return start_parts(std::move(*control), *ids, *catalogue);
-}
-
-int Service::serve() {
-  announce(journal_, *catalogue_);
-  announce_rejected(journal_, *catalogue_);
-  notify("READY=1\n" + status_of(*catalogue_));
-  if (auto ran = loop_.run(); !ran) return complain(ran.error(), kExitFailure);
-  return 0;
-}
-
-Result<> Service::start_parts(UniqueFd control, SupervisorIds ids, std::shared_ptr<const Catalogue> catalogue) {
   auto runtime = RuntimeDirectory::open(options_.runtime_directory);
   if (!runtime) return std::unexpected(runtime.error());
-  auto worker = Worker::create(loop_, 1, 1);
-  if (!worker) return std::unexpected(worker.error());
-  loader_ = std::move(*worker);
-  auto broker = Broker::create(loop_, journal_,
+  runtime_ = std::move(*runtime);
+  // Before anything of another service's is touched.
+  auto lock = lock_instance(runtime_.top.get(), kLockPatience);
+  if (!lock) return std::unexpected(lock.error());
+  lock_ = std::move(*lock);
+  auto passed = take_passed_descriptors();
+  if (!passed) return std::unexpected(passed.error());
+  if (auto made = make_parts(); !made) return made;
+  restore(std::move(passed->others));
+  if (auto taken = take_administration(passed->control.get()); !taken) return taken;
+  refresh_staleness();
+  if (auto started = start_broker(std::move(passed->control)); !started) return started;
+  return watch_signals();
+}
+
+Result<> Service::make_parts() {
+  auto disposal = Disposal::create(loop_);
+  if (!disposal) return std::unexpected(disposal.error());
+  disposal_ = std::move(*disposal);
+  auto users = UserDirectory::create(loop_);
+  if (!users) return std::unexpected(users.error());
+  users_ = std::move(*users);
+  auto tester = PolicyTester::create(loop_, *users_);
+  if (!tester) return std::unexpected(tester.error());
+  tester_ = std::move(*tester);
+  auto loader = Worker::create(loop_, 1, 1);
+  if (!loader) return std::unexpected(loader.error());
+  loader_ = std::move(*loader);
+  checker_ = std::make_unique<PolicyChecker>(loop_, *disposal_, options_.compiler);
+  sessions_ = std::make_unique<SessionTable>(loop_, journal_, store_, SessionTable::Deadlines{});
+  sessions_->on_change([this] {
+    note_activity();
+    refresh_status();
+  });
+  return {};
+}
+
+// A broken configuration must not cost those their sessions who have them: then nobody opens any until it is mended.
+Result<> Service::take_administration(int control) {
+  auto loaded = load_administration(options_.catalogue);
+  if (loaded) {
+    administration_ = std::move(*loaded);
+    return {};
+  }
+  announce_broken(journal_, options_.catalogue, loaded.error());
+  administration_ = nothing_in_force();
+  if (sessions_->size() > 0) {
+    complain(loaded.error(), 0);
+    reload_failed_ = true;
+    return {};
+  }
+  refuse_everybody(control, administration_.catalogue->problem);
+  failure_status_ = kExitConfig;
+  return std::unexpected(loaded.error());
+}
+
+void Service::restore(std::vector<PassedFd> stored) {
+  auto sorted = sort_stored_sessions(std::move(stored));
+  for (auto& entry : sorted.refused) {
+    std::fprintf(stderr, "wrapd: what was stored as %s is no session of ours and is dropped: %s\n",
+                 printable(entry.name, 256).c_str(), entry.why.c_str());
+    store_.remove(entry.name);
+    disposal_->close_received(std::move(entry.fds), {});
+  }
+  for (auto& session : sorted.found) {
+    const std::string id = session.facts.id;
+    auto directory = SessionDirectory::adopt(runtime_, id);
+    auto restored = sessions_->restore(std::move(session.facts), std::move(directory), std::move(session.process));
+    if (restored) continue;
+    std::fprintf(stderr, "wrapd: session %s goes on without the service: %s\n", id.c_str(),
+                 restored.error().message.c_str());
+  }
+}
+
+Result<> Service::start_broker(UniqueFd control) {
+  auto broker = Broker::create({.loop = loop_,
+                                .journal = journal_,
+                                .disposal = *disposal_,
+                                .users = *users_,
+                                .sessions = *sessions_,
+                                .runtime = runtime_},
                                {.control = std::move(control),
-                                .runtime = std::move(*runtime),
+                                .store = store_,
                                 .supervisor = options_.supervisor,
-                                .supervisor_ids = ids,
-                                .catalogue = std::move(catalogue)});
+                                .supervisor_ids = administration_.supervisor_ids,
+                                .catalogue = administration_.catalogue,
+                                .on_newcomer = [this] { note_activity(); }});
   if (!broker) return std::unexpected(broker.error());
   broker_ = std::move(*broker);
+  return {};
+}
+
+Result<> Service::watch_signals() {
   for (size_t i = 0; i < std::size(kStopSignals); ++i) {
-    auto source = loop_.on_signal(kStopSignals[i], [this] { stop(); });
+    auto source = loop_.on_signal(kStopSignals[i], [this] { exit(0, "Stopping; sessions go on"); });
     if (!source) return std::unexpected(source.error());
     stop_[i] = std::move(*source);
   }
-  auto reload = loop_.on_signal(SIGHUP, [this] { this->reload(); });
+  auto reload = loop_.on_signal(SIGHUP, [this] { start_reload(); });
   if (!reload) return std::unexpected(reload.error());
   reload_ = std::move(*reload);
   return loop_.serve_watchdog();
 }
 
-void Service::stop() {
-  notify("STOPPING=1\nSTATUS=Stopping; sessions go on");
+// ---- life
+
+int Service::serve() {
+  announce_loaded(journal_, *administration_.catalogue);
+  announce_rejected(journal_, *administration_.catalogue);
+  told_status_ = status();
+  notify_ready(told_status_);
+  note_activity();
+  if (options_.idle_exit.count() > 0) watch_idleness(options_.idle_exit);
+  if (auto ran = loop_.run(); !ran) return complain(ran.error(), kExitFailure);
+  return exit_status_;
+}
+
+void Service::exit(int status, const std::string& why) {
+  exit_status_ = status;
+  notify_stopping(why);
   loop_.stop();
 }
 
-// On a thread: user names and files may be far away, and nobody waits for it.
-void Service::reload() {
-  if (std::exchange(reloading_, true)) {
-    reload_again_ = true;
-    return;
-  }
-  notify("RELOADING=1\nSTATUS=Reading policies");
-  auto submitted = loader_->submit([this, paths = options_.catalogue]() -> Worker::Completion {
-    return [this, loaded = load_catalogue(paths)] { on_loaded(loaded); };
+std::string Service::status() const {
+  std::set<uid_t> users;
+  const auto all = sessions_->list();
+  for (const auto& session : all) users.insert(session.uid);
+  return "Serving " + counted(all.size(), "session", "sessions") + " of " + counted(users.size(), "user", "users") +
+         ", " + counted(administration_.catalogue->policies.size(), "policy", "policies") +
+         (reload_failed_ ? "; the last reload failed, what was in force stays in force" : "");
+}
+
+// The manager does not need to know it by the millisecond.
+void Service::refresh_status() {
+  if (status_timer_.active()) return;
+  auto timer = loop_.after(kStatusInterval, [this] {
+    status_timer_.reset();
+    std::string now = status();
+    if (now == told_status_ || reloading_) return;
+    told_status_ = std::move(now);
+    notify_status(told_status_);
   });
-  if (!submitted) on_loaded(std::unexpected(submitted.error()));
+  if (timer) status_timer_ = std::move(*timer);
 }
 
-// Whole or not at all: half a reload would be a mixture that nobody wrote.
-void Service::on_loaded(const Result<std::shared_ptr<const Catalogue>>& loaded) {
-  reloading_ = false;
-  std::string status;
-  if (!loaded) {
-    complain(loaded.error(), 0);
-    reject_configuration(loaded.error());
+bool Service::idle() const {
+  return sessions_->size() == 0 && broker_->idle() && disposal_->idle() && checker_->idle() && tester_->idle() &&
+         journal_.idle() && !reloading_ && !(busy_elsewhere_ && busy_elsewhere_());
+}
+
+void Service::watch_idleness(std::chrono::milliseconds delay) {
+  auto timer = loop_.after(delay, [this] { on_idle_timer(); });
+  if (timer) {
+    idle_timer_ = std::move(*timer);
   } else {
-    announce_rejected(journal_, **loaded);
+    complain(timer.error(), 0);  // then it stays
   }
-  if (loaded && (*loaded)->rejected.empty()) {
-    broker_->use(*loaded);
-    catalogue_ = *loaded;
-    announce(journal_, **loaded);
-    status = status_of(**loaded);
-  } else {
-    std::fprintf(stderr, "wrapd: nothing was reloaded; what was in force stays in force\n");
-    status = "STATUS=The last reload failed; what was in force stays in force";
-  }
-  notify("READY=1\n" + status);
-  if (std::exchange(reload_again_, false)) reload();
 }
 
-void Service::reject_configuration(const Error& error) {
-  auto event = audit::make_event(audit::Kind::policy_rejected);
-  event.path = options_.catalogue.config;
-  event.reason = error.message;
-  journal_.record(std::move(event));
+void Service::on_idle_timer() {
+  const std::chrono::milliseconds limit = options_.idle_exit;
+  if (!idle()) return watch_idleness(limit);
+  const auto quiet = std::chrono::steady_clock::now() - last_activity_;
+  // Whoever comes from here on waits in the control socket's queue, and has the manager start the next one.
+  if (quiet >= limit) return exit(kExitIdle, "Stopping; nobody needs the service");
+  watch_idleness(std::chrono::ceil<std::chrono::milliseconds>(limit - quiet));
 }
 
-void Service::observe(ServiceObserver*) {}
+// ---- what can be asked
 
-void Service::open_session(UniqueFd, wire::OpenRequest, UniqueFd, const PeerCredentials&,
+void Service::observe(ServiceObserver* observer) {
+  sessions_->observe(observer);
+}
+
+void Service::open_session(UniqueFd socket, wire::OpenRequest request, UniqueFd profile, const PeerCredentials& caller,
                            std::function<void(ApiResult<std::string>)> done) {
-  done(not_offered());
+  note_activity();
+  broker_->open(std::move(socket), request, std::move(profile), caller, std::move(done));
 }
 
 std::vector<SessionInfo> Service::sessions() const {
-  return {};
+  return sessions_->list();
 }
 
-std::optional<SessionInfo> Service::session(std::string_view) const {
-  return std::nullopt;
+std::optional<SessionInfo> Service::session(std::string_view id) const {
+  return sessions_->find(id);
 }
 
-ApiResult<> Service::terminate(std::string_view, std::string_view) {
-  return not_offered();
+ApiResult<> Service::terminate(std::string_view id, std::string_view by) {
+  return sessions_->terminate(id, by);
 }
 
-std::vector<PolicyInfo> Service::policies(const PeerCredentials&) const {
-  return {};
+std::vector<PolicyInfo> Service::policies(const PeerCredentials& caller) const {
+  return visible_policies(*administration_.catalogue, caller);
 }
 
-ApiResult<PolicyText> Service::describe_policy(const PeerCredentials&, std::string_view) const {
-  return not_offered();
+ApiResult<PolicyText> Service::describe_policy(const PeerCredentials& caller, std::string_view name) const {
+  return visible_policy_text(*administration_.catalogue, caller, name);
 }
 
-void Service::test_policy(const PeerCredentials&, std::string_view, std::string_view, std::string_view,
-                          std::function<void(ApiResult<PolicyVerdict>)> done) {
-  done(not_offered());
+void Service::test_policy(const PeerCredentials& caller, std::string_view name, std::string_view operation,
+                          std::string_view target, std::function<void(ApiResult<PolicyVerdict>)> done) {
+  note_activity();
+  auto policy = usable_policy(*administration_.catalogue, caller, name);
+  if (!policy) return done(std::unexpected(policy.error()));
+  tester_->test(caller.uid, std::move(*policy), operation, target, std::move(done));
 }
 
-void Service::check_policy(const PeerCredentials&, UniqueFd,
+void Service::check_policy(const PeerCredentials& caller, UniqueFd text,
                            std::function<void(ApiResult<std::vector<std::string>>)> done) {
-  done(not_offered());
-}
-
-void Service::reload(std::function<void(ApiResult<>)> done) {
-  done(not_offered());
+  note_activity();
+  checker_->check(caller, std::move(text), std::move(done));
 }
 
 std::vector<QuestionInfo> Service::questions() const {
-  return {};
+  return sessions_->questions().list();
 }
 
-std::optional<QuestionInfo> Service::question(std::string_view) const {
-  return std::nullopt;
+std::optional<QuestionInfo> Service::question(std::string_view id) const {
+  return sessions_->questions().find(id);
 }
 
-ApiResult<> Service::answer_question(std::string_view, bool, std::string_view) {
-  return not_offered();
+ApiResult<> Service::answer_question(std::string_view id, bool allow, std::string_view by) {
+  note_activity();
+  return sessions_->answer(id, allow, by);
 }
 
 std::vector<std::string> Service::features() const {
-  return {};
+  std::vector<std::string> out = {"unix-socket-rules", "approvals"};
+  if (store_.present()) out.emplace_back("fd-store");
+  return out;
 }
 
 }  // namespace wrapd::daemon

@@ -14,12 +14,19 @@
 #include <string>
 #include <vector>
 
+#include "daemon/activation.h"
+#include "daemon/administration.h"
 #include "daemon/broker.h"
-#include "daemon/catalogue.h"
+#include "daemon/disposal.h"
 #include "daemon/event_loop.h"
+#include "daemon/fd_store.h"
 #include "daemon/journal.h"
 #include "daemon/options.h"
+#include "daemon/policy_checker.h"
+#include "daemon/policy_tester.h"
 #include "daemon/service_api.h"
+#include "daemon/session_table.h"
+#include "daemon/user_directory.h"
 #include "daemon/worker.h"
 
 namespace wrapd::daemon {
@@ -64,26 +71,59 @@ class Service final : public ServiceApi {
   [[nodiscard]] std::vector<std::string> features() const override;
 
  private:
-  [[nodiscard]] Result<> start_parts(UniqueFd control, SupervisorIds ids, std::shared_ptr<const Catalogue> catalogue);
-  void stop();
-  void reload();
-  void on_loaded(const Result<std::shared_ptr<const Catalogue>>& loaded);
-  void reject_configuration(const Error& error);
+  using ReloadDone = std::function<void(ApiResult<>)>;
+
+  [[nodiscard]] Result<> make_parts();
+  [[nodiscard]] Result<> take_administration(int control);
+  void restore(std::vector<PassedFd> stored);
+  [[nodiscard]] Result<> start_broker(UniqueFd control);
+  [[nodiscard]] Result<> watch_signals();
+  void exit(int status, const std::string& why);
+
+  void start_reload();
+  void on_loaded(const Result<Administration>& loaded);
+  // Empty: it is in force now. Else why not.
+  [[nodiscard]] std::string put_in_force(const Result<Administration>& loaded);
+  void refresh_staleness();
+
+  [[nodiscard]] std::string status() const;
+  void refresh_status();
+  [[nodiscard]] bool idle() const;
+  void watch_idleness(std::chrono::milliseconds delay);
+  void on_idle_timer();
 
   static constexpr int kStopSignals[] = {SIGTERM, SIGINT};
   EventLoop& loop_;
   Options options_;
+  FdStore store_;
   Journal journal_;
-  std::shared_ptr<const Catalogue> catalogue_;
+  Administration administration_;
+  UniqueFd lock_;
+  RuntimeDirectory runtime_;
+  std::unique_ptr<Disposal> disposal_;
+  std::unique_ptr<UserDirectory> users_;
+  std::unique_ptr<SessionTable> sessions_;
+  std::unique_ptr<PolicyTester> tester_;
+  std::unique_ptr<PolicyChecker> checker_;
   std::unique_ptr<Broker> broker_;
   std::unique_ptr<Worker> loader_;
+
   std::function<bool()> busy_elsewhere_;
   std::chrono::steady_clock::time_point last_activity_ = std::chrono::steady_clock::now();
-  EventSource stop_[std::size(kStopSignals)];
-  EventSource reload_;
+  EventSource idle_timer_;
+
   bool reloading_ = false;
   bool reload_again_ = false;
+  bool reload_failed_ = false;
+  std::vector<ReloadDone> reload_done_;        // of the reload that runs
+  std::vector<ReloadDone> reload_again_done_;  // of the one after it: the files may have changed since this one began
+
+  std::string told_status_;
+  EventSource status_timer_;
+  EventSource stop_[std::size(kStopSignals)];
+  EventSource reload_;
   int failure_status_ = kExitFailure;
+  int exit_status_ = 0;
 };
 
 }  // namespace wrapd::daemon

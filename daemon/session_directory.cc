@@ -57,7 +57,8 @@ Result<RuntimeDirectory> RuntimeDirectory::open(const std::string& path) {
   if (!top) return std::unexpected(top.error());
   auto sessions = own_directory(top->get(), "sessions", 0711);
   if (!sessions) return std::unexpected(sessions.error());
-  return RuntimeDirectory{.sessions = std::move(*sessions), .sessions_path = path + "/sessions"};
+  return RuntimeDirectory{
+      .top = std::move(*top), .sessions = std::move(*sessions), .sessions_path = path + "/sessions"};
 }
 
 Result<UniqueFd> bind_socket(int directory, const std::string& name) {
@@ -128,6 +129,14 @@ Result<SessionDirectory> SessionDirectory::create(const RuntimeDirectory& runtim
   if (::fchmod(session.directory_.get(), 0711) < 0) return fail_errno("cannot open a session directory to its caller");
   session.directory_.reset();
   return session;
+}
+
+SessionDirectory SessionDirectory::adopt(const RuntimeDirectory& runtime, const std::string& id) {
+  return {runtime.sessions.get(), id, runtime.sessions_path + "/" + id};
+}
+
+bool SessionDirectory::exists() const noexcept {
+  return sessions_ >= 0 && ::faccessat(sessions_, id_.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 Result<> SessionDirectory::make_sockets(uid_t owner, bool permissive_fallback) {

@@ -28,6 +28,7 @@ inline constexpr std::array<std::string_view, 3> kHandoffSockets = {"notify.sock
 // Opens `path` (made with mode 0755 if it is missing) and its `sessions` (0711). Refuses symbolic links, and
 // directories that root does not own. `umask` must not be relied on: modes are set.
 struct RuntimeDirectory {
+  UniqueFd top;
   UniqueFd sessions;
   std::string sessions_path;
   [[nodiscard]] static Result<RuntimeDirectory> open(const std::string& path);
@@ -48,17 +49,21 @@ class SessionDirectory {
   // A failure leaves nothing behind. EPERM where the service may not chown and `permissive_fallback` is off.
   [[nodiscard]] static Result<SessionDirectory> create(const RuntimeDirectory& runtime, uid_t owner,
                                                        bool permissive_fallback);
+  // That of a session which an earlier run of the service opened; it may be gone already.
+  [[nodiscard]] static SessionDirectory adopt(const RuntimeDirectory& runtime, const std::string& id);
   SessionDirectory(SessionDirectory&& other) noexcept;
   SessionDirectory& operator=(SessionDirectory&&) = delete;
   ~SessionDirectory() { remove(); }
 
   [[nodiscard]] const std::string& id() const { return id_; }
   [[nodiscard]] const std::string& path() const { return path_; }
+  // False once the hand-offs are done, and it was removed.
+  [[nodiscard]] bool exists() const noexcept;
   // In the order of kHandoffSockets, listening.
   [[nodiscard]] const std::array<UniqueFd, 3>& listeners() const { return listeners_; }
   void close_listeners();
   void remove() noexcept;
-  // Leaves it where it is: the session goes on without the service. A later start sweeps it away.
+  // Leaves it where it is: the session goes on without the service. A later start adopts it, or sweeps it away.
   void leave() noexcept { sessions_ = -1; }
 
  private:

@@ -4,31 +4,69 @@
 #include <sys/epoll.h>
 
 #include <cstdio>
+#include <deque>
+#include <limits>
 
 #include "audit/event.h"
+#include "base/credentials.h"
 #include "wire/packet.h"
-#include "wire/supervisor_channel.h"
 
 namespace wrapd::daemon {
+namespace {
+
+// Of one supervisor, before others get their turn.
+constexpr int kReportsAtOnce = 64;
+
+uint64_t saturated_sum(uint64_t a, uint64_t b) {
+  return a > std::numeric_limits<uint64_t>::max() - b ? std::numeric_limits<uint64_t>::max() : a + b;
+}
+
+}  // namespace
+
+std::string_view to_string(SessionState state) {
+  switch (state) {
+    case SessionState::opening:
+      return "opening";
+    case SessionState::running:
+      return "running";
+    case SessionState::terminating:
+      return "terminating";
+    case SessionState::closing:
+      return "closing";
+  }
+  return "opening";
+}
 
 struct SessionTable::Session {
   SessionFacts facts;
   SessionDirectory directory;
   SupervisorProcess process;
   Quota::Ticket ticket;
+  bool restored = false;
   Step step = Step::starting;
-  std::string why_forced;  // why it was killed; empty: it was not
+  bool told_to_end = false;
+  bool stale = false;
+  wire::CounterReport counters;
+  std::deque<std::string> orders;  // that the channel has not taken; bounded: one of each kind, one per question
+  std::string why_forced;          // why it was killed; empty: it was not
   EventSource channel;
   EventSource exit;
   EventSource deadline;
 };
 
-SessionTable::SessionTable(EventLoop& loop, Journal& journal, std::chrono::milliseconds step_deadline)
-    : loop_(loop), journal_(journal), step_deadline_(step_deadline) {}
+SessionTable::SessionTable(EventLoop& loop, Journal& journal, FdStore store, Deadlines deadlines)
+    : loop_(loop), journal_(journal), store_(store), deadlines_(deadlines), questions_(loop, deadlines.answer_grace) {}
 
 SessionTable::~SessionTable() {
   for (auto& [id, session] : sessions_) session->directory.leave();
 }
+
+void SessionTable::observe(ServiceObserver* observer) {
+  observer_ = observer;
+  questions_.observe(observer);
+}
+
+// ---- coming in
 
 Result<> SessionTable::add(SessionFacts facts, SessionDirectory directory, SupervisorProcess process,
                            Quota::Ticket ticket) {
@@ -36,79 +74,176 @@ Result<> SessionTable::add(SessionFacts facts, SessionDirectory directory, Super
                                                    .directory = std::move(directory),
                                                    .process = std::move(process),
                                                    .ticket = std::move(ticket)});
-  Session& s = *session;
   // The supervisor has its own copies of the listening sockets.
-  s.directory.close_listeners();
-  auto exit = loop_.on_io(
-      s.process.pidfd.get(), EPOLLIN, [this, &s](uint32_t) { on_exit(s); }, EventLoop::kSessions);
-  auto channel = loop_.on_io(
-      s.process.channel.get(), EPOLLIN, [this, &s](uint32_t) { on_channel(s); }, EventLoop::kSessions);
-  auto deadline = set_deadline(s);
-  if (!exit || !channel || !deadline) {
-    auto error = !exit ? exit.error() : !channel ? channel.error() : deadline.error();
-    if (auto killed = kill_process(s.process.pidfd.get()); !killed) error.message += "; " + killed.error().message;
-    return std::unexpected(error);
+  session->directory.close_listeners();
+  Session& s = *session;
+  auto entered = enter(std::move(session));
+  if (entered) return entered;
+  Error error = entered.error();
+  if (auto killed = kill_and_reap(s.process.pidfd.get()); !killed) error.message += "; " + killed.error().message;
+  const std::string id = s.facts.id;
+  store_.remove(FdStore::name_of(id));
+  sessions_.erase(id);
+  return std::unexpected(error);
+}
+
+Result<> SessionTable::restore(SessionFacts facts, SessionDirectory directory, SupervisorProcess process) {
+  // The sockets go with the hand-offs, so they tell how far it had come.
+  const Step step = directory.exists() ? Step::starting : Step::running;
+  auto ticket = places_.take(facts.uid);
+  auto session = std::make_unique<Session>(Session{.facts = std::move(facts),
+                                                   .directory = std::move(directory),
+                                                   .process = std::move(process),
+                                                   .ticket = std::move(ticket),
+                                                   .restored = true,
+                                                   .step = step});
+  Session& s = *session;
+  if (auto entered = enter(std::move(session)); !entered) {
+    const std::string id = s.facts.id;
+    s.directory.leave();
+    sessions_.erase(id);
+    return entered;
   }
-  s.exit = std::move(*exit);
-  s.channel = std::move(*channel);
-  sessions_.emplace(s.directory.id(), std::move(session));
+  order(s, wire::ReportOrder{});
   return {};
 }
 
-Result<> SessionTable::set_deadline(Session& session) {
-  auto timer = loop_.after(step_deadline_, [this, &session] { on_deadline(session); });
+// In the table from here on, also if this fails.
+Result<> SessionTable::enter(std::unique_ptr<Session> session) {
+  Session& s = *session;
+  sessions_.insert_or_assign(s.facts.id, std::move(session));
+  if (stale_) s.stale = stale_(s.facts.policy, s.facts.policy_digest);
+  auto exit = loop_.on_io(
+      s.process.pidfd.get(), EPOLLIN, [this, &s](uint32_t) { on_exit(s); }, EventLoop::kSessions);
+  auto channel = loop_.on_io(
+      s.process.channel.get(), EPOLLIN, [this, &s](uint32_t events) { on_channel(s, events); }, EventLoop::kSessions);
+  if (!exit || !channel) return std::unexpected(!exit ? exit.error() : channel.error());
+  if (auto armed = arm_for_step(s); !armed) return armed;
+  s.exit = std::move(*exit);
+  s.channel = std::move(*channel);
+  if (observer_ != nullptr) observer_->session_added(info_of(s));
+  if (on_change_) on_change_();
+  return {};
+}
+
+// ---- what supervisors say
+
+void SessionTable::on_channel(Session& session, uint32_t events) {
+  if ((events & EPOLLOUT) != 0) send_orders(session);
+  for (int i = 0; i < kReportsAtOnce && session.channel.active(); ++i) {
+    if (!read_report(session)) return;
+  }
+}
+
+bool SessionTable::read_report(Session& session) {
+  auto packet = wire::receive_packet(session.process.channel.get(), wire::kMaxChannelMessage, 0);
+  if (!packet && packet.error().code == EAGAIN) return false;
+  if (!packet) {
+    end_by_force(session, "supervisor sent what it may not: " + packet.error().message);
+    return false;
+  }
+  if (packet->eof()) {
+    // Its death is seen on the pidfd; until then there is nothing more to hear.
+    session.channel.reset();
+    return false;
+  }
+  auto report = wire::decode_supervisor_report(packet->bytes);
+  if (report) {
+    on_report(session, *report);
+  } else {
+    end_by_force(session, "supervisor sent what it may not: " + report.error().message);
+  }
+  return true;
+}
+
+void SessionTable::on_report(Session& session, const wire::SupervisorReport& report) {
+  Result<> good;
+  if (const auto* state = std::get_if<wire::StateReport>(&report)) {
+    good = on_state(session, state->state);
+  } else if (const auto* counters = std::get_if<wire::CounterReport>(&report)) {
+    good = on_counters(session, *counters);
+  } else if (const auto* denial = std::get_if<wire::DenialReport>(&report)) {
+    if (observer_ != nullptr) observer_->denied(info_of(session), *denial);
+  } else if (const auto* question = std::get_if<wire::QuestionReport>(&report)) {
+    good = questions_.add(session.facts, *question, session.restored);
+  } else if (const auto* gone = std::get_if<wire::QuestionGoneReport>(&report)) {
+    questions_.remove(session.facts.id, gone->question, gone->how);
+  }
+  if (!good) end_by_force(session, good.error().message);
+}
+
+Result<> SessionTable::on_state(Session& session, wire::SupervisorState state) {
+  Step next = Step::starting;
+  switch (state) {
+    case wire::SupervisorState::ready:
+      next = Step::handing_off;
+      break;
+    case wire::SupervisorState::running:
+      next = Step::running;
+      break;
+    case wire::SupervisorState::terminating:
+      next = Step::terminating;
+      break;
+    case wire::SupervisorState::finished:
+      next = Step::finished;
+      break;
+  }
+  if (next == session.step && session.restored) return {};
+  const bool skips_ready = session.step == Step::starting && next != Step::handing_off && next != Step::finished;
+  if (next <= session.step || (skips_ready && !session.restored)) {
+    return fail("supervisor reported a state out of order");
+  }
+  session.step = next;
+  if (next >= Step::running) session.directory.remove();
+  auto armed = arm_for_step(session);
+  changed(session);
+  return armed;
+}
+
+Result<> SessionTable::on_counters(Session& session, const wire::CounterReport& now) {
+  const auto& before = session.counters;
+  if (now.allowed < before.allowed || now.denied < before.denied || now.audited < before.audited ||
+      now.lost < before.lost) {
+    return fail("supervisor reported counters that went back");
+  }
+  session.counters = now;
+  changed(session);
+  return {};
+}
+
+// ---- deadlines and ends
+
+Result<> SessionTable::set_deadline(Session& session, std::chrono::milliseconds limit) {
+  auto timer = loop_.after(limit, [this, &session] { on_deadline(session); });
   if (!timer) return std::unexpected(timer.error());
   session.deadline = std::move(*timer);
   return {};
 }
 
-void SessionTable::on_channel(Session& session) {
-  for (;;) {
-    auto packet = wire::receive_packet(session.process.channel.get(), wire::kMaxChannelMessage, 0);
-    if (!packet && packet.error().code == EAGAIN) return;
-    if (!packet) return end_by_force(session, "supervisor sent what it may not: " + packet.error().message);
-    if (packet->eof()) {
-      // Its death is seen on the pidfd; until then there is nothing more to hear.
-      session.channel.reset();
-      return;
-    }
-    auto report = wire::decode_supervisor_report(packet->bytes);
-    if (!report) return end_by_force(session, "supervisor sent what it may not: " + report.error().message);
-    if (const auto* state = std::get_if<wire::StateReport>(&*report)) on_state(session, state->state);
+Result<> SessionTable::arm_for_step(Session& session) {
+  if (session.step == Step::terminating || (session.step == Step::running && session.told_to_end)) {
+    return set_deadline(session, deadlines_.end);
   }
-}
-
-void SessionTable::on_state(Session& session, wire::SupervisorState state) {
-  using wire::SupervisorState;
-  Result<> armed;
-  if (state == SupervisorState::ready && session.step == Step::starting) {
-    session.step = Step::handing_off;
-    armed = set_deadline(session);
-  } else if (state == SupervisorState::running && session.step == Step::handing_off) {
-    session.step = Step::running;
+  if (session.step == Step::running) {
     session.deadline.reset();
-    session.directory.remove();
-  } else if (state == SupervisorState::finished) {
-    session.step = Step::finished;
-    session.directory.remove();
-    armed = set_deadline(session);
-  } else {
-    return end_by_force(session, "supervisor reported a state out of order");
+    return {};
   }
-  if (!armed) end_by_force(session, armed.error().message);
+  return set_deadline(session, deadlines_.step);
 }
 
 void SessionTable::on_deadline(Session& session) {
-  const std::string limit = std::to_string(step_deadline_.count()) + " ms";
+  const std::string step = std::to_string(deadlines_.step.count()) + " ms";
+  const std::string end = std::to_string(deadlines_.end.count()) + " ms";
   switch (session.step) {
     case Step::starting:
-      return end_by_force(session, "supervisor was not ready within " + limit + " and was killed");
+      return end_by_force(session, "supervisor was not ready within " + step + " and was killed");
     case Step::handing_off:
-      return end_by_force(session, "the hand-offs were not done within " + limit + "; the supervisor was killed");
+      return end_by_force(session, "the hand-offs were not done within " + step + "; the supervisor was killed");
+    case Step::running:
+    case Step::terminating:
+      return end_by_force(session, "supervisor did not end its programs within " + end + " and was killed");
     case Step::finished:
       return end_by_force(session, "supervisor had finished but did not exit and was killed");
-    case Step::running:
-      return;
   }
 }
 
@@ -116,30 +251,143 @@ void SessionTable::end_by_force(Session& session, std::string why) {
   if (!session.why_forced.empty()) return;
   session.channel.reset();
   session.deadline.reset();
+  session.orders.clear();
   session.directory.remove();
   if (auto killed = kill_process(session.process.pidfd.get()); !killed) why += "; " + killed.error().message;
-  std::fprintf(stderr, "wrapd: session %s: %s\n", session.directory.id().c_str(), why.c_str());
+  std::fprintf(stderr, "wrapd: session %s: %s\n", session.facts.id.c_str(), why.c_str());
   session.why_forced = std::move(why);
+  changed(session);
 }
 
 void SessionTable::on_exit(Session& session) {
-  // Its last words may still wait.
-  if (session.channel.active()) on_channel(session);
   auto end = reap(session.process.pidfd.get());
   if (!end && end.error().code == EAGAIN) return;
-  const std::string how = end ? end->text : end.error().message;
-  if (session.step != Step::finished) {
-    auto event = audit::make_event(audit::Kind::session_closed);
-    event.session_id = session.directory.id();
-    event.uid = session.facts.uid;
-    event.pid = session.facts.client_pid;
-    event.operation = "close";
-    event.policy = session.facts.policy;
-    event.mode = session.facts.mode;
-    event.reason = session.why_forced.empty() ? "supervisor died: it " + how : session.why_forced;
-    journal_.record(std::move(event));
+  // Its last words may still wait.
+  while (session.channel.active() && read_report(session)) {
   }
-  sessions_.erase(sessions_.find(session.directory.id()));
+  if (session.step != Step::finished) record_end(session, end);
+  session.step = Step::finished;
+  questions_.remove_all(session.facts.id, "withdrawn");
+  store_.remove(FdStore::name_of(session.facts.id));
+  const SessionInfo info = info_of(session);
+  sessions_.erase(info.id);
+  if (observer_ != nullptr) observer_->session_removed(info);
+  if (on_change_) on_change_();
+}
+
+void SessionTable::record_end(const Session& session, const Result<ProcessEnd>& end) {
+  std::string died = "supervisor died: ";
+  if (end) {
+    died += "it " + end->text;
+  } else if (end.error().code == ECHILD) {
+    died += "how cannot be told, because the service was restarted since the session was opened";
+  } else {
+    died += end.error().message;
+  }
+  auto event = audit::make_event(audit::Kind::session_closed);
+  event.session_id = session.facts.id;
+  event.uid = session.facts.uid;
+  event.pid = session.facts.client_pid;
+  event.operation = "close";
+  event.policy = session.facts.policy;
+  event.mode = session.facts.mode;
+  event.reason = session.why_forced.empty() ? died : session.why_forced;
+  journal_.record(std::move(event));
+}
+
+// ---- orders
+
+void SessionTable::order(Session& session, const wire::ServiceOrder& order) {
+  session.orders.push_back(wire::encode(order));
+  send_orders(session);
+}
+
+void SessionTable::send_orders(Session& session) {
+  while (!session.orders.empty() && session.channel.active()) {
+    auto sent = wire::send_packet(session.process.channel.get(), session.orders.front(), {}, true);
+    if (!sent && sent.error().code == EAGAIN) break;
+    // Whoever does not hear any more is about to be gone, or to miss its deadline.
+    if (!sent) session.orders.clear();
+    if (sent) session.orders.pop_front();
+  }
+  if (!session.channel.active()) return session.orders.clear();
+  const uint32_t events = session.orders.empty() ? EPOLLIN : EPOLLIN | EPOLLOUT;
+  if (auto watched = session.channel.watch_for(events); !watched) end_by_force(session, watched.error().message);
+}
+
+ApiResult<> SessionTable::terminate(std::string_view id, std::string_view by) {
+  auto found = sessions_.find(id);
+  if (found == sessions_.end()) return std::unexpected(ApiError{"NoSuchSession", "there is no session of this id"});
+  Session& session = *found->second;
+  if (session.step == Step::finished || !session.why_forced.empty() || std::exchange(session.told_to_end, true)) {
+    return {};
+  }
+  order(session, wire::TerminateOrder{.reason = "ended by " + std::string(by)});
+  // One that is still opening has a deadline already.
+  Result<> armed;
+  if (session.step == Step::running) armed = set_deadline(session, deadlines_.end);
+  if (!armed) end_by_force(session, armed.error().message);
+  changed(session);
+  return {};
+}
+
+ApiResult<> SessionTable::answer(std::string_view question, bool allow, std::string_view by) {
+  auto asked = questions_.take_for_answer(question);
+  if (!asked) return std::unexpected(asked.error());
+  // A question goes with its session.
+  order(*sessions_.at(asked->first),
+        wire::AnswerOrder{.question = asked->second, .allow = allow, .by = std::string(by)});
+  return {};
+}
+
+// ---- what others see
+
+void SessionTable::refresh_staleness(StaleCheck stale) {
+  stale_ = std::move(stale);
+  for (auto& [id, session] : sessions_) {
+    const bool now = stale_(session->facts.policy, session->facts.policy_digest);
+    if (now == std::exchange(session->stale, now)) continue;
+    changed(*session);
+  }
+}
+
+std::vector<SessionInfo> SessionTable::list() const {
+  std::vector<SessionInfo> out;
+  out.reserve(sessions_.size());
+  for (const auto& [id, session] : sessions_) out.push_back(info_of(*session));
+  return out;
+}
+
+std::optional<SessionInfo> SessionTable::find(std::string_view id) const {
+  auto found = sessions_.find(id);
+  if (found == sessions_.end()) return std::nullopt;
+  return info_of(*found->second);
+}
+
+void SessionTable::changed(const Session& session) {
+  if (observer_ != nullptr) observer_->session_changed(info_of(session));
+}
+
+SessionInfo SessionTable::info_of(const Session& session) {
+  SessionInfo info;
+  info.id = session.facts.id;
+  info.uid = session.facts.uid;
+  info.leader = session.facts.client_pid;
+  info.policy = session.facts.policy;
+  info.mode = session.facts.mode;
+  info.since = session.facts.since;
+  info.command = session.facts.command;
+  info.allowed = saturated_sum(session.counters.allowed, session.counters.audited);
+  info.denied = session.counters.denied;
+  info.stale = session.stale;
+  if (session.step == Step::finished || !session.why_forced.empty()) {
+    info.state = SessionState::closing;
+  } else if (session.told_to_end || session.step == Step::terminating) {
+    info.state = SessionState::terminating;
+  } else if (session.step == Step::running) {
+    info.state = SessionState::running;
+  }
+  return info;
 }
 
 }  // namespace wrapd::daemon

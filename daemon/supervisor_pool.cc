@@ -19,27 +19,21 @@ SupervisorPool::~SupervisorPool() {
 
 void SupervisorPool::drop_spare() {
   if (!spare_) return;
-  if (auto ended = kill_and_reap(*spare_); !ended) std::fprintf(stderr, "wrapd: %s\n", ended.error().message.c_str());
+  if (auto ended = kill_and_reap(spare_->pidfd.get()); !ended)
+    std::fprintf(stderr, "wrapd: %s\n", ended.error().message.c_str());
   spare_.reset();
 }
 
-Result<SupervisorProcess> SupervisorPool::take(const wire::SupervisorConfig& config, std::span<const int> fds) {
+Result<SupervisorProcess> SupervisorPool::take() {
   // Without a spare the next session is slower, that is all.
   if (auto timer = loop_.after(kRefillAfter, [this] { refill(); })) refill_timer_ = std::move(*timer);
-  if (spare_ && pidfd_alive(spare_->pidfd.get()) && spare_->configure(config, fds)) {
+  if (spare_ && pidfd_alive(spare_->pidfd.get())) {
     SupervisorProcess process = std::move(*spare_);
     spare_.reset();
     return process;
   }
   drop_spare();
-  auto process = SupervisorProcess::spawn(program_);
-  if (!process) return process;
-  if (auto configured = process->configure(config, fds); !configured) {
-    std::string message = configured.error().message;
-    if (auto ended = kill_and_reap(*process); !ended) message += "; " + ended.error().message;
-    return fail(message, configured.error().code);
-  }
-  return process;
+  return SupervisorProcess::spawn(program_);
 }
 
 void SupervisorPool::refill() {

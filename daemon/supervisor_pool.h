@@ -6,7 +6,6 @@
 
 #include <chrono>
 #include <optional>
-#include <span>
 #include <string>
 
 #include "base/result.h"
@@ -20,8 +19,8 @@ class SupervisorPool {
   SupervisorPool(EventLoop& loop, std::string program) : loop_(loop), program_(std::move(program)) {}
   ~SupervisorPool();
 
-  // A supervisor with this configuration: the one that waits, or, if there is none, a new one. On error none has it.
-  [[nodiscard]] Result<SupervisorProcess> take(const wire::SupervisorConfig& config, std::span<const int> fds);
+  // A supervisor that waits for its configuration: the one that is ready, or, if there is none, a new one.
+  [[nodiscard]] Result<SupervisorProcess> take();
 
  private:
   void refill();

@@ -11,6 +11,7 @@
 
 #include <vector>
 
+#include "base/credentials.h"
 #include "base/io.h"
 #include "wire/packet.h"
 
@@ -81,6 +82,7 @@ Result<SupervisorProcess> SupervisorProcess::spawn(const std::string& program) {
     return fail_errno("cannot start " + printable(program), rc);
   }
   // Ours and not yet reaped: the number is its own.
+  process.pid = pid;
   process.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!process.pidfd) {
     auto error = fail_errno("cannot get a supervisor's pidfd");
@@ -110,6 +112,7 @@ Result<ProcessEnd> reap(int pidfd) {
   int rc;
   do rc = ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG);
   while (rc < 0 && errno == EINTR);
+  if (rc < 0 && errno == ECHILD && pidfd_alive(pidfd)) return fail("still running", EAGAIN);
   if (rc < 0) return fail_errno("cannot wait for a supervisor");
   if (info.si_pid == 0) return fail("still running", EAGAIN);
   if (info.si_code == CLD_EXITED) {
@@ -120,18 +123,18 @@ Result<ProcessEnd> reap(int pidfd) {
 
 Result<> kill_process(int pidfd) {
   if (::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0) < 0 && errno != ESRCH) {
-    return fail_errno("cannot kill a supervisor");
+    return fail_errno("cannot kill a process");
   }
   return {};
 }
 
-Result<> kill_and_reap(const SupervisorProcess& process) {
-  if (auto killed = kill_process(process.pidfd.get()); !killed) return killed;
+Result<> kill_and_reap(int pidfd) {
+  if (auto killed = kill_process(pidfd); !killed) return killed;
   siginfo_t info{};
   int rc;
-  do rc = ::waitid(P_PIDFD, static_cast<id_t>(process.pidfd.get()), &info, WEXITED);
+  do rc = ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED);
   while (rc < 0 && errno == EINTR);
-  if (rc < 0) return fail_errno("cannot wait for a supervisor");
+  if (rc < 0) return fail_errno("cannot wait for a process");
   return {};
 }
 

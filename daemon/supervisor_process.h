@@ -18,6 +18,7 @@ namespace wrapd::daemon {
 inline constexpr int kSupervisorChannel = 3;
 
 struct SupervisorProcess {
+  pid_t pid = 0;  // for the record only; the pidfd is what counts
   UniqueFd pidfd;
   UniqueFd channel;  // our end; non-blocking
 
@@ -35,7 +36,8 @@ struct SupervisorIds {
 [[nodiscard]] Result<SupervisorIds> find_supervisor_ids(const std::string& user);
 
 // How a process behind a pidfd ended, for people: "exited with status 1", "was killed by signal 9". Reaps it. EAGAIN if
-// it still runs.
+// it still runs; ECHILD if it is not our child (an earlier run of the service started it): then only its pidfd tells
+// that it has ended.
 struct ProcessEnd {
   bool success = false;
   std::string text;
@@ -44,7 +46,7 @@ struct ProcessEnd {
 
 [[nodiscard]] Result<> kill_process(int pidfd);
 
-// For one that has no session: it waits for a configuration, and dies at once.
-[[nodiscard]] Result<> kill_and_reap(const SupervisorProcess& process);
+// For a child that dies at once: waits for it.
+[[nodiscard]] Result<> kill_and_reap(int pidfd);
 
 }  // namespace wrapd::daemon

@@ -5,6 +5,7 @@
 // meets nobody but its owner.
 //
 //   wrap-compile --rules-fd N --filter-fd N [--mode audit] [--] FILE
+//   wrap-compile --check [--become UID:GID]         (check.h)
 //
 // Writes the compiled rules to one descriptor, the seccomp program for standalone use to the other (nothing if the
 // profile is disabled), and one JSON object to stdout. An error is one line on stderr and exit status 1. It is on the
@@ -28,6 +29,7 @@
 #include <vector>
 
 #include "base/io.h"
+#include "client/compile/check.h"
 #include "plan/others_may_create.h"
 #include "plan/plan.h"
 #include "policy/load.h"
@@ -163,6 +165,7 @@ Result<> run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
+    if (argc > 1 && std::string_view(argv[1]) == "--check") return wrapd::compile::run_check(argc - 2, argv + 2);
     wrapd::Result<> done = wrapd::run(argc, argv);
     if (done) return 0;
     std::fprintf(stderr, "%s\n", done.error().message.c_str());

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "client/wrap/deadline.h"
@@ -50,8 +51,10 @@ std::unexpected<Error> unreachable(const std::string& path, const Error& error) 
   }
 }
 
-Result<wire::Packet> receive_reply(int control) {
-  const auto deadline = Clock::now() + kBrokerTimeout;
+// ECONNRESET if the connection ends without a word: a restart of the service, or the death of the session's supervisor,
+// cut it, and nothing has come of the request that could be ours.
+Result<wire::Packet> receive_reply(int control, Clock::time_point deadline) {
+  bool reset = false;
   for (;;) {
     pollfd polled{control, POLLIN, 0};
     int n = ::poll(&polled, 1, remaining(deadline));
@@ -60,11 +63,34 @@ Result<wire::Packet> receive_reply(int control) {
     if (n == 0) return fail("the service did not answer in time; see systemctl status wrapd");
     auto packet = wire::receive_packet(control, wire::kMaxReply, 1);
     if (!packet && (packet.error().code == EAGAIN || packet.error().code == EINTR)) continue;
+    // Told once, where the request was not read; an answer that came before is still there.
+    if (!packet && packet.error().code == ECONNRESET && !std::exchange(reset, true)) continue;
     if (!packet)
       return fail("cannot understand the service: " + packet.error().message + "; is it of another version?");
-    if (packet->eof()) return fail("the service closed the connection without an answer; see journalctl -u wrapd");
+    if (packet->eof()) {
+      return fail("the service closed the connection without an answer; see journalctl -u wrapd", ECONNRESET);
+    }
     return packet;
   }
+}
+
+// A connection and the answer that came over it. ECONNRESET if it ended without one.
+struct Answer {
+  UniqueFd control;
+  wire::Packet packet;
+};
+Result<Answer> ask(const std::string& control_path, const std::string& request, std::span<const int> fds,
+                   Clock::time_point deadline) {
+  auto control = connect_to(control_path);
+  if (!control) return unreachable(control_path, control.error());
+  auto sent = wire::send_packet(control->get(), request, fds, false);
+  // A service that has refused already has closed; its reason is there to be read.
+  if (!sent && sent.error().code != EPIPE && sent.error().code != ECONNRESET) {
+    return fail("cannot ask the service: " + sent.error().message);
+  }
+  auto packet = receive_reply(control->get(), deadline);
+  if (!packet) return std::unexpected(packet.error());
+  return Answer{.control = std::move(*control), .packet = std::move(*packet)};
 }
 
 }  // namespace
@@ -75,26 +101,28 @@ std::span<const sock_filter> OpenSession::filter() const {
 }
 
 Result<OpenSession> open_session(const std::string& control_path, const wire::OpenRequest& request, int profile) {
+  constexpr int kMostAttempts = 4;
+  const std::span<const int> fds(&profile, profile >= 0 ? 1 : 0);
+  const std::string text = wire::encode(request);
+  const auto deadline = Clock::now() + kBrokerTimeout;
+  auto answer = ask(control_path, text, fds, deadline);
+  for (int attempt = 1; attempt < kMostAttempts; ++attempt) {
+    if (answer || answer.error().code != ECONNRESET || Clock::now() >= deadline) break;
+    answer = ask(control_path, text, fds, deadline);
+  }
+  if (!answer) return std::unexpected(answer.error());
   OpenSession session;
-  auto control = connect_to(control_path);
-  if (!control) return unreachable(control_path, control.error());
-  session.control = std::move(*control);
-
-  std::span<const int> fds(&profile, profile >= 0 ? 1 : 0);
-  auto sent = wire::send_packet(session.control.get(), wire::encode(request), fds, false);
-  // A service that has refused already has closed; its reason is there to be read.
-  if (!sent && sent.error().code != EPIPE) return fail("cannot ask the service: " + sent.error().message);
-  auto packet = receive_reply(session.control.get());
-  if (!packet) return std::unexpected(packet.error());
-  auto reply = wire::decode_session_reply(packet->bytes);
+  session.control = std::move(answer->control);
+  const wire::Packet& packet = answer->packet;
+  auto reply = wire::decode_session_reply(packet.bytes);
   if (!reply) return std::unexpected(reply.error());  // escaped when it was decoded
   session.reply = std::move(*reply);
 
-  if (session.reply.filtered != (packet->fds.size() == 1)) {
+  if (session.reply.filtered != (packet.fds.size() == 1)) {
     return fail("the service's answer came without its filter; is it of another version?");
   }
   if (session.reply.filtered) {
-    auto mapping = SealedMapping::map(packet->fds.front().get(), BPF_MAXINSNS * sizeof(sock_filter));
+    auto mapping = SealedMapping::map(packet.fds.front().get(), BPF_MAXINSNS * sizeof(sock_filter));
     if (!mapping) return fail("cannot use the service's filter: " + mapping.error().message);
     if (mapping->bytes().size() % sizeof(sock_filter) != 0) return fail("cannot use the service's filter: it is cut");
     session.filter_memory = std::move(*mapping);

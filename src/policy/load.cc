@@ -185,8 +185,12 @@ Result<Policy> load_policy(std::string_view text, const std::string& file) {
   return policy;
 }
 
+Result<std::string> read_policy_file(const std::string& path, bool trusted_only) {
+  return trusted_only ? read_trusted(path) : read_file(path, kMaxPolicyText);
+}
+
 Result<Policy> load_policy_file(const std::string& path, bool trusted_only) {
-  auto text = trusted_only ? read_trusted(path) : read_file(path, kMaxPolicyText);
+  auto text = read_policy_file(path, trusted_only);
   if (!text) return std::unexpected(text.error());
   return load_policy(*text, printable(path));
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Strict reading of our messages, used by the codecs of this directory only. What the schema does not know is refused
-// while it is parsed (null, negative and fractional numbers, duplicate keys, depth); what it knows is taken key by key
-// from Fields, which afterwards names the key that nobody took.
+// Strict reading of our messages, used by codecs only: those of this directory and the service's record of a session.
+// What the schema does not know is refused while it is parsed (null, negative and fractional numbers, duplicate keys,
+// depth); what it knows is taken key by key from Fields, which afterwards names the key that nobody took.
 //
 // Strings travel escaped by printable(), so that every message is valid UTF-8 without control characters, and are
 // unescaped here: what one side put in is byte for byte what the other side gets out.

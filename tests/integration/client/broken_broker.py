@@ -12,6 +12,7 @@ import ctypes
 import fcntl
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -169,18 +170,51 @@ class BrokenBroker(unittest.TestCase):
         self.broker.close()
         self.expect_refusal(lambda b: None, "systemctl start wrapd.socket")
 
+    # wrap takes these for a service that is restarted, and asks again, a few times.
+    ATTEMPTS = 4
+
     def test_closes_without_reading(self):
         def play(b):
-            b.server.accept()[0].close()
+            for _ in range(self.ATTEMPTS):
+                b.server.accept()[0].close()
 
-        self.expect_refusal(play, "wrap:")
+        self.expect_refusal(play, "without an answer")
 
     def test_closes_after_the_request(self):
         def play(b):
-            b.accept_control()
-            b.control.close()
+            for _ in range(self.ATTEMPTS):
+                b.accept_control()
+                b.control.close()
 
         self.expect_refusal(play, "without an answer")
+
+    def test_is_asked_anew_after_a_restart(self):
+        for unread in (True, False):
+            with self.subTest(unread=unread):
+                def play(b):
+                    if unread:
+                        b.server.accept()[0].close()
+                    else:
+                        b.accept_control()
+                        b.control.close()
+                    b.accept_control()
+                    b.control.send(b'{"version":1,"reply":"error","code":"limit","message":"heard"}')
+
+                self.expect_refusal(play, "heard")
+
+    def test_an_answer_ends_the_asking(self):
+        """Also one that comes before the request was read: a reset follows it."""
+        def play(b):
+            connection, _ = b.server.accept()
+            connection.send(b'{"version":1,"reply":"error","code":"limit","message":"first answer"}')
+            while not select.select([connection], [], [], 20)[0]:
+                pass
+            connection.close()
+
+        self.expect_refusal(play, "first answer")
+        self.broker.server.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            self.broker.server.accept()
 
     def test_refuses(self):
         def play(b):

@@ -46,7 +46,8 @@ class Sessions : public ::testing::Test {
     ASSERT_TRUE(loop);
     loop_ = std::make_unique<EventLoop>(std::move(*loop));
     journal_ = std::make_unique<Journal>(*loop_, std::make_unique<Keep>(events_, *loop_));
-    table_ = std::make_unique<SessionTable>(*loop_, *journal_, deadline);
+    table_ = std::make_unique<SessionTable>(*loop_, *journal_, FdStore::from_environment(0),
+                                            SessionTable::Deadlines{deadline, deadline, deadline});
     auto runtime = RuntimeDirectory::open(top_.path() + "/run");
     ASSERT_TRUE(runtime);
     runtime_ = std::move(*runtime);
@@ -63,8 +64,9 @@ class Sessions : public ::testing::Test {
     SupervisorProcess process;
     process.channel.reset(pair[0]);
     process.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
-    ASSERT_TRUE(table_->add({.uid = kStranger, .client_pid = 1, .policy = "p", .mode = "enforce"},
-                            std::move(*directory), std::move(process), quota_.take(kStranger)));
+    id_ = directory->id();
+    ASSERT_TRUE(table_->add({.id = id_, .uid = kStranger, .client_pid = 1, .policy = "p", .mode = "enforce"},
+                            std::move(*directory), std::move(process), table_->places().take(kStranger)));
   }
   void say(wire::SupervisorState state) {
     ASSERT_TRUE(wire::send_packet(supervisor_.get(), wire::encode(wire::StateReport{state}), {}, true));
@@ -76,20 +78,20 @@ class Sessions : public ::testing::Test {
     EXPECT_EQ(events_.size(), 1U);
     EXPECT_EQ(events_.at(0).kind, audit::Kind::session_closed);
     EXPECT_EQ(table_->size(), 0U);
-    EXPECT_EQ(quota_.total(), 0U);
+    EXPECT_EQ(table_->places().total(), 0U);
     EXPECT_TRUE(sockets_gone());
     return events_.at(0);
   }
 
   TemporaryDirectory top_;
   std::vector<audit::Event> events_;
-  Quota quota_;
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<Journal> journal_;
   RuntimeDirectory runtime_;
   std::unique_ptr<SessionTable> table_;
   UniqueFd supervisor_;
   pid_t pid_ = 0;
+  std::string id_;
 };
 
 constexpr std::chrono::milliseconds kSoon{20};

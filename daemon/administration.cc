@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/administration.h"
+
+#include <cstdio>
+
+#include "audit/event.h"
+#include "config.h"
+
+namespace wrapd::daemon {
+
+Result<Administration> load_administration(const CataloguePaths& paths) {
+  auto catalogue = load_catalogue(paths);
+  if (!catalogue) return std::unexpected(catalogue.error());
+  auto ids = find_supervisor_ids(WRAPD_SUPERVISOR_USER);
+  if (!ids) return std::unexpected(ids.error());
+  return Administration{.catalogue = std::move(*catalogue), .supervisor_ids = *ids};
+}
+
+Administration nothing_in_force() {
+  auto catalogue = std::make_shared<Catalogue>();
+  catalogue->problem = "the service's configuration is broken; the administrator finds the reason in its journal";
+  return {.catalogue = std::move(catalogue), .supervisor_ids = {}};
+}
+
+void announce_loaded(Journal& journal, const Catalogue& catalogue) {
+  for (const auto& [name, entry] : catalogue.policies) {
+    auto event = audit::make_event(audit::Kind::policy_loaded);
+    event.policy = name;
+    event.path = entry->policy.file;
+    event.mode = policy::to_string(entry->policy.effective_mode());
+    journal.record(std::move(event));
+  }
+}
+
+void announce_rejected(Journal& journal, const Catalogue& catalogue) {
+  for (const auto& rejected : catalogue.rejected) {
+    std::fprintf(stderr, "wrapd: %s\n", rejected.why.c_str());
+    auto event = audit::make_event(audit::Kind::policy_rejected);
+    event.policy = rejected.name;
+    event.path = rejected.file;
+    event.reason = rejected.why;
+    journal.record(std::move(event));
+  }
+}
+
+void announce_broken(Journal& journal, const CataloguePaths& paths, const Error& error) {
+  auto event = audit::make_event(audit::Kind::policy_rejected);
+  event.path = paths.config;
+  event.reason = error.message;
+  journal.record(std::move(event));
+}
+
+}  // namespace wrapd::daemon

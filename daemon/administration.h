@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Everything that the administrator says, as one: read whole or not at all.
+
+#include <memory>
+
+#include "base/result.h"
+#include "daemon/catalogue.h"
+#include "daemon/journal.h"
+#include "daemon/supervisor_process.h"
+
+namespace wrapd::daemon {
+
+struct Administration {
+  std::shared_ptr<const Catalogue> catalogue;
+  SupervisorIds supervisor_ids;
+};
+// Looks up users: may block.
+[[nodiscard]] Result<Administration> load_administration(const CataloguePaths& paths);
+// What is in force for those who have sessions while the configuration is broken: nobody opens any.
+[[nodiscard]] Administration nothing_in_force();
+
+// Records, and says on stderr, what was loaded and what was not.
+void announce_loaded(Journal& journal, const Catalogue& catalogue);
+void announce_rejected(Journal& journal, const Catalogue& catalogue);
+void announce_broken(Journal& journal, const CataloguePaths& paths, const Error& error);
+
+}  // namespace wrapd::daemon

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What callers may know of the catalogue. Whoever is not root sees the policies that wrapd.yaml grants them; of others
+// they learn nothing, not even whether they exist.
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "base/credentials.h"
+#include "daemon/catalogue.h"
+#include "daemon/service_api.h"
+
+namespace wrapd::daemon {
+
+[[nodiscard]] std::vector<PolicyInfo> visible_policies(const Catalogue& catalogue, const PeerCredentials& caller);
+[[nodiscard]] ApiResult<PolicyText> visible_policy_text(const Catalogue& catalogue, const PeerCredentials& caller,
+                                                        std::string_view name);
+// A policy that the caller may use; the caller's default for an empty name.
+[[nodiscard]] ApiResult<std::shared_ptr<const CataloguePolicy>> usable_policy(const Catalogue& catalogue,
+                                                                              const PeerCredentials& caller,
+                                                                              std::string_view name);
+
+}  // namespace wrapd::daemon

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Questions that sessions wait for an answer to (rules with `decision: ask`). A supervisor numbers its own; outside
+// they go by ids that cannot be guessed. A question goes when its supervisor says so, when the session ends, or some
+// time after its deadline: the supervisor has denied it then.
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "daemon/event_loop.h"
+#include "daemon/service_api.h"
+#include "daemon/session_record.h"
+
+namespace wrapd::daemon {
+
+class QuestionTable {
+ public:
+  static constexpr size_t kMostPerSession = 16;
+
+  // `grace`: how long after its deadline a question that its supervisor has forgotten stays.
+  QuestionTable(EventLoop& loop, std::chrono::milliseconds grace) : loop_(loop), grace_(grace) {}
+
+  void observe(ServiceObserver* observer) { observer_ = observer; }
+
+  // `again`: the supervisor may repeat what it has asked before. An error: it asks what it may not.
+  [[nodiscard]] Result<> add(const SessionFacts& session, const wire::QuestionReport& report, bool again);
+  // One that is not there is no error: its time may have been over.
+  void remove(const std::string& session, uint64_t number, std::string_view how);
+  void remove_all(const std::string& session, std::string_view how);
+
+  [[nodiscard]] std::vector<QuestionInfo> list() const;
+  [[nodiscard]] std::optional<QuestionInfo> find(std::string_view id) const;
+  [[nodiscard]] bool empty() const { return questions_.empty(); }
+
+  // Whom to answer: the session and its number. A second answer is an error. The question stays until its supervisor
+  // has said what became of it.
+  [[nodiscard]] ApiResult<std::pair<std::string, uint64_t>> take_for_answer(std::string_view id);
+
+ private:
+  struct Question {
+    QuestionInfo info;
+    uint64_t number = 0;
+    bool answered = false;
+    EventSource expiry;
+  };
+  using Questions = std::map<std::string, Question, std::less<>>;
+  void erase(Questions::iterator question, std::string_view how);
+
+  EventLoop& loop_;
+  std::chrono::milliseconds grace_;
+  ServiceObserver* observer_ = nullptr;
+  Questions questions_;                                           // by id
+  std::map<std::string, std::map<uint64_t, std::string>> asked_;  // session -> number -> id
+};
+
+}  // namespace wrapd::daemon

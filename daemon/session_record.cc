@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/session_record.h"
+
+#include <fcntl.h>
+#include <sodium.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <climits>
+#include <span>
+
+#include "base/io.h"
+#include "base/json_text.h"
+#include "wire/control.h"
+#include "wire/json_reader.h"
+
+namespace wrapd::daemon {
+namespace {
+
+constexpr size_t kDigestBytes = crypto_generichash_BYTES;
+constexpr uint64_t kMaxId = UINT32_MAX - 1;
+constexpr std::array<std::string_view, 3> kModes = {"enforce", "audit", "disabled"};
+
+uint64_t microseconds(WallTime time) {
+  auto count = std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
+  return count < 0 ? 0 : static_cast<uint64_t>(count);
+}
+
+}  // namespace
+
+std::string encode(const SessionFacts& facts) {
+  std::string out;
+  JsonObjectWriter writer(out);
+  writer.number("version", wire::kProtocolVersion);
+  writer.string("record", "session");
+  writer.string("id", facts.id);
+  writer.number("uid", facts.uid);
+  writer.number("client_pid", static_cast<uint64_t>(facts.client_pid));
+  writer.number("supervisor_pid", static_cast<uint64_t>(facts.supervisor_pid));
+  writer.string("policy", facts.policy);
+  writer.string("policy_digest", facts.policy_digest);
+  writer.string("mode", facts.mode);
+  writer.number("since", microseconds(facts.since));
+  writer.string("command", wire::escape(facts.command));
+  writer.finish();
+  return out;
+}
+
+Result<SessionFacts> decode_session_facts(std::string_view text) {
+  auto object = wire::parse_object(text, kMaxSessionRecord, "session record");
+  if (!object) return std::unexpected(object.error());
+  wire::Fields fields(*object, "session record");
+  SessionFacts facts;
+  fields.version();
+  fields.constant("record", "session");
+  facts.id = fields.text("id", 32);
+  fields.require(wire::is_lower_hex(facts.id, 32), "id", "32 hexadecimal digits");
+  facts.uid = static_cast<uid_t>(fields.number("uid", kMaxId));
+  facts.client_pid = static_cast<pid_t>(fields.number("client_pid", INT_MAX));
+  facts.supervisor_pid = static_cast<pid_t>(fields.number("supervisor_pid", INT_MAX));
+  fields.require(facts.supervisor_pid > 0, "supervisor_pid", "a process number");
+  facts.policy = fields.text("policy", 64);
+  fields.require(wire::is_policy_name(facts.policy), "policy", "a policy's name");
+  facts.policy_digest = fields.text("policy_digest", 2 * kDigestBytes);
+  fields.require(wire::is_lower_hex(facts.policy_digest, 2 * kDigestBytes), "policy_digest", "64 hexadecimal digits");
+  facts.mode = fields.text("mode", 16);
+  fields.require(std::ranges::find(kModes, facts.mode) != kModes.end(), "mode", "enforce, audit or disabled");
+  facts.since = WallTime(std::chrono::microseconds(fields.number("since", INT64_MAX / 1000)));
+  facts.command = fields.text("command", wire::kMaxCommand);
+  if (auto done = fields.finish(); !done) return std::unexpected(done.error());
+  return facts;
+}
+
+Result<UniqueFd> seal_session_facts(const SessionFacts& facts) {
+  const std::string text = encode(facts);
+  return sealed_memfd("wrapd-session", std::as_bytes(std::span(text)));
+}
+
+Result<SessionFacts> read_session_facts(int memfd) {
+  struct stat st {};
+  if (::fstat(memfd, &st) < 0) return fail_errno("cannot stat a session record");
+  if (st.st_uid != ::geteuid()) return fail("a session record was made by uid " + std::to_string(st.st_uid), EPERM);
+  auto mapping = SealedMapping::map(memfd, kMaxSessionRecord);
+  if (!mapping) return std::unexpected(mapping.error());
+  auto bytes = mapping->bytes();
+  return decode_session_facts({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
+
+Result<std::string> policy_digest(std::string_view text) {
+  if (::sodium_init() < 0) return fail("cannot initialise libsodium");
+  std::array<unsigned char, kDigestBytes> digest;
+  if (::crypto_generichash(digest.data(), digest.size(), reinterpret_cast<const unsigned char*>(text.data()),
+                           text.size(), nullptr, 0) != 0) {
+    return fail("cannot compute a policy's digest");
+  }
+  std::string out(2 * digest.size() + 1, '\0');
+  ::sodium_bin2hex(out.data(), out.size(), digest.data(), digest.size());
+  out.pop_back();
+  return out;
+}
+
+}  // namespace wrapd::daemon

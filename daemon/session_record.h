@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What the service itself knows about a session, written down once, before the supervisor gets its configuration, in a
+// memfd that nobody can change any more. It outlives the service in the service manager's descriptor store; a restarted
+// service believes this about who a session belongs to, and nothing that a supervisor says.
+
+#include <sys/types.h>
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "daemon/service_api.h"
+
+namespace wrapd::daemon {
+
+struct SessionFacts {
+  std::string id;  // 32 hexadecimal digits
+  uid_t uid = static_cast<uid_t>(-1);
+  pid_t client_pid = 0;
+  pid_t supervisor_pid = 0;
+  std::string policy;
+  std::string policy_digest;  // of the policy's text, policy_digest()
+  std::string mode;           // enforce, audit, disabled
+  WallTime since;             // microseconds are kept
+  std::string command;        // as shown
+};
+
+inline constexpr size_t kMaxSessionRecord = 32768;
+
+[[nodiscard]] std::string encode(const SessionFacts& facts);
+[[nodiscard]] Result<SessionFacts> decode_session_facts(std::string_view text);
+
+// A sealed memfd with the facts.
+[[nodiscard]] Result<UniqueFd> seal_session_facts(const SessionFacts& facts);
+// Believes only what this service can have written: a memfd that carries every seal and belongs to us (root).
+[[nodiscard]] Result<SessionFacts> read_session_facts(int memfd);
+
+// 64 hexadecimal digits: BLAKE2b-256 (crypto_generichash(3)) of a policy's text.
+[[nodiscard]] Result<std::string> policy_digest(std::string_view text);
+
+}  // namespace wrapd::daemon

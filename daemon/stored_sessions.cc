@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/stored_sessions.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <charconv>
+#include <map>
+#include <utility>
+
+#include "base/credentials.h"
+#include "base/io.h"
+#include "daemon/fd_store.h"
+
+namespace wrapd::daemon {
+namespace {
+
+constexpr size_t kMaxFdInfo = 65536;
+
+enum class Part { channel, pidfd, record, other };
+
+Part part_of(int fd) {
+  struct stat st {};
+  if (::fstat(fd, &st) < 0) return Part::other;
+  if (S_ISSOCK(st.st_mode)) return Part::channel;
+  if (::fcntl(fd, F_GET_SEALS) >= 0) return Part::record;
+  return pid_of_pidfd(fd) ? Part::pidfd : Part::other;
+}
+
+int option(int socket, int name) {
+  int value = -1;
+  socklen_t length = sizeof value;
+  return ::getsockopt(socket, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
+}
+
+Result<> check_channel(int fd) {
+  if (option(fd, SO_DOMAIN) != AF_UNIX || option(fd, SO_TYPE) != SOCK_SEQPACKET || option(fd, SO_ACCEPTCONN) != 0) {
+    return fail("its channel is no connected AF_UNIX SOCK_SEQPACKET socket");
+  }
+  // A pair's credentials are its maker's: an earlier run of the service.
+  auto maker = peer_credentials(fd, false);
+  if (!maker) return fail("its channel: " + maker.error().message);
+  if (maker->uid != ::geteuid()) return fail("its channel was made by uid " + std::to_string(maker->uid));
+  int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || ::fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+    return fail_errno("cannot set up its channel");
+  }
+  return {};
+}
+
+Result<> check_supervisor(int pidfd, pid_t expected) {
+  auto pid = pid_of_pidfd(pidfd);
+  if (!pid) return std::unexpected(pid.error());
+  if (*pid != expected && *pid != -1) {
+    return fail("its pidfd is of process " + std::to_string(*pid) + ", not of its supervisor " +
+                std::to_string(expected));
+  }
+  if (::fcntl(pidfd, F_SETFD, FD_CLOEXEC) < 0) return fail_errno("cannot set up its pidfd");
+  return {};
+}
+
+// Leaves in `fds` what it did not take: all of it on error.
+Result<StoredSession> judge(const std::string& name, std::vector<UniqueFd>& fds) {
+  std::array<UniqueFd*, 3> parts{};
+  for (UniqueFd& fd : fds) {
+    const Part part = part_of(fd.get());
+    if (part == Part::other) return fail("a descriptor is neither a channel, a pidfd nor a record");
+    auto& slot = parts[static_cast<size_t>(part)];
+    if (slot != nullptr) return fail("there are two of what there must be one");
+    slot = &fd;
+  }
+  auto [channel, pidfd, record] = parts;
+  if (channel == nullptr || pidfd == nullptr || record == nullptr) {
+    return fail("its channel, pidfd or record is missing");
+  }
+  auto facts = read_session_facts(record->get());
+  if (!facts) return std::unexpected(facts.error());
+  if (FdStore::name_of(facts->id) != name) return fail("its record is of another session");
+  if (auto good = check_channel(channel->get()); !good) return std::unexpected(good.error());
+  if (auto good = check_supervisor(pidfd->get(), facts->supervisor_pid); !good) return std::unexpected(good.error());
+  StoredSession session{.facts = std::move(*facts), .process = {}};
+  session.process.channel = std::move(*channel);
+  session.process.pidfd = std::move(*pidfd);
+  session.process.pid = session.facts.supervisor_pid;
+  return session;
+}
+
+}  // namespace
+
+Result<pid_t> pid_of_pidfd(int fd) {
+  auto info = read_file("/proc/self/fdinfo/" + std::to_string(fd), kMaxFdInfo);
+  if (!info) return std::unexpected(info.error());
+  constexpr std::string_view kKey = "\nPid:\t";
+  size_t at = info->find(kKey);
+  if (at == std::string::npos) return fail("not a pidfd");
+  std::string_view value = std::string_view(*info).substr(at + kKey.size());
+  value = value.substr(0, value.find('\n'));
+  pid_t pid = 0;
+  auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), pid);
+  if (error != std::errc() || end != value.data() + value.size()) return fail("not a pidfd");
+  return pid;
+}
+
+StoredSessions sort_stored_sessions(std::vector<PassedFd> fds) {
+  std::map<std::string, std::vector<UniqueFd>> entries;
+  for (PassedFd& passed : fds) entries[std::move(passed.name)].push_back(std::move(passed.fd));
+  StoredSessions sorted;
+  for (auto& [name, parts] : entries) {
+    auto session = judge(name, parts);
+    if (session) {
+      sorted.found.push_back(std::move(*session));
+    } else {
+      sorted.refused.push_back({.name = name, .why = session.error().message, .fds = std::move(parts)});
+    }
+  }
+  return sorted;
+}
+
+}  // namespace wrapd::daemon
