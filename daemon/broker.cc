@@ -128,6 +128,7 @@ Broker::Broker(Surroundings surroundings, Parts parts)
       disposal_(surroundings.disposal),
       users_(surroundings.users),
       sessions_(surroundings.sessions),
+      store_(surroundings.store),
       runtime_(surroundings.runtime),
       parts_(std::move(parts)),
       supervisors_(loop_, parts_.supervisor) {}
@@ -410,7 +411,7 @@ std::optional<Broker::Refusal> Broker::take_session(Connection& connection) {
                                 " sessions open (limits.sessions); try again later, or " + kAskAdministrator};
   }
   // A session that the manager cannot keep would be lost at the next restart.
-  if (const size_t most = parts_.store.most_sessions(); places.total() >= most) {
+  if (const size_t most = store_.most_sessions(); places.total() >= most) {
     return Refusal{"limit", "all users together have " + std::to_string(most) +
                                 " sessions open, as many as survive a restart of the service; try again later, or ask "
                                 "the administrator (FileDescriptorStoreMax of wrapd.service)"};
@@ -495,7 +496,7 @@ Result<SupervisorProcess> Broker::hire(SessionFacts& facts, const wire::Supervis
     auto record = seal_session_facts(facts);
     if (!record) return std::unexpected(record.error());
     const int stored[FdStore::kPerSession] = {process.channel.get(), process.pidfd.get(), record->get()};
-    if (auto kept = parts_.store.store(FdStore::name_of(facts.id), stored); !kept) return kept;
+    if (auto kept = store_.store(FdStore::name_of(facts.id), stored); !kept) return kept;
     return process.configure(config, fds);
   };
   Error error;
@@ -507,7 +508,7 @@ Result<SupervisorProcess> Broker::hire(SessionFacts& facts, const wire::Supervis
     if (given) return process;
     error = given.error();
     if (auto ended = kill_and_reap(process->pidfd.get()); !ended) error.message += "; " + ended.error().message;
-    parts_.store.remove(FdStore::name_of(facts.id));
+    store_.remove(FdStore::name_of(facts.id));
   }
   return std::unexpected(error);
 }

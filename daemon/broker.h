@@ -51,11 +51,11 @@ class Broker {
     Disposal& disposal;
     UserDirectory& users;
     SessionTable& sessions;
+    FdStore& store;
     const RuntimeDirectory& runtime;
   };
   struct Parts {
-    UniqueFd control;  // listening, non-blocking
-    FdStore store;
+    UniqueFd control;        // listening, non-blocking
     std::string supervisor;  // path of the program
     SupervisorIds supervisor_ids;
     std::shared_ptr<const Catalogue> catalogue;
@@ -131,6 +131,7 @@ class Broker {
   Disposal& disposal_;
   UserDirectory& users_;
   SessionTable& sessions_;
+  FdStore& store_;
   const RuntimeDirectory& runtime_;
   Parts parts_;
   Quota pending_;

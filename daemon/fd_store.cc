@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/fd_store.h"
 
-#include <systemd/sd-daemon.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
 
-#include "base/io.h"
+#include "daemon/manager_notice.h"
 
 namespace wrapd::daemon {
 namespace {
+
+constexpr std::chrono::milliseconds kRetry{250};
 
 // Names that a manager can have given: sd_pid_notify_with_fds(3), FDNAME=.
 bool is_store_name(std::string_view name) {
@@ -22,15 +22,19 @@ bool is_store_name(std::string_view name) {
 
 }  // namespace
 
-FdStore FdStore::from_environment(size_t size) {
-  if (std::getenv("NOTIFY_SOCKET") == nullptr) return FdStore(0);
+FdStore::FdStore(EventLoop& loop, size_t size) : loop_(loop), size_(0) {
+  if (std::getenv("NOTIFY_SOCKET") == nullptr) return;
+  size_ = size;
   const char* given = std::getenv("FDSTORE");
-  if (given == nullptr) return FdStore(size);
+  if (given == nullptr) return;
   std::string_view text(given);
   size_t number = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size()) return FdStore(size);
-  return FdStore(number);
+  if (error == std::errc() && end == text.data() + text.size()) size_ = number;
+}
+
+FdStore::~FdStore() {
+  send_removals();
 }
 
 size_t FdStore::most_sessions() const {
@@ -39,18 +43,45 @@ size_t FdStore::most_sessions() const {
 
 Result<> FdStore::store(const std::string& name, std::span<const int> fds) const {
   if (!present()) return {};
-  const std::string message = "FDSTORE=1\nFDPOLL=0\nFDNAME=" + name;
-  int rc = sd_pid_notify_with_fds(0, 0, message.c_str(), fds.data(), static_cast<unsigned>(fds.size()));
-  if (rc < 0) return fail_errno("cannot store a session's descriptors with the service manager", -rc);
+  Result<> sent;
+  if (removals_.contains(name)) {
+    sent = fail("the service manager does not keep up", EAGAIN);
+  } else {
+    sent = tell_manager("FDSTORE=1\nFDPOLL=0\nFDNAME=" + name, fds);
+  }
+  if (!sent) {
+    return fail("cannot store a session's descriptors with the service manager: " + sent.error().message,
+                sent.error().code);
+  }
   return {};
 }
 
-void FdStore::remove(std::string_view name) const {
+void FdStore::remove(std::string_view name) {
   if (!present() || !is_store_name(name)) return;
-  int rc = sd_notify(0, ("FDSTOREREMOVE=1\nFDNAME=" + std::string(name)).c_str());
-  if (rc >= 0) return;
-  const Error error = fail_errno("cannot take " + std::string(name) + " out of the descriptor store", -rc).error();
-  std::fprintf(stderr, "wrapd: %s\n", error.message.c_str());
+  removals_.emplace(name);
+  send_removals();
+}
+
+void FdStore::send_removals() {
+  while (!removals_.empty()) {
+    auto sent = tell_manager("FDSTOREREMOVE=1\nFDNAME=" + *removals_.begin(), {});
+    if (!sent && sent.error().code == EAGAIN) return retry_later();
+    if (!sent) {
+      // It is found again, and judged again, at the next start.
+      std::fprintf(stderr, "wrapd: cannot take %s out of the descriptor store: %s\n", removals_.begin()->c_str(),
+                   sent.error().message.c_str());
+    }
+    removals_.erase(removals_.begin());
+  }
+}
+
+void FdStore::retry_later() {
+  if (retry_.active()) return;
+  auto timer = loop_.after(kRetry, [this] {
+    retry_.reset();
+    send_removals();
+  });
+  if (timer) retry_ = std::move(*timer);  // else with the next removal
 }
 
 std::string FdStore::name_of(std::string_view session_id) {

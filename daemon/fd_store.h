@@ -13,11 +13,13 @@
 // src/core/manager.c), so what was sent is stored even if the service dies in the next instruction.
 
 #include <cstddef>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "base/result.h"
+#include "daemon/event_loop.h"
 
 namespace wrapd::daemon {
 
@@ -27,23 +29,31 @@ class FdStore {
 
   // There is one where a service manager told us how to notify it (NOTIFY_SOCKET). $FDSTORE, set by systemd since 254,
   // is its size; else `size` is.
-  [[nodiscard]] static FdStore from_environment(size_t size);
+  FdStore(EventLoop& loop, size_t size);
+  ~FdStore();
+  FdStore(const FdStore&) = delete;
+  FdStore& operator=(const FdStore&) = delete;
 
   [[nodiscard]] bool present() const { return size_ > 0; }
   // No limit without a store.
   [[nodiscard]] size_t most_sessions() const;
 
-  // `fds` under one name. Success without a store: there is nothing to be done. Waits if the manager's queue is full.
+  // `fds` under one name. Success without a store: there is nothing to be done. EAGAIN if the manager does not keep up,
+  // or if an earlier entry of that name has not been taken out yet.
   [[nodiscard]] Result<> store(const std::string& name, std::span<const int> fds) const;
-  // Everything of that name. What cannot be sent is told on stderr: the entry is then found again, and judged again, at
-  // the next start.
-  void remove(std::string_view name) const;
+  // Everything of that name; now, or as soon as the manager takes it.
+  void remove(std::string_view name);
 
   [[nodiscard]] static std::string name_of(std::string_view session_id);
 
  private:
-  explicit FdStore(size_t size) : size_(size) {}
+  void send_removals();
+  void retry_later();
+
+  EventLoop& loop_;
   size_t size_;
+  std::set<std::string, std::less<>> removals_;  // bounded by the sessions that there may be
+  EventSource retry_;
 };
 
 }  // namespace wrapd::daemon

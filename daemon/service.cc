@@ -46,8 +46,8 @@ std::string counted(size_t number, const char* one, const char* many) {
 Service::Service(EventLoop& loop, Options options)
     : loop_(loop),
       options_(std::move(options)),
-      store_(FdStore::from_environment(WRAPD_FD_STORE_SIZE)),
-      journal_(loop, audit::open_system_sink("/proc/self/fd")) {}
+      journal_(loop, audit::open_system_sink("/proc/self/fd")),
+      store_(loop, WRAPD_FD_STORE_SIZE) {}
 
 Service::~Service() = default;
 
@@ -136,9 +136,9 @@ Result<> Service::start_broker(UniqueFd control) {
                                 .disposal = *disposal_,
                                 .users = *users_,
                                 .sessions = *sessions_,
+                                .store = store_,
                                 .runtime = runtime_},
                                {.control = std::move(control),
-                                .store = store_,
                                 .supervisor = options_.supervisor,
                                 .supervisor_ids = administration_.supervisor_ids,
                                 .catalogue = administration_.catalogue,
@@ -195,8 +195,8 @@ void Service::refresh_status() {
     status_timer_.reset();
     std::string now = status();
     if (now == told_status_ || reloading_) return;
-    told_status_ = std::move(now);
-    notify_status(told_status_);
+    // A manager that does not keep up is told the next one.
+    if (tell_manager("STATUS=" + now, {})) told_status_ = std::move(now);
   });
   if (timer) status_timer_ = std::move(*timer);
 }

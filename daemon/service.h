@@ -95,8 +95,8 @@ class Service final : public ServiceApi {
   static constexpr int kStopSignals[] = {SIGTERM, SIGINT};
   EventLoop& loop_;
   Options options_;
-  FdStore store_;
   Journal journal_;
+  FdStore store_;
   Administration administration_;
   UniqueFd lock_;
   RuntimeDirectory runtime_;

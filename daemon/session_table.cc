@@ -54,7 +54,7 @@ struct SessionTable::Session {
   EventSource deadline;
 };
 
-SessionTable::SessionTable(EventLoop& loop, Journal& journal, FdStore store, Deadlines deadlines)
+SessionTable::SessionTable(EventLoop& loop, Journal& journal, FdStore& store, Deadlines deadlines)
     : loop_(loop), journal_(journal), store_(store), deadlines_(deadlines), questions_(loop, deadlines.answer_grace) {}
 
 SessionTable::~SessionTable() {
@@ -195,6 +195,8 @@ Result<> SessionTable::on_state(Session& session, wire::SupervisorState state) {
   }
   session.step = next;
   if (next >= Step::running) session.directory.remove();
+  // Its end is recorded. Were it found again after a restart, that could not be known any more.
+  if (next == Step::finished) store_.remove(FdStore::name_of(session.facts.id));
   auto armed = arm_for_step(session);
   changed(session);
   return armed;
@@ -265,10 +267,12 @@ void SessionTable::on_exit(Session& session) {
   // Its last words may still wait.
   while (session.channel.active() && read_report(session)) {
   }
-  if (session.step != Step::finished) record_end(session, end);
+  if (session.step != Step::finished) {
+    record_end(session, end);
+    store_.remove(FdStore::name_of(session.facts.id));
+  }
   session.step = Step::finished;
   questions_.remove_all(session.facts.id, "withdrawn");
-  store_.remove(FdStore::name_of(session.facts.id));
   const SessionInfo info = info_of(session);
   sessions_.erase(info.id);
   if (observer_ != nullptr) observer_->session_removed(info);

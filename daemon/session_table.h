@@ -44,7 +44,7 @@ class SessionTable {
     std::chrono::milliseconds answer_grace{5'000};   // for a supervisor to drop a question whose time is over
   };
 
-  SessionTable(EventLoop& loop, Journal& journal, FdStore store, Deadlines deadlines);
+  SessionTable(EventLoop& loop, Journal& journal, FdStore& store, Deadlines deadlines);
   ~SessionTable();
 
   void observe(ServiceObserver* observer);
@@ -102,7 +102,7 @@ class SessionTable {
 
   EventLoop& loop_;
   Journal& journal_;
-  FdStore store_;
+  FdStore& store_;
   Deadlines deadlines_;
   ServiceObserver* observer_ = nullptr;
   std::function<void()> on_change_;

@@ -8,12 +8,14 @@ import array
 import json
 import os
 import pwd
+import queue
 import select
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -141,9 +143,7 @@ class Service:
         self.prefix = list(prefix)
         self.process = None
         self.peers = []
-        self.notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.notifications.bind(str(root / "notify"))
-        self.notifications.settimeout(PATIENCE)
+        self.notifications = Notifications(root / "notify")
         self.policies.mkdir()
         self.vendor.mkdir()
         self.write_policy("default")
@@ -175,7 +175,7 @@ class Service:
 
     def wait_for_notification(self, what):
         while True:
-            text = self.notifications.recv(4096).decode()
+            text = self.notifications.get()
             if what in text.splitlines():
                 return text
 
@@ -234,6 +234,36 @@ class Service:
             self.process.terminate()
             self.process.wait(PATIENCE)
         self.notifications.close()
+
+
+class Notifications:
+    """The manager's end of NOTIFY_SOCKET, read all the time: a service must not find it full. What it is asked to store
+    is let go."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(path))
+        self.texts = queue.Queue()
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
+
+    def read(self):
+        while True:
+            text, fds, _, _ = socket.recv_fds(self.socket, 4096, 16)
+            for fd in fds:
+                os.close(fd)
+            if not text:
+                return
+            self.texts.put(text.decode())
+
+    def get(self):
+        return self.texts.get(timeout=PATIENCE)
+
+    def close(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+            end.sendto(b"", self.socket.getsockname())
+        self.thread.join(PATIENCE)
+        self.socket.close()
 
 
 class Watch:

@@ -8,11 +8,13 @@ does, such as dying at once or reporting nonsense."""
 import array
 import json
 import os
+import select
 import signal
 import socket
 import stat
 import time
 
+service = os.getppid()
 channel = socket.socket(fileno=3)
 text, ancillary, _, _ = channel.recvmsg(65536, socket.CMSG_SPACE(16 * 4), socket.MSG_CMSG_CLOEXEC)
 fds = array.array("i")
@@ -40,17 +42,54 @@ seen = {
 control = socket.socket(fileno=fds[0])
 
 
+def say(what, **fields):
+    channel.send(json.dumps({"version": 1, "report": what, **fields}).encode())
+
+
 def report(state):
-    channel.send(json.dumps({"version": 1, "report": "state", "state": state}).encode())
+    say("state", state=state)
+    if f"KILL-SERVICE-AT-{state.upper()}" in command:
+        kill_service()
 
 
-def until_peer_closes():
-    control.setblocking(True)
-    while control.recv(65536):
+def kill_service():
+    """As a crash at this very moment would."""
+    try:
+        os.kill(service, signal.SIGKILL)
+    except ProcessLookupError:
         pass
 
 
+def until_peer_closes():
+    """Obeys the service, tells the client what was ordered, and does what the client says meanwhile."""
+    control.setblocking(True)
+    polled = [control, channel]
+    state = "running" if "RUN" in command else "ready"
+    while True:
+        readable, _, _ = select.select(polled, [], [])
+        if channel in readable:
+            text = channel.recv(65536)
+            if not text:
+                polled.remove(channel)  # the service is gone for good
+                continue
+            order = json.loads(text)
+            control.send(json.dumps({"order": order}).encode())
+            if order["order"] == "report":
+                report(state)
+                say("counters", allowed=1, denied=2, audited=0, lost=0)
+            if order["order"] == "terminate" and "DEAF" not in command:
+                report("terminating")
+                return
+        if control in readable:
+            text = control.recv(65536)
+            if not text:
+                return
+            channel.send(text)  # whatever the test wants to be reported
+
+
 signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+if "KILL-SERVICE-AT-CONFIG" in command:
+    kill_service()
 if "DIE-FIRST" in command:
     os._exit(3)
 report("ready")

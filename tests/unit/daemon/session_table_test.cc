@@ -46,7 +46,8 @@ class Sessions : public ::testing::Test {
     ASSERT_TRUE(loop);
     loop_ = std::make_unique<EventLoop>(std::move(*loop));
     journal_ = std::make_unique<Journal>(*loop_, std::make_unique<Keep>(events_, *loop_));
-    table_ = std::make_unique<SessionTable>(*loop_, *journal_, FdStore::from_environment(0),
+    store_ = std::make_unique<FdStore>(*loop_, 0);
+    table_ = std::make_unique<SessionTable>(*loop_, *journal_, *store_,
                                             SessionTable::Deadlines{deadline, deadline, deadline});
     auto runtime = RuntimeDirectory::open(top_.path() + "/run");
     ASSERT_TRUE(runtime);
@@ -87,6 +88,7 @@ class Sessions : public ::testing::Test {
   std::vector<audit::Event> events_;
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<Journal> journal_;
+  std::unique_ptr<FdStore> store_;
   RuntimeDirectory runtime_;
   std::unique_ptr<SessionTable> table_;
   UniqueFd supervisor_;
