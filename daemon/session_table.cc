@@ -281,7 +281,9 @@ void SessionTable::on_exit(Session& session) {
 
 void SessionTable::record_end(const Session& session, const Result<ProcessEnd>& end) {
   std::string died = "supervisor died: ";
-  if (end) {
+  if (session.restored && session.step == Step::starting) {
+    died = "the service was restarted while the session was opened";
+  } else if (end) {
     died += "it " + end->text;
   } else if (end.error().code == ECHILD) {
     died += "how cannot be told, because the service was restarted since the session was opened";

@@ -101,7 +101,7 @@ std::span<const sock_filter> OpenSession::filter() const {
 }
 
 Result<OpenSession> open_session(const std::string& control_path, const wire::OpenRequest& request, int profile) {
-  constexpr int kMostAttempts = 4;
+  constexpr int kMostAttempts = 8;
   const std::span<const int> fds(&profile, profile >= 0 ? 1 : 0);
   const std::string text = wire::encode(request);
   const auto deadline = Clock::now() + kBrokerTimeout;

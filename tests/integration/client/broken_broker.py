@@ -171,7 +171,7 @@ class BrokenBroker(unittest.TestCase):
         self.expect_refusal(lambda b: None, "systemctl start wrapd.socket")
 
     # wrap takes these for a service that is restarted, and asks again, a few times.
-    ATTEMPTS = 4
+    ATTEMPTS = 8
 
     def test_closes_without_reading(self):
         def play(b):

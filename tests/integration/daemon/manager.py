@@ -60,8 +60,9 @@ class Manager:
 
     def holds(self, names):
         """Waits until exactly these are stored."""
+        names = set(names)
         with self.lock:
-            done = self.lock.wait_for(lambda: {name for name, _ in self.store} == set(names), PATIENCE)
+            done = self.lock.wait_for(lambda: {name for name, _ in self.store} == names, PATIENCE)
             assert done, f"{sorted({name for name, _ in self.store})} are stored, not {sorted(names)}"
 
     def start(self):
