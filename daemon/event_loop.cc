@@ -97,6 +97,12 @@ Result<> EventLoop::run() {
   return {};
 }
 
+Result<> EventLoop::run_once(std::chrono::milliseconds patience) {
+  const auto microseconds = std::chrono::microseconds(patience).count();
+  if (int rc = sd_event_run(event_, static_cast<uint64_t>(microseconds)); rc < 0) return fail_errno("event loop", -rc);
+  return {};
+}
+
 void EventLoop::stop() noexcept {
   sd_event_exit(event_, 0);
 }

@@ -58,6 +58,8 @@ class EventLoop {
   // Answers systemd's watchdog (sd_watchdog_enabled(3)) if there is one.
   [[nodiscard]] Result<> serve_watchdog();
   [[nodiscard]] Result<> run();
+  // What is due, or the first that becomes due within `patience`.
+  [[nodiscard]] Result<> run_once(std::chrono::milliseconds patience);
   void stop() noexcept;
 
  private:

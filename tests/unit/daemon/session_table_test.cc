@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include <filesystem>
+#include <functional>
 
 #include "tests/unit/daemon/temporary_directory.h"
 #include "wire/packet.h"
@@ -64,6 +65,7 @@ class Sessions : public ::testing::Test {
     supervisor_.reset(pair[1]);
     SupervisorProcess process;
     process.channel.reset(pair[0]);
+    channel_ = pair[0];
     process.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
     id_ = directory->id();
     ASSERT_TRUE(table_->add({.id = id_, .uid = kStranger, .client_pid = 1, .policy = "p", .mode = "enforce"},
@@ -71,6 +73,23 @@ class Sessions : public ::testing::Test {
   }
   void say(wire::SupervisorState state) {
     ASSERT_TRUE(wire::send_packet(supervisor_.get(), wire::encode(wire::StateReport{state}), {}, true));
+  }
+  void tell(const wire::SupervisorReport& report) {
+    ASSERT_TRUE(wire::send_packet(supervisor_.get(), wire::encode(report), {}, true));
+  }
+  void ask(uint64_t number, uint64_t timeout_ms = 600'000) {
+    tell(wire::QuestionReport{.question = number,
+                              .call = {.operation = "connect", .target = "/x", .rule = "r", .policy = "p", .pid = 1},
+                              .guidance = {},
+                              .timeout_ms = timeout_ms});
+  }
+  [[nodiscard]] SessionInfo info() const { return table_->find(id_).value(); }
+  void run_until(const std::function<bool()>& done) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!done()) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+      ASSERT_TRUE(loop_->run_once(std::chrono::milliseconds(10)));
+    }
   }
   [[nodiscard]] bool sockets_gone() const { return fs::is_empty(runtime_.sessions_path); }
   // Until the end of the session is recorded.
@@ -94,6 +113,7 @@ class Sessions : public ::testing::Test {
   UniqueFd supervisor_;
   pid_t pid_ = 0;
   std::string id_;
+  int channel_ = -1;  // the table's
 };
 
 constexpr std::chrono::milliseconds kSoon{20};
@@ -145,6 +165,107 @@ TEST_F(Sessions, NonsenseEndsIt) {
   open(kNever);
   ASSERT_EQ(::send(supervisor_.get(), "rr", 2, 0), 2);
   EXPECT_NE(end().reason.find("what it may not"), std::string::npos);
+}
+
+// ---- orders, questions, counters
+
+wire::ServiceOrder next_order(int supervisor) {
+  auto packet = wire::receive_packet(supervisor, wire::kMaxChannelMessage, 0);
+  return wire::decode_service_order(packet.value().bytes).value();
+}
+
+TEST_F(Sessions, TerminateIsOrderedOnceAndHasADeadline) {
+  open(kSoon);
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  run_until([&] { return info().state == SessionState::running; });
+  ASSERT_TRUE(table_->terminate(id_, "uid 0"));
+  EXPECT_EQ(info().state, SessionState::terminating);
+  ASSERT_TRUE(table_->terminate(id_, "uid 1"));
+  EXPECT_EQ(std::get<wire::TerminateOrder>(next_order(supervisor_.get())).reason, "ended by uid 0");
+  EXPECT_EQ(wire::receive_packet(supervisor_.get(), 4096, 0).error().code, EAGAIN);
+  EXPECT_NE(end().reason.find("did not end its programs within 20 ms"), std::string::npos);
+  EXPECT_EQ(table_->terminate(id_, "uid 0").error().code, "NoSuchSession");
+}
+
+TEST_F(Sessions, OrdersWaitForAChannelThatIsFull) {
+  open(kNever);
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  for (uint64_t number = 0; number < QuestionTable::kMostPerSession; ++number) ask(number);
+  run_until([&] { return table_->questions().list().size() == QuestionTable::kMostPerSession; });
+  // Nobody reads: fill the channel with what the supervisor's end would find first.
+  const std::string filler(wire::kMaxChannelMessage - 1, ' ');
+  size_t fillers = 0;
+  while (wire::send_packet(channel_, filler, {}, true)) ++fillers;
+  ASSERT_GT(fillers, 0U);
+  for (const auto& question : table_->questions().list()) ASSERT_TRUE(table_->answer(question.id, true, "uid 7"));
+  ASSERT_TRUE(table_->terminate(id_, "uid 7"));
+  for (size_t i = 0; i < fillers; ++i) ASSERT_TRUE(wire::receive_packet(supervisor_.get(), filler.size() + 1, 0));
+  size_t answers = 0;
+  run_until([&] {
+    auto packet = wire::receive_packet(supervisor_.get(), wire::kMaxChannelMessage, 0);
+    if (!packet) return false;
+    auto order = wire::decode_service_order(packet->bytes).value();
+    if (std::holds_alternative<wire::AnswerOrder>(order)) ++answers;
+    return std::holds_alternative<wire::TerminateOrder>(order);
+  });
+  EXPECT_EQ(answers, QuestionTable::kMostPerSession);
+}
+
+TEST_F(Sessions, QuestionsAreAnsweredOnceAndGo) {
+  open(kNever);
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  ask(5);
+  ask(6);
+  run_until([&] { return table_->questions().list().size() == 2; });
+  const auto questions = table_->questions().list();
+  EXPECT_EQ(questions[0].id.size(), 16U);
+  EXPECT_NE(questions[0].id, questions[1].id);
+  EXPECT_EQ(questions[0].uid, kStranger);
+  ASSERT_TRUE(table_->answer(questions[0].id, false, "uid 7"));
+  EXPECT_EQ(table_->answer(questions[0].id, true, "uid 7").error().code, "NoSuchApproval");
+  EXPECT_EQ(table_->answer("0123456789abcdef", true, "uid 7").error().code, "NoSuchApproval");
+  const auto order = std::get<wire::AnswerOrder>(next_order(supervisor_.get()));
+  EXPECT_FALSE(order.allow);
+  EXPECT_EQ(order.by, "uid 7");
+  tell(wire::QuestionGoneReport{.question = order.question, .how = "denied"});
+  tell(wire::QuestionGoneReport{.question = 99, .how = "denied"});  // long over
+  run_until([&] { return table_->questions().list().size() == 1; });
+  EXPECT_EQ(table_->questions().list()[0].id, questions[1].id);
+  ASSERT_EQ(::kill(pid_, SIGKILL), 0);
+  end();
+  EXPECT_TRUE(table_->questions().empty()) << "a session's questions go with it";
+}
+
+TEST_F(Sessions, AForgottenQuestionExpires) {
+  open(kSoon);
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  ask(1, 1);
+  run_until([&] { return table_->questions().list().size() == 1; });
+  run_until([&] { return table_->questions().empty(); });
+}
+
+TEST_F(Sessions, CountersGrow) {
+  open(kNever);
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  tell(wire::CounterReport{.allowed = 3, .denied = 2, .audited = UINT64_MAX, .lost = 0});
+  run_until([&] { return info().denied == 2; });
+  EXPECT_EQ(info().allowed, UINT64_MAX) << "what was only audited was let through";
+  tell(wire::CounterReport{.allowed = 3, .denied = 1, .audited = UINT64_MAX, .lost = 0});
+  EXPECT_EQ(end().reason, "supervisor reported counters that went back");
+}
+
+TEST_F(Sessions, StalenessIsThatOfThePolicyInForce) {
+  open(kNever);
+  EXPECT_FALSE(info().stale);
+  table_->refresh_staleness([](std::string_view policy, std::string_view) { return policy == "p"; });
+  EXPECT_TRUE(info().stale);
+  table_->refresh_staleness([](std::string_view, std::string_view) { return false; });
+  EXPECT_FALSE(info().stale);
 }
 
 TEST_F(Sessions, TheTablesEndTouchesNobody) {

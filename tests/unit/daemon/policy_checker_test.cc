@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The real wrap-compile, started as the service starts it; and shell scripts in its place that misbehave.
+
+#include "daemon/policy_checker.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <fstream>
+#include <optional>
+
+#include "base/io.h"
+#include "tests/unit/daemon/temporary_directory.h"
+
+namespace wrapd::daemon {
+namespace {
+
+using Answer = ApiResult<std::vector<std::string>>;
+
+class Checker : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    WRAPD_NEEDS_ROOT();
+    auto loop = EventLoop::create();
+    ASSERT_TRUE(loop);
+    loop_ = std::make_unique<EventLoop>(std::move(*loop));
+    auto disposal = Disposal::create(*loop_);
+    ASSERT_TRUE(disposal);
+    disposal_ = std::move(*disposal);
+  }
+
+  static UniqueFd text(std::string_view text) { return sealed_memfd("policy", std::as_bytes(std::span(text))).value(); }
+  // A program in wrap-compile's place.
+  std::string script(const std::string& commands) {
+    const std::string path = top_.path() + "/script";
+    std::ofstream(path) << "#!/bin/sh\n" << commands << "\n";
+    EXPECT_EQ(::chmod(path.c_str(), 0755), 0);
+    EXPECT_EQ(::chmod(top_.path().c_str(), 0755), 0);
+    return path;
+  }
+  Answer check(UniqueFd fd, const std::string& program = WRAPD_TEST_WRAP_COMPILE) {
+    PolicyChecker checker(*loop_, *disposal_, program);
+    std::optional<Answer> answer;
+    checker.check({.pid = 1, .uid = kStranger, .gid = kStranger, .groups = {}}, std::move(fd),
+                  [&](Answer given) { answer = std::move(given); });
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!answer && std::chrono::steady_clock::now() < deadline) {
+      EXPECT_TRUE(loop_->run_once(std::chrono::milliseconds(100)));
+    }
+    EXPECT_TRUE(checker.idle());
+    return answer.value();
+  }
+
+  TemporaryDirectory top_;
+  std::unique_ptr<EventLoop> loop_;
+  std::unique_ptr<Disposal> disposal_;
+};
+
+TEST_F(Checker, NothingIsWrong) {
+  auto answer = check(text("version: 1\nname: mine\n"));
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_TRUE(answer->empty());
+}
+
+TEST_F(Checker, SaysWhatIsWrong) {
+  auto answer = check(text("version: 1\nname: mine\nsurprise: 1\n"));
+  ASSERT_TRUE(answer) << answer.error().message;
+  ASSERT_EQ(answer->size(), 1U);
+  EXPECT_TRUE(answer->front().starts_with("policy:3:1: ")) << answer->front();
+}
+
+// Its answer does not fit into the pipe, so that it stands still after it has read: then it is looked at.
+TEST_F(Checker, TheReaderHasGivenUpEverything) {
+  int answer[2];
+  ASSERT_EQ(::pipe2(answer, O_CLOEXEC), 0);
+  UniqueFd reading(answer[0]);
+  UniqueFd writing(answer[1]);
+  const int size = ::fcntl(writing.get(), F_GETPIPE_SZ);
+  ASSERT_TRUE(write_all(writing.get(), std::string(static_cast<size_t>(size), ' ')));
+  auto input = text("version: 2\n");
+  const pid_t pid = ::fork();
+  ASSERT_GE(pid, 0);
+  if (pid == 0) {
+    const gid_t groups[] = {kStranger + 1};
+    if (::setgroups(1, groups) < 0 || ::dup2(input.get(), 0) < 0 || ::dup2(writing.get(), 1) < 0) ::_exit(99);
+    ::execl(WRAPD_TEST_WRAP_COMPILE, "wrap-compile", "--check", "--become", "64003:64004", nullptr);
+    ::_exit(99);
+  }
+  const std::string proc = "/proc/" + std::to_string(pid);
+  std::string where;
+  while (where.find("pipe_write") == std::string::npos) {  // it has no other way to go
+    where = read_file(proc + "/wchan", 4096).value_or("");
+    ASSERT_EQ(::waitpid(pid, nullptr, WNOHANG), 0) << "it ended: " << where;
+  }
+  const std::string status = read_file(proc + "/status", 65536).value();
+  for (const char* line : {"Uid:\t64003\t64003\t64003\t64003\n", "Gid:\t64004\t64004\t64004\t64004\n", "Groups:\t \n",
+                           "CapInh:\t0000000000000000\n", "CapPrm:\t0000000000000000\n", "CapEff:\t0000000000000000\n",
+                           "CapAmb:\t0000000000000000\n", "NoNewPrivs:\t1\n"}) {
+    EXPECT_NE(status.find(line), std::string::npos) << line << status;
+  }
+  for (auto [resource, limit] : {std::pair{RLIMIT_CPU, 4UL},
+                                 {RLIMIT_FSIZE, 65536UL},
+                                 {RLIMIT_NOFILE, 8UL},
+                                 {RLIMIT_NPROC, 0UL},
+                                 {RLIMIT_CORE, 0UL},
+                                 {RLIMIT_AS, 512UL << 20}}) {
+    rlimit seen{};
+    ASSERT_EQ(::prlimit(pid, resource, nullptr, &seen), 0);
+    EXPECT_EQ(seen.rlim_cur, limit) << resource;
+    EXPECT_EQ(seen.rlim_max, limit) << resource;
+  }
+  ASSERT_EQ(::kill(pid, SIGKILL), 0);
+  ASSERT_EQ(::waitpid(pid, nullptr, 0), pid);
+}
+
+TEST_F(Checker, RootReadsNothingAsRoot) {
+  auto answer = check(text("version: 1\nname: x\n"), script("exec " WRAPD_TEST_WRAP_COMPILE " --check"));
+  ASSERT_FALSE(answer);
+}
+
+TEST_F(Checker, WhatIsNoSealedMemfdIsRefused) {
+  UniqueFd unsealed(::memfd_create("policy", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  ASSERT_TRUE(write_all(unsealed.get(), "version: 1\n"));
+  EXPECT_EQ(check(std::move(unsealed)).error().code, "InvalidArgument");
+  EXPECT_EQ(check(UniqueFd(::open("/etc/passwd", O_RDONLY | O_CLOEXEC))).error().code, "InvalidArgument");
+  EXPECT_EQ(check(UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0))).error().code, "InvalidArgument");
+  EXPECT_EQ(check(text(std::string(PolicyChecker::kMaxText + 1, ' '))).error().code, "InvalidArgument");
+}
+
+TEST_F(Checker, WhatNeverEndsIsKilled) {
+  auto answer = check(text("x"), script("while :; do :; done"));
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, "LimitExceeded");
+}
+
+TEST_F(Checker, OutputIsBoundedAndEscaped) {
+  auto answer = check(text("x"), script("printf 'a\\033[31m\\n'; head -c 1000000 /dev/zero; exit 1"));
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->front(), "a\\x1b[31m");
+  EXPECT_LE(answer->back().size(), 4096U + 16);
+}
+
+TEST_F(Checker, NoProgramIsAnError) {
+  EXPECT_EQ(check(text("x"), "/nonexistent").error().code, "Internal");
+}
+
+TEST_F(Checker, AFewAtOncePerUser) {
+  PolicyChecker checker(*loop_, *disposal_, script("while :; do :; done"));
+  const PeerCredentials one{.pid = 1, .uid = kStranger, .gid = kStranger, .groups = {}};
+  size_t refused = 0;
+  for (size_t i = 0; i < PolicyChecker::kMostPerUser + 1; ++i) {
+    checker.check(one, text("x"), [&](const Answer& answer) {
+      ASSERT_FALSE(answer);
+      EXPECT_EQ(answer.error().code, "LimitExceeded");
+      ++refused;
+    });
+  }
+  EXPECT_EQ(refused, 1U);
+}
+
+}  // namespace
+}  // namespace wrapd::daemon
