@@ -41,6 +41,15 @@ class Sessions : public ::testing::Test {
  protected:
   void SetUp() override { WRAPD_NEEDS_ROOT(); }
 
+  void TearDown() override {
+    table_.reset();
+    // Unless the table has waited for it.
+    if (pid_ > 0 && ::waitpid(pid_, nullptr, WNOHANG) == 0) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
+  }
+
   // A session whose process does nothing until it is killed.
   void open(std::chrono::milliseconds deadline) {
     auto loop = EventLoop::create();
