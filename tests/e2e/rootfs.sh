@@ -31,7 +31,7 @@ case $suite in
 esac
 packages=(
   systemd systemd-sysv dbus libpam-systemd polkitd
-  "${libraries[@]}" libseccomp2 libsystemd0
+  "${libraries[@]}" libseccomp2 libsodium23 libsystemd0
   bash bubblewrap curl openssh-client procps python3 redis-server socat strace util-linux
 )
 mirror=${WRAPD_TEST_MIRROR:-http://deb.debian.org/debian}
