@@ -40,7 +40,7 @@ class EventSource {
 class EventLoop {
  public:
   // Lower runs first when several are due at once.
-  enum Priority : int64_t { kSessions = -10, kNormal = 0, kNewcomers = 10 };
+  enum Priority : int64_t { kSessions = -10, kNormal = 0, kNewcomers = 10, kBus = kNewcomers };
 
   [[nodiscard]] static Result<EventLoop> create();
   EventLoop(EventLoop&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
@@ -61,6 +61,9 @@ class EventLoop {
   // What is due, or the first that becomes due within `patience`.
   [[nodiscard]] Result<> run_once(std::chrono::milliseconds patience);
   void stop() noexcept;
+
+  // For libraries that bring their own sources. Borrowed.
+  [[nodiscard]] sd_event* handle() const noexcept { return event_; }
 
  private:
   explicit EventLoop(sd_event* event) noexcept : event_(event) {}

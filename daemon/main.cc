@@ -14,6 +14,7 @@
 
 #include "config.h"
 #include "daemon/activation.h"
+#include "daemon/bus/bus_api.h"
 #include "daemon/event_loop.h"
 #include "daemon/options.h"
 #include "daemon/service.h"
@@ -58,6 +59,9 @@ int run(int argc, char** argv) {
   if (!loop) return complain(loop.error(), EXIT_FAILURE);
   Service service(*loop, std::move(*options));
   if (auto started = service.start(); !started) return complain(started.error(), service.failure_status());
+  auto api = bus::BusApi::create(*loop, service, {.on_call = [&service] { service.note_activity(); }});
+  if (!api) return complain(api.error(), EXIT_FAILURE);
+  service.veto_idle_exit([&api] { return (*api)->busy(); });
   return service.serve();
 }
 

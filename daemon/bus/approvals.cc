@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// org.wrapd1.Manager: questions that wait for an answer.
+
+#include <vector>
+
+#include "base/io.h"
+#include "daemon/bus/members.h"
+#include "daemon/bus/values.h"
+
+namespace wrapd::daemon::bus {
+namespace methods_of {
+namespace {
+
+constexpr size_t kShownInDialog = 128;
+
+std::string id_of(Call& call) {
+  std::string id;
+  call.arguments() >> id;
+  return id;
+}
+
+void answer(ServiceApi& service, const std::shared_ptr<Call>& call, bool allow) {
+  if (auto answered = service.answer_question(id_of(*call), allow, call->by()); !answered) {
+    call->refuse(answered.error());
+  } else {
+    call->answer();
+  }
+}
+
+}  // namespace
+
+void list_approvals(ServiceApi& service, const std::shared_ptr<Call>& call) {
+  using Row = sdbus::Struct<std::string, sdbus::ObjectPath, uint32_t, std::string, std::string, bool, std::string,
+                            std::string, std::string, uint32_t, std::string, std::string, uint64_t>;
+  std::vector<Row> rows;
+  for (const QuestionInfo& question : service.questions()) {
+    const wire::CallReport& asked = question.call;
+    rows.emplace_back(question.id, sdbus::ObjectPath(session_path(question.session)), question.uid,
+                      printable(asked.operation), printable(asked.target), asked.abstract, printable(asked.rule),
+                      printable(asked.policy), printable(question.guidance), process_number(asked.pid),
+                      printable(asked.comm), printable(asked.exe), microseconds_of(question.deadline));
+  }
+  call->answer(rows);
+}
+
+ApiResult<Target> find_approval(const ServiceApi& service, Call& call) {
+  const std::string id = id_of(call);
+  auto question = service.question(id);
+  if (!question) {
+    return std::unexpected(
+        ApiError{"NoSuchApproval", "no question " + printable(id, 64) + " waits; it may have been answered or expired"});
+  }
+  const std::string target = (question->call.abstract ? "@" : "") + printable(question->call.target, kShownInDialog);
+  return Target{.owner = question->uid,
+                .details = {{"approval", printable(question->id, kShownInDialog)},
+                            {"session", printable(question->session, kShownInDialog)},
+                            {"user", std::to_string(question->uid)},
+                            {"operation", printable(question->call.operation, kShownInDialog)},
+                            {"target", target},
+                            {"program", printable(question->call.comm, kShownInDialog)}}};
+}
+
+void approve(ServiceApi& service, const std::shared_ptr<Call>& call) {
+  answer(service, call, true);
+}
+
+void deny(ServiceApi& service, const std::shared_ptr<Call>& call) {
+  answer(service, call, false);
+}
+
+}  // namespace methods_of
+}  // namespace wrapd::daemon::bus

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// One method call, from where it was let in to its answer. The Bouncer owns it; whoever answers later keeps a weak_ptr,
+// because the connection, and every call on it, may be gone by then.
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "daemon/bus/compat.h"
+#include "daemon/bus/guard.h"
+#include "daemon/bus/senders.h"
+#include "daemon/quota.h"
+#include "daemon/service_api.h"
+
+namespace wrapd::daemon::bus {
+
+struct Method;
+
+class Call {
+ public:
+  Call(const Method& method, sdbus::MethodCall message, std::shared_ptr<const Sender> sender, Quota::Ticket ticket,
+       std::function<void()> finished)
+      : method_(method),
+        message_(std::move(message)),
+        sender_(std::move(sender)),
+        ticket_(std::move(ticket)),
+        finished_(std::move(finished)) {}
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  [[nodiscard]] const Method& method() const noexcept { return method_; }
+  [[nodiscard]] const Sender& sender() const noexcept { return *sender_; }
+  // "uid 1000", as records name who did something.
+  [[nodiscard]] std::string by() const { return "uid " + std::to_string(sender_->uid); }
+  // The message, at its first argument.
+  [[nodiscard]] sdbus::MethodCall& arguments();
+  [[nodiscard]] std::string path() const;
+  [[nodiscard]] bool allows_interaction() const noexcept;
+
+  // Each call is answered once; what comes after is ignored.
+  template <class... Values>
+  void answer(const Values&... values) noexcept {
+    if (answered_) return;
+    answered_ = guarded("an answer", [&] {
+      auto reply = message_.createReply();
+      static_cast<void>((reply << ... << values));
+      reply.send();
+    });
+    if (!answered_) refuse({.code = "Internal", .message = "the answer could not be sent"});
+    finish();
+  }
+  void refuse(const ApiError& error) noexcept;
+  // Without an answer: the caller has gone.
+  void drop() noexcept;
+
+  // Runs `work` for this call; what it throws becomes an error reply.
+  template <class Work>
+  void run(Work&& work) noexcept {
+    if (!guarded("a method", std::forward<Work>(work))) {
+      refuse({.code = "Internal", .message = "the service failed at this call; its journal says why"});
+    }
+  }
+
+ private:
+  void finish() noexcept;
+
+  const Method& method_;
+  sdbus::MethodCall message_;
+  std::shared_ptr<const Sender> sender_;
+  Quota::Ticket ticket_;
+  std::function<void()> finished_;
+  bool answered_ = false;
+};
+
+}  // namespace wrapd::daemon::bus

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The edge to sdbus-c++: an exception that leaves a callback of version 1.2 ends the process.
+
+#include <cstdio>
+#include <exception>
+
+#include "base/io.h"
+
+namespace wrapd::daemon::bus {
+
+// Runs `work`, which answers its own errors. What still escapes is a bug or a connection that cannot send: one line, and
+// the service goes on. True if nothing escaped.
+template <class Work>
+bool guarded(const char* what, Work&& work) noexcept {
+  try {
+    work();
+    return true;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "wrapd: D-Bus API, %s: %s\n", what, printable(e.what(), 256).c_str());
+  } catch (...) {
+    std::fprintf(stderr, "wrapd: D-Bus API, %s: unknown exception\n", what);
+  }
+  return false;
+}
+
+}  // namespace wrapd::daemon::bus

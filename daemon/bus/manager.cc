@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// org.wrapd1.Manager: sessions and policies.
+
+#include <tuple>
+#include <vector>
+
+#include "base/io.h"
+#include "daemon/bus/members.h"
+#include "daemon/bus/raw.h"
+#include "daemon/bus/values.h"
+
+namespace wrapd::daemon::bus {
+
+namespace {
+
+constexpr size_t kShownInDialog = 128;
+
+std::string text_of(Call& call) {
+  std::string text;
+  call.arguments() >> text;
+  return text;
+}
+
+ApiError no_such_session(std::string_view id) {
+  return {"NoSuchSession", "there is no session " + printable(id, 64)};
+}
+
+ApiResult<Target> target_of(const ServiceApi& service, std::string_view id) {
+  auto info = service.session(id);
+  if (!info) return std::unexpected(no_such_session(id));
+  return Target{.owner = info->uid,
+                .details = {{"session", printable(info->id, kShownInDialog)},
+                            {"user", std::to_string(info->uid)},
+                            {"command", printable(info->command, kShownInDialog)}}};
+}
+
+void terminate(ServiceApi& service, const std::shared_ptr<Call>& call, std::string_view id) {
+  if (auto ended = service.terminate(id, call->by()); !ended) {
+    call->refuse(ended.error());
+  } else {
+    call->answer();
+  }
+}
+
+std::string id_of_path(const Call& call) {
+  const std::string path = call.path();
+  return path.substr(path.rfind('/') + 1);
+}
+
+// Answers `weak` with what the service said, if the call is still there.
+template <class Value, class Answer>
+std::function<void(ApiResult<Value>)> later(const std::shared_ptr<Call>& call, Answer answer) {
+  return [weak = std::weak_ptr(call), answer = std::move(answer)](const ApiResult<Value>& result) {
+    auto waiting = weak.lock();
+    if (!waiting) return;
+    if (!result) {
+      waiting->refuse(result.error());
+      return;
+    }
+    waiting->run([&] {
+      if constexpr (std::is_void_v<Value>) {
+        answer(*waiting);
+      } else {
+        answer(*waiting, *result);
+      }
+    });
+  };
+}
+
+}  // namespace
+
+std::string session_path(std::string_view id) {
+  return std::string(kManagerPath) + "/session/" + std::string(id);
+}
+
+namespace methods_of {
+
+void list_sessions(ServiceApi& service, const std::shared_ptr<Call>& call) {
+  using Row = sdbus::Struct<std::string, sdbus::ObjectPath, uint32_t, uint32_t, std::string, std::string, std::string,
+                            uint64_t, std::string, uint64_t, uint64_t, bool>;
+  std::vector<Row> rows;
+  for (const SessionInfo& info : service.sessions()) {
+    rows.emplace_back(info.id, sdbus::ObjectPath(session_path(info.id)), info.uid, process_number(info.leader),
+                      printable(info.policy), printable(info.mode), std::string(to_string(info.state)),
+                      microseconds_of(info.since), printable(info.command), info.allowed, info.denied, info.stale);
+  }
+  call->answer(rows);
+}
+
+void get_session(ServiceApi& service, const std::shared_ptr<Call>& call) {
+  const std::string id = text_of(*call);
+  auto info = service.session(id);
+  if (!info) {
+    call->refuse(no_such_session(id));
+    return;
+  }
+  call->answer(sdbus::ObjectPath(session_path(info->id)));
+}
+
+ApiResult<Target> find_session(const ServiceApi& service, Call& call) {
+  return target_of(service, text_of(call));
+}
+
+void terminate_session(ServiceApi& service, const std::shared_ptr<Call>& call) {
+  terminate(service, call, text_of(*call));
+}
+
+ApiResult<Target> find_own_path(const ServiceApi& service, Call& call) {
+  return target_of(service, id_of_path(call));
+}
+
+void terminate_own_path(ServiceApi& service, const std::shared_ptr<Call>& call) {
+  terminate(service, call, id_of_path(*call));
+}
+
+ApiResult<Target> find_user(const ServiceApi&, Call& call) {
+  uint32_t uid = 0;
+  call.arguments() >> uid;
+  return Target{.owner = uid, .details = {{"user", std::to_string(uid)}}};
+}
+
+void terminate_user(ServiceApi& service, const std::shared_ptr<Call>& call) {
+  uint32_t uid = 0;
+  call->arguments() >> uid;
+  uint32_t count = 0;
+  for (const SessionInfo& info : service.sessions()) {
+    if (info.uid != uid || info.state == SessionState::terminating || info.state == SessionState::closing) continue;
+    auto ended = service.terminate(info.id, call->by());
+    // Gone between the list and here: it has ended, too.
+    if (!ended && ended.error().code != "NoSuchSession") {
+      call->refuse(ended.error());
+      return;
+    }
+    if (ended) ++count;
+  }
+  call->answer(count);
+}
+
+void list_policies(ServiceApi& service, const std::shared_ptr<Call>& call) {
+  std::vector<sdbus::Struct<std::string, std::string, std::string, std::string, bool>> rows;
+  for (const PolicyInfo& info : service.policies(call->sender().credentials())) {
+    rows.emplace_back(printable(info.name), printable(info.file), printable(info.mode), printable(info.problem),
+                      info.is_default);
+  }
+  call->answer(rows);
+}
+
+void describe_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
+  auto found = service.describe_policy(call->sender().credentials(), text_of(*call));
+  if (!found) {
+    call->refuse(found.error());
+    return;
+  }
+  call->answer(printable(found->info.file), printable(found->info.mode), found->text);
+}
+
+void check_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
+  auto text = raw::read_descriptor(raw::message_of(call->arguments()));
+  if (!text) {
+    call->refuse({"InvalidArgument", text.error().message});
+    return;
+  }
+  service.check_policy(call->sender().credentials(), std::move(*text),
+                       later<std::vector<std::string>>(call, [](Call& waiting, const std::vector<std::string>& lines) {
+                         std::vector<std::string> shown;
+                         for (const auto& line : lines) shown.push_back(printable(line));
+                         waiting.answer(shown);
+                       }));
+}
+
+void test_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
+  std::string name;
+  std::string operation;
+  std::string target;
+  call->arguments() >> name >> operation >> target;
+  service.test_policy(call->sender().credentials(), name, operation, target,
+                      later<PolicyVerdict>(call, [](Call& waiting, const PolicyVerdict& verdict) {
+                        waiting.answer(verdict.decision, printable(verdict.rule), printable(verdict.guidance));
+                      }));
+}
+
+void reload(ServiceApi& service, const std::shared_ptr<Call>& call) {
+  service.reload(later<void>(call, [](Call& waiting) { waiting.answer(); }));
+}
+
+}  // namespace methods_of
+}  // namespace wrapd::daemon::bus

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/bus/members.h"
+
+#include <algorithm>
+#include <chrono>
+#include <string_view>
+
+#include "base/io.h"
+#include "config.h"
+#include "daemon/bus/values.h"
+
+namespace wrapd::daemon::bus {
+namespace {
+
+using namespace methods_of;
+using sdbus::Flags;
+
+constexpr Authorisation kRead{.access = Access::read};
+constexpr Authorisation kChange{.access = Access::change};
+constexpr Authorisation kManageSessions{.access = Access::own_free, .others = "org.wrapd1.manage-sessions"};
+constexpr Authorisation kApprove{
+    .access = Access::polkit, .own = "org.wrapd1.approve-own", .others = "org.wrapd1.approve"};
+constexpr Authorisation kReload{
+    .access = Access::polkit, .own = "org.wrapd1.reload", .others = "org.wrapd1.reload"};
+
+// A call that changes something looks at all threads of its caller; one that starts work costs a thread's time.
+constexpr double kLook = 1;
+constexpr double kAct = 10;
+constexpr double kWork = 20;
+constexpr double kPerSession = 0.05;       // a row of a list
+constexpr double kPerSessionObject = 0.5;  // an object with all its properties
+
+}  // namespace
+
+std::span<const Method> methods() {
+  static const Method kMethods[] = {
+      // clang-format off
+    // interface, name, in, names, out, names, authorisation, cost, per session, find, run
+    {kManagerInterface, "OpenSession", "ha{sv}", {"connection", "options"}, "oa{sv}", {"session", "properties"},
+     kChange, kWork, 0, nullptr, open_session},
+    {kManagerInterface, "ListSessions", "", {}, "a(souussststtb)", {"sessions"},
+     kRead, kLook, kPerSession, nullptr, list_sessions},
+    {kManagerInterface, "GetSession", "s", {"id"}, "o", {"session"},
+     kRead, kLook, 0, nullptr, get_session},
+    {kManagerInterface, "TerminateSession", "s", {"id"}, "", {},
+     kManageSessions, kAct, 0, find_session, terminate_session},
+    {kManagerInterface, "TerminateUser", "u", {"uid"}, "u", {"count"},
+     kManageSessions, kAct, kPerSession, find_user, terminate_user},
+    {kManagerInterface, "ListPolicies", "", {}, "a(ssssb)", {"policies"},
+     kRead, kLook, 0, nullptr, list_policies},
+    {kManagerInterface, "DescribePolicy", "s", {"name"}, "sss", {"file", "mode", "text"},
+     kRead, kLook, 0, nullptr, describe_policy},
+    {kManagerInterface, "CheckPolicy", "h", {"text"}, "as", {"problems"},
+     kChange, kWork, 0, nullptr, check_policy},
+    {kManagerInterface, "TestPolicy", "sss", {"name", "operation", "target"}, "sss", {"decision", "rule", "guidance"},
+     kRead, kWork, 0, nullptr, test_policy},
+    {kManagerInterface, "Reload", "", {}, "", {},
+     kReload, kAct, 0, nullptr, reload},
+    {kManagerInterface, "ListApprovals", "", {}, "a(soussbsssusst)", {"approvals"},
+     kRead, kLook, kPerSession, nullptr, list_approvals},
+    {kManagerInterface, "Approve", "s", {"id"}, "", {},
+     kApprove, kAct, 0, find_approval, approve},
+    {kManagerInterface, "Deny", "s", {"id"}, "", {},
+     kApprove, kAct, 0, find_approval, deny},
+    {kSessionInterface, "Terminate", "", {}, "", {},
+     kManageSessions, kAct, 0, find_own_path, terminate_own_path},
+      // clang-format on
+  };
+  return kMethods;
+}
+
+std::span<const Property<ServiceApi>> manager_properties() {
+  using Reply = sdbus::PropertyGetReply;
+  static const Property<ServiceApi> kProperties[] = {
+      {"Version", "s", Flags::CONST_PROPERTY_VALUE, [](const ServiceApi&, Reply& reply) { reply << WRAPD_VERSION; }},
+      {"Features", "as", Flags::CONST_PROPERTY_VALUE,
+       [](const ServiceApi& service, Reply& reply) { reply << service.features(); }},
+      {"Sessions", "u", Flags::EMITS_NO_SIGNAL,
+       [](const ServiceApi& service, Reply& reply) { reply << static_cast<uint32_t>(service.sessions().size()); }},
+  };
+  return kProperties;
+}
+
+std::span<const Property<SessionInfo>> session_properties() {
+  using Reply = sdbus::PropertyGetReply;
+  using Info = SessionInfo;
+  static const Property<SessionInfo> kProperties[] = {
+      {"Id", "s", Flags::CONST_PROPERTY_VALUE, [](const Info& info, Reply& reply) { reply << info.id; }},
+      {"Uid", "u", Flags::CONST_PROPERTY_VALUE, [](const Info& info, Reply& reply) { reply << info.uid; }},
+      {"Leader", "u", Flags::CONST_PROPERTY_VALUE,
+       [](const Info& info, Reply& reply) { reply << process_number(info.leader); }},
+      {"Policy", "s", Flags::CONST_PROPERTY_VALUE,
+       [](const Info& info, Reply& reply) { reply << printable(info.policy); }},
+      {"Stale", "b", Flags::EMITS_CHANGE_SIGNAL, [](const Info& info, Reply& reply) { reply << info.stale; }},
+      {"Mode", "s", Flags::CONST_PROPERTY_VALUE, [](const Info& info, Reply& reply) { reply << printable(info.mode); }},
+      {"State", "s", Flags::EMITS_CHANGE_SIGNAL,
+       [](const Info& info, Reply& reply) { reply << std::string(to_string(info.state)); }},
+      {"Since", "t", Flags::CONST_PROPERTY_VALUE,
+       [](const Info& info, Reply& reply) { reply << microseconds_of(info.since); }},
+      {"Command", "s", Flags::CONST_PROPERTY_VALUE,
+       [](const Info& info, Reply& reply) { reply << printable(info.command); }},
+      {"Allowed", "t", Flags::EMITS_NO_SIGNAL, [](const Info& info, Reply& reply) { reply << info.allowed; }},
+      {"Denied", "t", Flags::EMITS_NO_SIGNAL, [](const Info& info, Reply& reply) { reply << info.denied; }},
+  };
+  return kProperties;
+}
+
+std::span<const SignalMember> signals() {
+  static const SignalMember kSignals[] = {
+      {kManagerInterface, "SessionNew", "so", {"id", "session"}},
+      {kManagerInterface, "SessionRemoved", "so", {"id", "session"}},
+      {kManagerInterface, "ApprovalRequested", "soa{sv}", {"id", "session", "details"}},
+      {kManagerInterface, "ApprovalRemoved", "ss", {"id", "how"}},
+      {kSessionInterface,
+       "Denied",
+       "ssbsust",
+       {"operation", "target", "abstract", "rule", "pid", "comm", "count"}},
+  };
+  return kSignals;
+}
+
+double cost_of(const char* interface, const char* member, size_t sessions) {
+  const auto count = static_cast<double>(sessions);
+  const std::string_view name = member == nullptr ? "" : member;
+  if (interface == nullptr) return kAct;  // any interface's: who calls like this does not look
+  if (std::string_view(interface) == "org.freedesktop.DBus.ObjectManager") return kAct + kPerSessionObject * count;
+  // The introspection of a parent lists its children.
+  if (std::string_view(interface) == "org.freedesktop.DBus.Introspectable") return kLook + kPerSession * count;
+  if (std::string_view(interface) == "org.freedesktop.DBus.Properties") return kLook;
+  for (const Method& method : methods()) {
+    if (name == method.name && std::string_view(interface) == method.interface) {
+      return method.cost + method.cost_each * count;
+    }
+  }
+  return kLook;
+}
+
+}  // namespace wrapd::daemon::bus

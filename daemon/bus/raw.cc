@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/bus/raw.h"
+
+#include <fcntl.h>
+
+#include <cstring>
+#include <utility>
+
+namespace wrapd::daemon::bus::raw {
+namespace {
+
+std::unexpected<Error> broken(const char* what, int rc) {
+  return fail_errno(what, -rc);
+}
+
+// Reads what is left of the container that `message` is in; every value counts at least one byte.
+bool walk(sd_bus_message* message, size_t& left) noexcept {
+  for (;;) {
+    char type = 0;
+    const char* contents = nullptr;
+    int rc = sd_bus_message_peek_type(message, &type, &contents);
+    if (rc <= 0) return rc == 0;
+    if (left == 0) return false;
+    --left;
+    if (contents != nullptr) {
+      if (sd_bus_message_enter_container(message, type, contents) < 0 || !walk(message, left) ||
+          sd_bus_message_exit_container(message) < 0) {
+        return false;
+      }
+      continue;
+    }
+    union {
+      const char* text;
+      uint64_t number;
+    } value{};
+    if (sd_bus_message_read_basic(message, type, &value) < 0) return false;
+    if (type == SD_BUS_TYPE_STRING || type == SD_BUS_TYPE_OBJECT_PATH || type == SD_BUS_TYPE_SIGNATURE) {
+      size_t size = std::strlen(value.text);
+      if (size > left) return false;
+      left -= size;
+    }
+  }
+}
+
+// Gives access to what sdbus-c++ keeps to itself: a derived class may name the member.
+struct Peek : sdbus::Message {
+  static void* message(const sdbus::Message& message) noexcept { return message.*(&Peek::msg_); }
+};
+
+}  // namespace
+
+sd_bus_message* message_of(const sdbus::Message& message) noexcept {
+  return static_cast<sd_bus_message*>(Peek::message(message));
+}
+
+sd_bus* bus_of(const sdbus::Message& message) noexcept {
+  return sd_bus_message_get_bus(message_of(message));
+}
+
+bool allows_interaction(const sdbus::Message& message) noexcept {
+  return sd_bus_message_get_allow_interactive_authorization(message_of(message)) > 0;
+}
+
+Result<UniqueFd> read_descriptor(sd_bus_message* message) {
+  int fd = -1;
+  int rc = sd_bus_message_read_basic(message, SD_BUS_TYPE_UNIX_FD, &fd);
+  if (rc <= 0) return broken("cannot read a descriptor", rc == 0 ? -ENXIO : rc);
+  UniqueFd own(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+  if (!own) return fail_errno("cannot keep a descriptor");
+  return own;
+}
+
+Result<> read_dictionary(sd_bus_message* message, const DictionaryEntry& entry) {
+  constexpr const char* kWhat = "cannot read a dictionary";
+  int rc = sd_bus_message_enter_container(message, SD_BUS_TYPE_ARRAY, "{sv}");
+  if (rc <= 0) return broken(kWhat, rc == 0 ? -ENXIO : rc);
+  while ((rc = sd_bus_message_enter_container(message, SD_BUS_TYPE_DICT_ENTRY, "sv")) > 0) {
+    const char* key = nullptr;
+    const char* type = nullptr;
+    if ((rc = sd_bus_message_read_basic(message, SD_BUS_TYPE_STRING, &key)) < 0) return broken(kWhat, rc);
+    if ((rc = sd_bus_message_peek_type(message, nullptr, &type)) < 0) return broken(kWhat, rc);
+    // The signature lies in the message, which stays.
+    if ((rc = sd_bus_message_enter_container(message, SD_BUS_TYPE_VARIANT, type)) < 0) return broken(kWhat, rc);
+    auto read = entry(key, type, message);
+    if (!read) return std::unexpected(read.error());
+    if (!*read && (rc = sd_bus_message_skip(message, type)) < 0) return broken(kWhat, rc);
+    for (int level = 0; level < 2; ++level) {
+      if ((rc = sd_bus_message_exit_container(message)) < 0) return broken(kWhat, rc);
+    }
+  }
+  if (rc == 0) rc = sd_bus_message_exit_container(message);
+  if (rc < 0) return broken(kWhat, rc);
+  return {};
+}
+
+bool arguments_fit(sd_bus_message* message, size_t limit) noexcept {
+  const char* path = sd_bus_message_get_path(message);
+  size_t left = limit;
+  bool fit = path == nullptr || std::strlen(path) <= limit;
+  fit = fit && walk(message, left);
+  return sd_bus_message_rewind(message, 1) >= 0 && fit;
+}
+
+Result<> reply_error(sd_bus_message* call, const char* name, const std::string& message) noexcept {
+  sd_bus_error error = SD_BUS_ERROR_MAKE_CONST(name, message.c_str());
+  if (int rc = sd_bus_reply_method_error(call, &error); rc < 0) return broken("cannot answer", rc);
+  return {};
+}
+
+Result<> send_only(const sdbus::MethodCall& call) noexcept {
+  int rc = sd_bus_message_set_expect_reply(message_of(call), 0);
+  if (rc >= 0) rc = sd_bus_send(nullptr, message_of(call), nullptr);
+  if (rc < 0) return broken("cannot send", rc);
+  return {};
+}
+
+Result<> dispatch_again(sd_bus* bus, sd_bus_message* message) noexcept {
+  int rc = sd_bus_message_rewind(message, 1);
+  if (rc >= 0) rc = sd_bus_enqueue_for_read(bus, message);
+  if (rc < 0) return broken("cannot queue a message", rc);
+  return {};
+}
+
+// Kept alive by its Registration, and by a running call of its own.
+struct Registration::State : std::enable_shared_from_this<State> {
+  Handler handler;
+  std::function<void(Result<>)> gone;
+  sd_bus_slot* slot = nullptr;
+
+  ~State() { sd_bus_slot_unref(slot); }
+
+  // An exception here is a bug or the end of memory, as in the handlers of EventLoop.
+  static int on_message(sd_bus_message* message, void* self, sd_bus_error*) noexcept {
+    auto keep = static_cast<State*>(self)->shared_from_this();
+    return keep->handler(message) ? 1 : 0;
+  }
+  static int on_gone(sd_bus_message*, void* self, sd_bus_error*) noexcept {
+    auto keep = static_cast<State*>(self)->shared_from_this();
+    keep->gone({});
+    return 0;
+  }
+  static int on_installed(sd_bus_message* reply, void* self, sd_bus_error*) noexcept {
+    auto keep = static_cast<State*>(self)->shared_from_this();
+    const sd_bus_error* error = sd_bus_message_get_error(reply);
+    if (error != nullptr) keep->gone(fail(std::string("the bus refuses a match: ") + error->name));
+    return 1;
+  }
+};
+
+Registration::Registration() noexcept = default;
+Registration::Registration(Registration&&) noexcept = default;
+Registration& Registration::operator=(Registration&&) noexcept = default;
+Registration::~Registration() {
+  // A running call keeps the state, but must not be called again.
+  if (state_) state_->slot = sd_bus_slot_unref(state_->slot);
+}
+
+Result<Registration> Registration::filter(sd_bus* bus, Handler handler) {
+  Registration out;
+  out.state_ = std::make_shared<State>();
+  out.state_->handler = std::move(handler);
+  if (int rc = sd_bus_add_filter(bus, &out.state_->slot, State::on_message, out.state_.get()); rc < 0) {
+    return broken("cannot look at messages of the bus", rc);
+  }
+  return out;
+}
+
+Result<Registration> Registration::name_gone(sd_bus* bus, const std::string& unique_name,
+                                             std::function<void(Result<>)> gone) {
+  // Unique names are the bus's: nothing in them needs quoting.
+  const std::string match =
+      "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',interface='org.freedesktop.DBus',"
+      "member='NameOwnerChanged',arg0='" +
+      unique_name + "'";
+  Registration out;
+  out.state_ = std::make_shared<State>();
+  out.state_->gone = std::move(gone);
+  if (int rc = sd_bus_add_match_async(bus, &out.state_->slot, match.c_str(), State::on_gone, State::on_installed,
+                                      out.state_.get());
+      rc < 0) {
+    return broken("cannot watch a name on the bus", rc);
+  }
+  return out;
+}
+
+Result<> attach(sd_bus* bus, EventLoop& loop) {
+  if (int rc = sd_bus_attach_event(bus, loop.handle(), EventLoop::kBus); rc < 0) {
+    return broken("cannot serve the bus", rc);
+  }
+  return {};
+}
+
+void close(sd_bus* bus) noexcept {
+  sd_bus_close(bus);
+}
+
+bool is_disconnect(sd_bus_message* message) noexcept {
+  const char* sender = sd_bus_message_get_sender(message);
+  return sender != nullptr && std::strcmp(sender, "org.freedesktop.DBus.Local") == 0 &&
+         sd_bus_message_is_signal(message, "org.freedesktop.DBus.Local", "Disconnected") > 0;
+}
+
+}  // namespace wrapd::daemon::bus::raw

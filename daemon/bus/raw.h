@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// sd-bus(3) itself, where sdbus-c++ has nothing: the interactive flag, descriptors that are CLOEXEC from birth, a look at
+// messages before they are dispatched, a match that does not wait, our event loop. One thread; nothing here waits.
+
+#include <sdbus-c++/sdbus-c++.h>
+#include <systemd/sd-bus.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "daemon/event_loop.h"
+
+namespace wrapd::daemon::bus::raw {
+
+struct Unref {
+  void operator()(sd_bus_message* message) const noexcept { sd_bus_message_unref(message); }
+};
+using MessageRef = std::unique_ptr<sd_bus_message, Unref>;
+
+// Borrowed, for as long as `message` lives.
+[[nodiscard]] sd_bus_message* message_of(const sdbus::Message& message) noexcept;
+// Borrowed: the connection that `message` belongs to.
+[[nodiscard]] sd_bus* bus_of(const sdbus::Message& message) noexcept;
+
+// The header's ALLOW_INTERACTIVE_AUTHORIZATION flag.
+[[nodiscard]] bool allows_interaction(const sdbus::Message& message) noexcept;
+
+// The next argument, of type 'h', as a descriptor of the caller's own.
+[[nodiscard]] Result<UniqueFd> read_descriptor(sd_bus_message* message);
+
+// Reads the next argument, an a{sv}. `entry` gets each key and the value's type, and reads the one value of that type
+// from `value` (true), leaves it unread (false), or ends the reading.
+using DictionaryEntry = std::function<Result<bool>(std::string_view key, std::string_view type, sd_bus_message* value)>;
+[[nodiscard]] Result<> read_dictionary(sd_bus_message* message, const DictionaryEntry& entry);
+
+// True if path and arguments of a message take at most `limit` bytes, and as many values. Rewinds the message.
+[[nodiscard]] bool arguments_fit(sd_bus_message* message, size_t limit) noexcept;
+
+// Answers a method call with an error, unless no answer is wanted.
+[[nodiscard]] Result<> reply_error(sd_bus_message* call, const char* name, const std::string& message) noexcept;
+
+// Sends a method call and wants no answer.
+[[nodiscard]] Result<> send_only(const sdbus::MethodCall& call) noexcept;
+
+// Has the message dispatched again, from the start, in a later turn of the loop.
+[[nodiscard]] Result<> dispatch_again(sd_bus* bus, sd_bus_message* message) noexcept;
+
+// A registration with sd-bus that ends with this object.
+class Registration {
+ public:
+  using Handler = std::function<bool(sd_bus_message*)>;
+
+  Registration() noexcept;
+  Registration(Registration&&) noexcept;
+  Registration& operator=(Registration&&) noexcept;
+  ~Registration();
+
+  // `handler` sees every message before anybody else, but replies to our own calls; true: it is dealt with.
+  [[nodiscard]] static Result<Registration> filter(sd_bus* bus, Handler handler);
+  // `gone` is called once when `unique_name` leaves the bus, or with an error when the bus does not take the match.
+  [[nodiscard]] static Result<Registration> name_gone(sd_bus* bus, const std::string& unique_name,
+                                                      std::function<void(Result<>)> gone);
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+// Has `loop` serve `bus` until close().
+[[nodiscard]] Result<> attach(sd_bus* bus, EventLoop& loop);
+// Closes the connection without waiting for anything to be written.
+void close(sd_bus* bus) noexcept;
+
+// True for sd-bus's own notice that the connection has ended; nobody on the bus can send it.
+[[nodiscard]] bool is_disconnect(sd_bus_message* message) noexcept;
+
+}  // namespace wrapd::daemon::bus::raw

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/bus/senders.h"
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <optional>
+#include <utility>
+
+#include "daemon/bus/guard.h"
+#include "daemon/bus/raw.h"
+
+namespace wrapd::daemon::bus {
+namespace {
+
+// The driver answers at once, or the bus hangs.
+constexpr std::chrono::seconds kTimeout{25};
+constexpr size_t kMaxGroups = 65536;  // NGROUPS_MAX
+
+Result<std::vector<gid_t>> read_groups(sd_bus_message* message) {
+  const void* data = nullptr;
+  size_t size = 0;
+  if (int rc = sd_bus_message_read_array(message, SD_BUS_TYPE_UINT32, &data, &size); rc < 0) {
+    return fail_errno("cannot read groups", -rc);
+  }
+  static_assert(sizeof(gid_t) == sizeof(uint32_t));
+  const auto* first = static_cast<const gid_t*>(data);
+  size_t count = size / sizeof(gid_t);
+  if (count > kMaxGroups) return fail("too many groups", EPROTO);
+  return std::vector<gid_t>(first, first + count);
+}
+
+Result<uint32_t> read_number(sd_bus_message* message) {
+  uint32_t number = 0;
+  if (int rc = sd_bus_message_read_basic(message, SD_BUS_TYPE_UINT32, &number); rc <= 0) {
+    return fail_errno("cannot read a number", rc == 0 ? ENXIO : -rc);
+  }
+  return number;
+}
+
+struct Words {
+  std::optional<uint32_t> uid;
+  std::optional<uint32_t> pid;
+  std::optional<std::vector<gid_t>> groups;
+  UniqueFd pidfd;
+};
+
+template <class To, class From>
+Result<bool> keep(To& to, Result<From> from) {
+  if (!from) return std::unexpected(from.error());
+  to = std::move(*from);
+  return true;
+}
+
+// Without user and groups nobody can be told from anybody else.
+std::shared_ptr<const Sender> make_sender(std::string name, const sdbus::Message& reply) {
+  Words words;
+  auto read = raw::read_dictionary(raw::message_of(reply),
+                                   [&](std::string_view key, std::string_view type, sd_bus_message* value) {
+                                     if (key == "UnixUserID" && type == "u") return keep(words.uid, read_number(value));
+                                     if (key == "ProcessID" && type == "u") return keep(words.pid, read_number(value));
+                                     if (key == "UnixGroupIDs" && type == "au") {
+                                       return keep(words.groups, read_groups(value));
+                                     }
+                                     if (key == "ProcessFD" && type == "h") {
+                                       return keep(words.pidfd, raw::read_descriptor(value));
+                                     }
+                                     return Result<bool>(false);
+                                   });
+  if (!read || !words.uid || *words.uid == static_cast<uid_t>(-1) || !words.groups) return nullptr;
+  auto sender = std::make_shared<Sender>();
+  sender->name = std::move(name);
+  sender->uid = *words.uid;
+  sender->groups = std::move(*words.groups);
+  sender->pid = static_cast<pid_t>(words.pid.value_or(0));
+  sender->pidfd = std::move(words.pidfd);
+  if (!sender->pidfd && sender->pid > 0) {
+    sender->pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, sender->pid, 0)));
+  }
+  return sender;
+}
+
+}  // namespace
+
+std::shared_ptr<const Sender> Senders::find(const std::string& name) {
+  auto it = known_.find(name);
+  if (it == known_.end()) return nullptr;
+  recent_.splice(recent_.begin(), recent_, it->second);
+  return *it->second;
+}
+
+void Senders::remember(std::shared_ptr<const Sender> sender) {
+  if (known_.contains(sender->name)) return;
+  if (recent_.size() >= kMaxKnown) {
+    known_.erase(recent_.back()->name);
+    recent_.pop_back();
+  }
+  recent_.push_front(std::move(sender));
+  known_.emplace(recent_.front()->name, recent_.begin());
+}
+
+void Senders::ask(const std::string& name, std::function<void(std::shared_ptr<const Sender>)> done) {
+  auto call = compat::method_call(driver_, "org.freedesktop.DBus", "GetConnectionCredentials");
+  call << name;
+  compat::call_async(
+      driver_, call,
+      [this, name, done = std::move(done)](sdbus::MethodReply& reply, const sdbus::Error* error) {
+        guarded("who calls", [&] {
+          auto sender = error == nullptr ? make_sender(name, reply) : nullptr;
+          if (sender) remember(sender);
+          done(std::move(sender));
+        });
+      },
+      kTimeout);
+}
+
+}  // namespace wrapd::daemon::bus

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// How the service's values look on the bus. Whatever a program or a user chose is escaped: sd-bus refuses text that is
+// not UTF-8, and a terminal acts on what is.
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "daemon/service_api.h"
+
+namespace wrapd::daemon::bus {
+
+// Since the epoch; 0 for what lies before.
+[[nodiscard]] inline uint64_t microseconds_of(WallTime time) {
+  auto count = std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
+  return count < 0 ? 0 : static_cast<uint64_t>(count);
+}
+
+[[nodiscard]] inline uint32_t process_number(pid_t pid) {
+  return pid < 0 ? 0 : static_cast<uint32_t>(pid);
+}
+
+}  // namespace wrapd::daemon::bus
