@@ -27,6 +27,10 @@ struct EventSource::Handler : std::enable_shared_from_this<Handler> {
     invoke(self, 0);
     return 0;
   }
+  static int on_exit(sd_event_source*, void* self) noexcept {
+    invoke(self, 0);
+    return 0;
+  }
   static int on_signal(sd_event_source*, const struct signalfd_siginfo*, void* self) noexcept {
     invoke(self, 0);
     return 0;
@@ -84,6 +88,16 @@ Result<EventSource> EventLoop::on_signal(int signal, std::function<void()> handl
   int rc =
       sd_event_add_signal(event_, &out.handler_->source, signal, EventSource::Handler::on_signal, out.handler_.get());
   if (rc < 0) return fail_errno("cannot watch a signal", -rc);
+  return out;
+}
+
+Result<EventSource> EventLoop::on_exit(std::function<void()> handler) {
+  EventSource out;
+  out.handler_ = std::make_shared<EventSource::Handler>();
+  out.handler_->call = [handler = std::move(handler)](uint32_t) { handler(); };
+  int rc = sd_event_add_exit(event_, &out.handler_->source, EventSource::Handler::on_exit, out.handler_.get());
+  if (rc >= 0) rc = sd_event_source_set_priority(out.handler_->source, kSessions);
+  if (rc < 0) return fail_errno("cannot prepare for the loop's end", -rc);
   return out;
 }
 

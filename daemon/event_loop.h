@@ -55,6 +55,9 @@ class EventLoop {
   // The signal must be blocked in every thread.
   [[nodiscard]] Result<EventSource> on_signal(int signal, std::function<void()> handler);
 
+  // Once stop() was called, before run() returns and before libraries end what they have attached here.
+  [[nodiscard]] Result<EventSource> on_exit(std::function<void()> handler);
+
   // Answers systemd's watchdog (sd_watchdog_enabled(3)) if there is one.
   [[nodiscard]] Result<> serve_watchdog();
   [[nodiscard]] Result<> run();

@@ -48,8 +48,8 @@ ApiResult<Target> find_approval(const ServiceApi& service, Call& call) {
   const std::string id = id_of(call);
   auto question = service.question(id);
   if (!question) {
-    return std::unexpected(
-        ApiError{"NoSuchApproval", "no question " + printable(id, 64) + " waits; it may have been answered or expired"});
+    return std::unexpected(ApiError{
+        "NoSuchApproval", "no question " + printable(id, 64) + " waits; it may have been answered or expired"});
   }
   const std::string target = (question->call.abstract ? "@" : "") + printable(question->call.target, kShownInDialog);
   return Target{.owner = question->uid,

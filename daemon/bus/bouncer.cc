@@ -137,7 +137,7 @@ void Bouncer::ask(const std::shared_ptr<Call>& call, Grant wanted, Target target
                                  .details = std::move(target.details),
                                  .interactive = call->allows_interaction()};
   polkit_.ask(question, [this, weak = std::weak_ptr(call), wanted = std::move(wanted)](Authorization answer,
-                                                                                      const std::string& why) {
+                                                                                       const std::string& why) {
     if (auto waiting = weak.lock()) {
       waiting->run([&] { on_answer(waiting, wanted, answer, why); });
     }

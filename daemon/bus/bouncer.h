@@ -2,8 +2,9 @@
 #pragma once
 
 // The one place where it is decided whether a method runs. Every method of the table is called through here and no
-// other way: known sender, bounded number of calls that wait, not confined, the target looked up, polkit. After polkit's
-// answer everything is decided again: meanwhile the session may have gone, or the question may have been answered.
+// other way: known sender, bounded number of calls that wait, not confined, the target looked up, polkit. After
+// polkit's answer everything is decided again: meanwhile the session may have gone, or the question may have been
+// answered.
 
 #include <cstdint>
 #include <memory>

@@ -20,8 +20,8 @@
 namespace wrapd::daemon::bus {
 namespace {
 
-constexpr uint32_t kDoNotQueue = 4;        // DBUS_NAME_FLAG_DO_NOT_QUEUE
-constexpr uint32_t kPrimaryOwner = 1;      // DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER
+constexpr uint32_t kDoNotQueue = 4;    // DBUS_NAME_FLAG_DO_NOT_QUEUE
+constexpr uint32_t kPrimaryOwner = 1;  // DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER
 constexpr std::chrono::seconds kTimeout{25};
 
 struct Connected {
@@ -42,8 +42,8 @@ Connected connect_to_bus() noexcept {
   return out;
 }
 
-// Messages that are still held go before this, so that they can be sent; the connection after it, so that it does not
-// wait for a bus that does not read.
+// What must still be sent goes before this, the connection after it: closing what is closed does not wait for a bus
+// that does not read.
 struct Closer {
   sd_bus* bus;
   ~Closer() { raw::close(bus); }
@@ -87,6 +87,10 @@ Result<std::unique_ptr<BusApi>> BusApi::create(EventLoop& loop, ServiceApi& serv
   auto connector = Worker::create(loop, 1, 1);
   if (!connector) return std::unexpected(connector.error());
   api->connector_ = std::move(*connector);
+  // Left to itself, sd-bus would wait for the bus to take everything.
+  auto leave = loop.on_exit([api = api.get()] { api->leave(); });
+  if (!leave) return std::unexpected(leave.error());
+  api->leave_ = std::move(*leave);
   service.observe(api.get());
   api->connect();
   return api;
@@ -100,7 +104,13 @@ BusApi::BusApi(EventLoop& loop, ServiceApi& service, BusSettings settings)
       delay_(settings_.retry_first) {}
 
 BusApi::~BusApi() {
+  leave();
+}
+
+void BusApi::leave() noexcept {
   service_.observe(nullptr);
+  connector_.reset();
+  link_.reset();
 }
 
 bool BusApi::busy() const noexcept {

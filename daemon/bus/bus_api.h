@@ -50,6 +50,8 @@ class BusApi final : private ServiceObserver {
   [[nodiscard]] Result<> serve(std::shared_ptr<sdbus::IConnection> connection);
   [[nodiscard]] bool on_message(sd_bus_message* message);
   void on_name(sdbus::MethodReply& reply, const sdbus::Error* error);
+  // For good.
+  void leave() noexcept;
   void lose_soon(std::string why);
   void lose(const std::string& why);
   // Runs `work` on the objects, if we are on a bus.
@@ -69,6 +71,7 @@ class BusApi final : private ServiceObserver {
   Rates rates_;
   std::unique_ptr<Worker> connector_;
   std::unique_ptr<Link> link_;
+  EventSource leave_;
   EventSource lost_;
   EventSource retry_;
   std::chrono::milliseconds delay_;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What sdbus-c++ 1.2 (Debian 12) and 2.x (Debian 13) spell differently. SDBUSCPP_MAJOR comes from the build: the headers
-// have no version.
+// What sdbus-c++ 1.2 (Debian 12) and 2.x (Debian 13) spell differently. SDBUSCPP_MAJOR comes from the build: the
+// headers have no version.
 
 #include <sdbus-c++/sdbus-c++.h>
 
@@ -74,8 +74,13 @@ class Interface {
   Interface(sdbus::IObject& object, const char* name) : object_(object), name_(name) {}
   void method(const char* name, const char* in, Names in_names, const char* out, Names out_names,
               sdbus::method_callback handler) {
-    items_.emplace_back(sdbus::MethodVTableItem{sdbus::MethodName(name), sdbus::Signature(in), std::move(in_names),
-                                                sdbus::Signature(out), std::move(out_names), std::move(handler), {}});
+    items_.emplace_back(sdbus::MethodVTableItem{sdbus::MethodName(name),
+                                                sdbus::Signature(in),
+                                                std::move(in_names),
+                                                sdbus::Signature(out),
+                                                std::move(out_names),
+                                                std::move(handler),
+                                                {}});
   }
   void property(const char* name, const char* type, sdbus::property_get_callback get, sdbus::Flags flags) {
     items_.emplace_back(

@@ -20,13 +20,12 @@ constexpr Authorisation kChange{.access = Access::change};
 constexpr Authorisation kManageSessions{.access = Access::own_free, .others = "org.wrapd1.manage-sessions"};
 constexpr Authorisation kApprove{
     .access = Access::polkit, .own = "org.wrapd1.approve-own", .others = "org.wrapd1.approve"};
-constexpr Authorisation kReload{
-    .access = Access::polkit, .own = "org.wrapd1.reload", .others = "org.wrapd1.reload"};
+constexpr Authorisation kReload{.access = Access::polkit, .own = "org.wrapd1.reload", .others = "org.wrapd1.reload"};
 
 // A call that changes something looks at all threads of its caller; one that starts work costs a thread's time.
 constexpr double kLook = 1;
-constexpr double kAct = 10;
-constexpr double kWork = 20;
+constexpr double kAct = 4;
+constexpr double kWork = 8;
 constexpr double kPerSession = 0.05;       // a row of a list
 constexpr double kPerSessionObject = 0.5;  // an object with all its properties
 
@@ -111,10 +110,7 @@ std::span<const SignalMember> signals() {
       {kManagerInterface, "SessionRemoved", "so", {"id", "session"}},
       {kManagerInterface, "ApprovalRequested", "soa{sv}", {"id", "session", "details"}},
       {kManagerInterface, "ApprovalRemoved", "ss", {"id", "how"}},
-      {kSessionInterface,
-       "Denied",
-       "ssbsust",
-       {"operation", "target", "abstract", "rule", "pid", "comm", "count"}},
+      {kSessionInterface, "Denied", "ssbsust", {"operation", "target", "abstract", "rule", "pid", "comm", "count"}},
   };
   return kSignals;
 }
@@ -123,7 +119,7 @@ double cost_of(const char* interface, const char* member, size_t sessions) {
   const auto count = static_cast<double>(sessions);
   const std::string_view name = member == nullptr ? "" : member;
   if (interface == nullptr) return kAct;  // any interface's: who calls like this does not look
-  if (std::string_view(interface) == "org.freedesktop.DBus.ObjectManager") return kAct + kPerSessionObject * count;
+  if (std::string_view(interface) == "org.freedesktop.DBus.ObjectManager") return kWork + kPerSessionObject * count;
   // The introspection of a parent lists its children.
   if (std::string_view(interface) == "org.freedesktop.DBus.Introspectable") return kLook + kPerSession * count;
   if (std::string_view(interface) == "org.freedesktop.DBus.Properties") return kLook;

@@ -58,8 +58,8 @@ struct Method {
   const char* out;
   compat::Names out_names;
   Authorisation authorisation;
-  double cost;            // in calls that only look something up
-  double cost_each;       // and that much for each session there is
+  double cost;       // in calls that only look something up
+  double cost_each;  // and that much for each session there is
   Find find;
   Run run;
 };

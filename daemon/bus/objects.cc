@@ -57,9 +57,12 @@ Objects::Objects(EventLoop& loop, sdbus::IConnection& connection, ServiceApi& se
 void Objects::add_methods(compat::Interface& interface, const char* name) {
   for (const Method& method : methods()) {
     if (std::string_view(method.interface) != name) continue;
-    interface.method(
-        method.name, method.in, method.in_names, method.out, method.out_names,
-        [this, &method](sdbus::MethodCall message) { bouncer_.enter(method, std::move(message)); });
+    interface.method(method.name, method.in, method.in_names, method.out, method.out_names,
+                     [this, &method](sdbus::MethodCall message) {
+                       ++running_;
+                       bouncer_.enter(method, std::move(message));
+                       --running_;
+                     });
   }
 }
 
@@ -96,13 +99,14 @@ void Objects::change(const SessionInfo& info) {
 void Objects::remove(const SessionInfo& info) {
   auto node = sessions_.extract(info.id);
   if (node.empty()) return;
-  sdbus::IObject& object = *node.mapped()->object;
-  bury(std::move(node.mapped()));
+  std::unique_ptr<Session> session = std::move(node.mapped());
+  sdbus::IObject& object = *session->object;
+  if (running_ > 0) bury(std::move(session));
   compat::emit_interface_removed(object, kSessionInterface);
   emit(*manager_, kManagerInterface, "SessionRemoved", info.id, sdbus::ObjectPath(session_path(info.id)));
 }
 
-// The session may end inside a call of its own object, which must outlive that call.
+// The session ends inside a call, maybe of its own object, which must outlive that call.
 void Objects::bury(std::unique_ptr<Session> session) {
   buried_.push_back(std::move(session));
   if (burial_.active()) return;
@@ -123,18 +127,17 @@ void Objects::denied(const SessionInfo& info, const wire::DenialReport& denial) 
 
 void Objects::question_added(const QuestionInfo& question) {
   const wire::CallReport& call = question.call;
-  const std::map<std::string, sdbus::Variant> details{
-      {"uid", sdbus::Variant(question.uid)},
-      {"operation", sdbus::Variant(printable(call.operation))},
-      {"target", sdbus::Variant(printable(call.target))},
-      {"abstract", sdbus::Variant(call.abstract)},
-      {"rule", sdbus::Variant(printable(call.rule))},
-      {"policy", sdbus::Variant(printable(call.policy))},
-      {"guidance", sdbus::Variant(printable(question.guidance))},
-      {"pid", sdbus::Variant(process_number(call.pid))},
-      {"comm", sdbus::Variant(printable(call.comm))},
-      {"exe", sdbus::Variant(printable(call.exe))},
-      {"deadline", sdbus::Variant(microseconds_of(question.deadline))}};
+  const std::map<std::string, sdbus::Variant> details{{"uid", sdbus::Variant(question.uid)},
+                                                      {"operation", sdbus::Variant(printable(call.operation))},
+                                                      {"target", sdbus::Variant(printable(call.target))},
+                                                      {"abstract", sdbus::Variant(call.abstract)},
+                                                      {"rule", sdbus::Variant(printable(call.rule))},
+                                                      {"policy", sdbus::Variant(printable(call.policy))},
+                                                      {"guidance", sdbus::Variant(printable(question.guidance))},
+                                                      {"pid", sdbus::Variant(process_number(call.pid))},
+                                                      {"comm", sdbus::Variant(printable(call.comm))},
+                                                      {"exe", sdbus::Variant(printable(call.exe))},
+                                                      {"deadline", sdbus::Variant(microseconds_of(question.deadline))}};
   emit(*manager_, kManagerInterface, "ApprovalRequested", question.id,
        sdbus::ObjectPath(session_path(question.session)), details);
 }

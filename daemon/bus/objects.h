@@ -46,6 +46,7 @@ class Objects {
   Bouncer& bouncer_;
   std::unique_ptr<sdbus::IObject> manager_;
   std::unordered_map<std::string, std::unique_ptr<Session>> sessions_;
+  size_t running_ = 0;  // methods, right now
   std::vector<std::unique_ptr<Session>> buried_;
   EventSource burial_;
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/bus/polkit.h"
 
+#include <cerrno>
+#include <cstdio>
 #include <utility>
 
 #include "base/io.h"
@@ -106,7 +108,10 @@ void Polkit::cancel(const std::string& cancellation) noexcept {
   guarded("withdrawing from polkit", [&] {
     auto call = compat::method_call(*authority_, kInterface, "CancelCheckAuthorization");
     call << cancellation;
-    if (auto sent = raw::send_only(call); !sent) throw compat::error("org.wrapd1.Error.Internal", sent.error().message);
+    // A connection that has ended has no dialog either: polkit sees it go.
+    if (auto sent = raw::send_only(call); !sent && sent.error().code != ENOTCONN && sent.error().code != ECONNRESET) {
+      std::fprintf(stderr, "wrapd: D-Bus API, withdrawing from polkit: %s\n", sent.error().message.c_str());
+    }
   });
 }
 

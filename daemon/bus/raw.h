@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// sd-bus(3) itself, where sdbus-c++ has nothing: the interactive flag, descriptors that are CLOEXEC from birth, a look at
-// messages before they are dispatched, a match that does not wait, our event loop. One thread; nothing here waits.
+// sd-bus(3) itself, where sdbus-c++ has nothing: the interactive flag, descriptors that are CLOEXEC from birth, a look
+// at messages before they are dispatched, a match that does not wait, our event loop. One thread; nothing here waits.
 
 #include <sdbus-c++/sdbus-c++.h>
 #include <systemd/sd-bus.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Who is behind a unique name, by the bus's own word (GetConnectionCredentials of the D-Bus specification), which it has
-// from the kernel since the connection was made. Never by sd_bus_creds: those look things up in /proc afterwards.
+// Who is behind a unique name, by the bus's own word (GetConnectionCredentials of the D-Bus specification), which it
+// has from the kernel since the connection was made. Never by sd_bus_creds: those look things up in /proc afterwards.
 // A bus never uses a unique name twice, so an answer holds for as long as the connection to the bus.
 
 #include <sys/types.h>
