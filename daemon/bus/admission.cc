@@ -24,11 +24,19 @@ bool Admission::stop(sd_bus_message* message) {
     refuse(message, "this user calls too often; try again in a moment");
     return true;
   }
+  if (!raw::is_answerable(message)) {
+    answer(message, "org.wrapd1.Error.Internal", "this machine has no id");
+    return true;
+  }
   return false;
 }
 
 void Admission::refuse(sd_bus_message* message, const char* why) {
-  auto sent = raw::reply_error(message, "org.wrapd1.Error.LimitExceeded", why);
+  answer(message, "org.wrapd1.Error.LimitExceeded", why);
+}
+
+void Admission::answer(sd_bus_message* message, const char* name, const char* why) {
+  auto sent = raw::reply_error(message, name, why);
   // Once per connection: who provokes this must not fill the journal with it.
   if (!sent && !std::exchange(complained_, true)) {
     std::fprintf(stderr, "wrapd: D-Bus API: %s\n", sent.error().message.c_str());
@@ -55,7 +63,7 @@ void Admission::release(const std::string& sender, bool known) {
   held_count_ -= node.mapped().size();
   for (const auto& message : node.mapped()) {
     if (!known || !raw::dispatch_again(bus_, message.get())) {
-      refuse(message.get(), "the bus does not say who calls");
+      answer(message.get(), "org.wrapd1.Error.Internal", "the bus does not say who calls");
     }
   }
 }

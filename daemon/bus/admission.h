@@ -39,6 +39,7 @@ class Admission {
 
  private:
   void refuse(sd_bus_message* message, const char* why);
+  void answer(sd_bus_message* message, const char* name, const char* why);
   void hold(const std::string& sender, sd_bus_message* message);
   void release(const std::string& sender, bool known);
 

@@ -2,6 +2,7 @@
 #include "daemon/bus/raw.h"
 
 #include <fcntl.h>
+#include <systemd/sd-id128.h>
 
 #include <cstring>
 #include <utility>
@@ -105,6 +106,12 @@ Result<> reply_error(sd_bus_message* call, const char* name, const std::string& 
   sd_bus_error error = SD_BUS_ERROR_MAKE_CONST(name, message.c_str());
   if (int rc = sd_bus_reply_method_error(call, &error); rc < 0) return broken("cannot answer", rc);
   return {};
+}
+
+bool is_answerable(sd_bus_message* call) noexcept {
+  sd_id128_t id;
+  const char* member = sd_bus_message_get_member(call);
+  return member == nullptr || std::strcmp(member, "GetMachineId") != 0 || sd_id128_get_machine(&id) >= 0;
 }
 
 Result<> send_only(const sdbus::MethodCall& call) noexcept {

@@ -45,6 +45,10 @@ using DictionaryEntry = std::function<Result<bool>(std::string_view key, std::st
 // Answers a method call with an error, unless no answer is wanted.
 [[nodiscard]] Result<> reply_error(sd_bus_message* call, const char* name, const std::string& message) noexcept;
 
+// False for a call of org.freedesktop.DBus.Peer.GetMachineId on a machine that has no id: sd-bus would not answer it
+// but end the connection.
+[[nodiscard]] bool is_answerable(sd_bus_message* call) noexcept;
+
 // Sends a method call and wants no answer.
 [[nodiscard]] Result<> send_only(const sdbus::MethodCall& call) noexcept;
 

@@ -64,7 +64,7 @@ def sealed(content):
 
 
 class Bus:
-    def __init__(self, directory):
+    def __init__(self, directory, more=""):
         self.path = directory / "bus"
         self.address = f"unix:path={self.path}"
         conf = SYSTEM_CONF.read_text()
@@ -75,7 +75,7 @@ class Bus:
         # The service in memory and the stand-in for polkit run as root.
         extra = (f"<listen>{self.address}</listen>"
                  f"<include>{ROOT / 'daemon/bus/data/org.wrapd1.conf'}</include>"
-                 f'<policy user="root"><allow own="{POLKIT}"/><allow send_destination="{POLKIT}"/></policy>')
+                 f'<policy user="root"><allow own="{POLKIT}"/><allow send_destination="{POLKIT}"/></policy>{more}')
         self.conf = directory / "bus.conf"
         self.conf.write_text(conf.replace("</busconfig>", extra + "</busconfig>"))
         directory.chmod(0o755)
@@ -224,10 +224,10 @@ class Service:
 
 
 class Machine:
-    def __init__(self, polkit_ms, retry_ms=20):
+    def __init__(self, polkit_ms=60000, retry_ms=20, bus_policy=""):
         # Not pytest's: others than root must get there.
         self.directory = Path(tempfile.mkdtemp(prefix="wrapd-bus-"))
-        self.bus = Bus(self.directory)
+        self.bus = Bus(self.directory, bus_policy)
         self.clients = []
         self.watcher = self.client(0)
         self.watcher.driver("AddMatch", "s", ["type='signal',sender='org.freedesktop.DBus',arg0='org.wrapd1'"])
@@ -261,7 +261,7 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def shared():
-    machine = Machine(polkit_ms=60000)
+    machine = Machine()
     yield machine
     assert machine.stop() == ""
 
@@ -283,8 +283,8 @@ def own_machine():
     """Makes a machine of the test's own."""
     machines = []
 
-    def make(polkit_ms=60000, retry_ms=20):
-        machines.append(Machine(polkit_ms, retry_ms))
+    def make(**settings):
+        machines.append(Machine(**settings))
         return machines[-1]
 
     yield make

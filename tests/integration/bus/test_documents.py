@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What docs/dbus.md promises of its examples, and polkit's file."""
+
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+import wire
+from conftest import OTHER, OWNER, ROOT, SESSION, session_path, table
+
+ACTIONS = {"manage-sessions": "auth_admin", "approve-own": "auth_self", "approve": "auth_admin",
+           "reload": "auth_admin_keep", "use-docker": "auth_admin"}
+POLICY = ROOT / "polkit/org.wrapd1.policy"
+DTD = "/usr/share/polkit-1/policyconfig-1.dtd"
+
+
+def test_the_list_can_be_hidden_by_the_documented_drop_in(own_machine):
+    text = re.search(r"```xml\n(.*?)```", (ROOT / "docs/dbus.md").read_text(), re.S).group(1)
+    # A group that every machine has: OTHER's.
+    rules = re.search(r"<busconfig>(.*)</busconfig>", text, re.S).group(1).replace('group="operators"', 'group="bin"')
+    machine = own_machine(bus_policy=rules)
+    machine.service.order(f"add {SESSION} {OWNER} secret")
+    owner, operator = machine.client(OWNER), machine.client(OTHER)
+    reads = [("/org/wrapd1", "org.wrapd1.Manager", "ListSessions", "", []),
+             ("/org/wrapd1", "org.wrapd1.Manager", "ListApprovals", "", []),
+             ("/org/wrapd1", "org.wrapd1.Manager", "GetSession", "s", [SESSION]),
+             ("/org/wrapd1", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", "", []),
+             ("/org/wrapd1/session", "org.freedesktop.DBus.Introspectable", "Introspect", "", []),
+             (session_path(SESSION), "org.freedesktop.DBus.Properties", "GetAll", "s", ["org.wrapd1.Session"])]
+    for call in reads:
+        assert operator.call("org.wrapd1", *call)
+        assert machine.watcher.call("org.wrapd1", *call)
+        with pytest.raises(wire.Failure) as failed:
+            owner.call("org.wrapd1", *call)
+        assert failed.value.name == "org.freedesktop.DBus.Error.AccessDenied"
+    for client in (owner, operator):
+        client.driver("AddMatch", "s", ["type='signal',sender='org.wrapd1'"])
+    owner.manager("TerminateSession", "s", [SESSION])
+    assert operator.signal("PropertiesChanged")
+    # What the bus has for the owner comes before the answer to this.
+    owner.driver("GetId")
+    assert not [m for m in owner.inbox if m.kind == wire.SIGNAL and m.path.startswith("/org/wrapd1")]
+
+
+@pytest.mark.skipif(not shutil.which("xmllint"), reason="needs xmllint")
+def test_polkits_file_is_valid():
+    subprocess.run(["xmllint", "--noout", "--dtdvalid", DTD, str(POLICY)], check=True)
+
+
+def test_polkits_file_has_the_documented_defaults():
+    actions = {}
+    for action in ElementTree.parse(POLICY).getroot().findall("action"):
+        assert action.findtext("description") and action.findtext("message")
+        actions[action.get("id")] = [(d.tag, d.text) for d in action.find("defaults")]
+    assert actions == {f"org.wrapd1.{name}": [(tag, default) for tag in ("allow_any", "allow_inactive", "allow_active")]
+                       for name, default in ACTIONS.items()}
+    used = {m[which] for m in table() for which in ("own", "others")} - {""}
+    assert used <= set(actions)
+    document = (ROOT / "docs/dbus.md").read_text()
+    assert all(f"| `org.wrapd1.{name}` | {default} |" in document for name, default in ACTIONS.items())
