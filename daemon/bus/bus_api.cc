@@ -193,7 +193,11 @@ void BusApi::lose_soon(std::string why) {
     lost_.reset();
     lose(reason);
   });
-  if (lost) lost_ = std::move(*lost);
+  if (lost) {
+    lost_ = std::move(*lost);
+  } else {
+    std::fprintf(stderr, "wrapd: no D-Bus API any more: %s; restart the service\n", lost.error().message.c_str());
+  }
 }
 
 void BusApi::lose(const std::string& why) {

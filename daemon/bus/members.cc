@@ -22,7 +22,8 @@ constexpr Authorisation kApprove{
     .access = Access::polkit, .own = "org.wrapd1.approve-own", .others = "org.wrapd1.approve"};
 constexpr Authorisation kReload{.access = Access::polkit, .own = "org.wrapd1.reload", .others = "org.wrapd1.reload"};
 
-// A call that changes something looks at all threads of its caller; one that starts work costs a thread's time.
+// A call that changes something looks at all threads of its caller; work is what takes a thread's time, or moves a
+// policy's whole text.
 constexpr double kLook = 1;
 constexpr double kAct = 4;
 constexpr double kWork = 8;
@@ -46,9 +47,9 @@ std::span<const Method> methods() {
     {kManagerInterface, "TerminateUser", "u", {"uid"}, "u", {"count"},
      kManageSessions, kAct, kPerSession, find_user, terminate_user},
     {kManagerInterface, "ListPolicies", "", {}, "a(ssssb)", {"policies"},
-     kRead, kLook, 0, nullptr, list_policies},
+     kRead, kAct, 0, nullptr, list_policies},
     {kManagerInterface, "DescribePolicy", "s", {"name"}, "sss", {"file", "mode", "text"},
-     kRead, kLook, 0, nullptr, describe_policy},
+     kRead, kWork, 0, nullptr, describe_policy},
     {kManagerInterface, "CheckPolicy", "h", {"text"}, "as", {"problems"},
      kChange, kWork, 0, nullptr, check_policy},
     {kManagerInterface, "TestPolicy", "sss", {"name", "operation", "target"}, "sss", {"decision", "rule", "guidance"},

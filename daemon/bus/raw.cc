@@ -141,7 +141,11 @@ struct Registration::State : std::enable_shared_from_this<State> {
     auto keep = static_cast<State*>(self)->shared_from_this();
     return keep->handler(message) ? 1 : 0;
   }
-  static int on_gone(sd_bus_message*, void* self, sd_bus_error*) noexcept {
+  static int on_gone(sd_bus_message* message, void* self, sd_bus_error*) noexcept {
+    // A match on a well-known sender lets signals from every unique name through: sd-bus does not know who has which
+    // name.
+    const char* sender = sd_bus_message_get_sender(message);
+    if (sender == nullptr || std::strcmp(sender, "org.freedesktop.DBus") != 0) return 0;
     auto keep = static_cast<State*>(self)->shared_from_this();
     keep->gone({});
     return 0;

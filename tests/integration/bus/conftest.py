@@ -84,8 +84,11 @@ class Bus:
     def start(self):
         self.path.unlink(missing_ok=True)
         read, write = os.pipe()
-        self.process = subprocess.Popen(
-            ["dbus-daemon", f"--config-file={self.conf}", "--nofork", f"--print-address={write}"], pass_fds=[write])
+        # It writes a line for every message that it refuses.
+        with open(self.conf.with_name("log"), "ab") as log:
+            self.process = subprocess.Popen(
+                ["dbus-daemon", f"--config-file={self.conf}", "--nofork", f"--print-address={write}"],
+                pass_fds=[write], stderr=log)
         os.close(write)
         assert os.read(read, 1024), "the bus did not start"
         os.close(read)

@@ -170,6 +170,25 @@ def test_leave_for_one_owner_is_no_leave_for_another(machine):
     assert machine.service.order("reset") == []
 
 
+def test_nobody_answers_for_polkit_or_for_the_bus(machine):
+    """Forged answers with every serial that the question can have, and a forged notice that the caller has gone."""
+    client, forger = machine.client(OTHER), machine.client(3)
+    machine.service.order(f"add {SESSION} {OWNER} x")
+    serial, question = held(machine, client, "TerminateSession", SESSION)
+    service = machine.watcher.driver("GetNameOwner", "s", ["org.wrapd1"])[0]
+    for guess in range(1, question["message"].serial + 100):
+        forger.send_raw(wire.message(wire.RETURN, 1000 + guess, "(bba{ss})", [(1, 0, {})], wire.NO_REPLY_EXPECTED,
+                                     reply_to=guess, destination=service))
+    forger.send_raw(wire.message(wire.SIGNAL, 5000, "sss", [client.name, client.name, ""], destination=service,
+                                 path="/org/freedesktop/DBus", interface="org.freedesktop.DBus",
+                                 member="NameOwnerChanged"))
+    forger.manager("GetSession", "s", [SESSION])
+    assert machine.polkit.cancelled.empty()
+    machine.polkit.answer(question["message"], "no")
+    assert client.answer_to(serial).error == "org.wrapd1.Error.NotAuthorized"
+    assert machine.service.order("reset") == []
+
+
 def test_polkit_hears_of_a_caller_that_has_gone(machine):
     client = machine.client(OTHER)
     machine.service.order(f"add {SESSION} {OWNER} x")
