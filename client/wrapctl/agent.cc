@@ -45,8 +45,8 @@ void restore_on_signals(bool on) {
 }
 
 // Between fork and exec in a program of one thread. posix_spawn(3) cannot ask for a signal at our death, and an agent
-// that outlived us would hold the terminal.
-// `failure` closes with a successful exec; otherwise it says why there was none.
+// that outlived us would hold the terminal. `failure` closes with a successful exec; otherwise it says why there was
+// none.
 [[noreturn]] void run_agent(int notify, int failure, pid_t parent) {
   auto give_up = [failure] {
     int error = errno;

@@ -33,7 +33,9 @@ class Monitor {
       if (!events) return std::unexpected(events.error());
       for (const auto& event : *events) {
         auto told = std::visit([this](const auto& e) { return tell(e); }, event);
-        if (!told) return told;
+        // A service that ended in the call starts again, and then everything is asked anew; a bus that has gone ends
+        // the wait for the next event.
+        if (!told) print_error(told.error().message);
       }
     }
   }
@@ -60,12 +62,12 @@ class Monitor {
     auto known = sessions_.find(id);
     nlohmann::json document = {{"event", "session_removed"}, {"id", safe_text(id)}};
     std::string text = "session " + brief(id);
-    if (known != sessions_.end()) {
+    if (known != sessions_.end() && !known->second.object.empty()) {
       document["uid"] = known->second.uid;
       document["user"] = user_name(known->second.uid);
       text += " of " + user_name(known->second.uid);
-      sessions_.erase(known);
     }
+    sessions_.erase(id);
     say(document, text + " closed");
   }
 
@@ -110,7 +112,7 @@ class Monitor {
     if (sessions_.contains(event.id)) return {};
     if (auto learnt = learn_sessions(true); !learnt) return learnt;
     if (sessions_.contains(event.id)) return {};
-    // It has ended already.
+    // It has ended already: no more than the id is known.
     sessions_[event.id].id = event.id;
     say({{"event", "session_new"}, {"id", safe_text(event.id)}}, "session " + brief(event.id) + " opened");
     return {};
@@ -133,7 +135,7 @@ class Monitor {
                                {"count", d.count}};
     std::string text = "denied " + safe_text(d.operation) + " " + shown_target(d.target, d.abstract) + " by " +
                        safe_text(d.comm) + "[" + std::to_string(d.pid) + "] of session " + brief(d.session);
-    if (auto known = sessions_.find(d.session); known != sessions_.end()) {
+    if (auto known = sessions_.find(d.session); known != sessions_.end() && !known->second.object.empty()) {
       document["uid"] = known->second.uid;
       document["user"] = user_name(known->second.uid);
       text += " (" + user_name(known->second.uid) + ")";

@@ -279,7 +279,23 @@ def test_monitor(wrapctl, serve):
         assert (event["event"], event["id"], event["user"]) == ("session_removed", new["id"], "nobody")
         # One that has gone before it could be asked about.
         service.tell(emit=manager("SessionNew", "(so)", [new["id"], new["object"]]))
-        assert monitor.event()["event"] == "session_new"
+        assert set(monitor.event()) == {"event", "id", "time"}
+        service.tell(emit=denied(new["id"], "/x"))
+        assert "user" not in monitor.event()
+        service.tell(emit=manager("SessionRemoved", "(so)", [new["id"], new["object"]]))
+        assert set(monitor.event()) == {"event", "id", "time"}
+
+
+def test_monitor_outlives_a_service_that_dies_in_a_call(wrapctl, serve):
+    first = serve()
+    with Monitor(wrapctl, "--json") as monitor:
+        assert monitor.event()["event"] == "watching"
+        first.process.stdin.write(json.dumps({"state": {"errors": {"ListSessions": "exit"}},
+                                              "emit": manager("SessionNew", "(so)", ["ab" * 16, "/x"])}).encode() + b"\n")
+        first.process.stdin.flush()
+        assert monitor.event()["event"] == "service_stopped"
+        serve(sessions=[session(7)])
+        assert [monitor.event()["event"] for _ in range(2)] == ["service_started", "session_new"]
 
 
 def test_monitor_for_people(wrapctl, serve):
