@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include <clocale>
 #include <exception>
 #include <iostream>
 
@@ -11,16 +12,30 @@ namespace wrapd::wrapctl {
 namespace {
 
 int run(int argc, char** argv) {
+  // For the widths of characters. A locale that is not there leaves the plain one.
+  std::setlocale(LC_CTYPE, "");
   CLI::App app("Looks after wrapped programs and their policies.", "wrapctl");
   app.set_version_flag("--version", "wrapctl " WRAPD_VERSION);
   app.require_subcommand(1);
   Context context;
   app.add_flag("--json", context.json, "print one JSON document instead of text");
+  app.add_flag("--no-ask-password", context.no_ask_password, "do not ask for a password on this terminal");
   app.fallthrough();
+  app.footer("Exit status: 0 done or allowed, 1 denied or unusable, 2 failed. See wrapctl(1).");
 
-  auto* policy = app.add_subcommand("policy", "check policies, and ask what they say");
+  add_list(app, context);
+  add_show(app, context);
+  add_terminate(app, context);
+  add_monitor(app, context);
+  add_log(app, context);
+  add_approvals(app, context);
+  add_reload(app, context);
+  add_doctor(app, context);
+  auto* policy = app.add_subcommand("policy", "list, show and check policies, and ask what they say");
   policy->require_subcommand(1);
   policy->fallthrough();
+  add_policy_list(*policy, context);
+  add_policy_show(*policy, context);
   add_policy_check(*policy, context);
   add_policy_test(*policy, context);
 

@@ -126,7 +126,7 @@ void print_json(const Question& q, const Answer& a) {
 }
 
 void print_text(const Question& q, const Answer& a) {
-  print_coloured(a.decision.permits() ? Colour::green : Colour::red, to_string(a.decision.verdict));
+  std::cout << painted(a.decision.permits() ? Colour::green : Colour::red, to_string(a.decision.verdict));
   if (a.audit_only && a.decision.recorded != a.decision.verdict) {
     std::cout << " (audit mode; if it were enforced: " << to_string(a.decision.recorded) << ')';
   }

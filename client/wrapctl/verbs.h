@@ -7,16 +7,34 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 
+#include "client/wrapctl/bus.h"
+
 namespace wrapd::wrapctl {
 
 // Exit codes of every verb; `denied` is an answer, `failed` is none.
 enum Exit : int { kOk = 0, kDenied = 1, kFailed = 2 };
 
 struct Context {
-  bool json = false;         // --json: one JSON document to stdout
-  std::function<int()> run;  // set by the verb that was chosen; gives the exit code
+  bool json = false;             // --json: one JSON document to stdout; of what goes on, one for each line
+  bool no_ask_password = false;  // --no-ask-password: start no agent that could ask on this terminal
+  std::function<int()> run;      // set by the verb that was chosen; gives the exit code
 };
 
+// Says what failed (with --json as {"error", "code"} on stdout) and gives the exit code.
+[[nodiscard]] int report(const Context& context, const BusError& error);
+// The stable word for an error: "NoSuchSession"; the whole name where it is not the service's own.
+[[nodiscard]] std::string error_code(const BusError& error);
+
+void add_list(CLI::App& app, Context& context);
+void add_show(CLI::App& app, Context& context);
+void add_terminate(CLI::App& app, Context& context);
+void add_monitor(CLI::App& app, Context& context);
+void add_log(CLI::App& app, Context& context);
+void add_approvals(CLI::App& app, Context& context);
+void add_reload(CLI::App& app, Context& context);
+void add_doctor(CLI::App& app, Context& context);
+void add_policy_list(CLI::App& policy, Context& context);
+void add_policy_show(CLI::App& policy, Context& context);
 void add_policy_check(CLI::App& policy, Context& context);
 void add_policy_test(CLI::App& policy, Context& context);
 

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <filesystem>
+#include <map>
+
+#include "base/io.h"
+#include "client/wrapctl/doctor/probe.h"
+#include "client/wrapctl/service.h"
+#include "client/wrapctl/text.h"
+#include "config.h"
+#include "policy/load.h"
+#include "policy/service_config.h"
+
+namespace wrapd::wrapctl::doctor {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxConfig = 1U << 20;
+constexpr const char* kCorrect = "correct it (wrapctl policy check FILE), then wrapctl reload";
+
+struct Tally {
+  size_t good = 0;
+  size_t bad = 0;
+  std::string first_problem;
+  void add_problem(const std::string& problem) {
+    if (bad++ == 0) first_problem = safe_text(problem);
+  }
+};
+
+// File name -> path. What is there already stays: the administrator's files replace the vendor's.
+Result<> collect(const std::string& directory, std::map<std::string, std::string>& files) {
+  std::error_code error;
+  fs::directory_iterator list(directory, error);
+  if (error == std::errc::no_such_file_or_directory) return {};
+  for (; !error && list != fs::directory_iterator(); list.increment(error)) {
+    std::string name = list->path().filename().string();
+    if (!name.starts_with('.') && name.ends_with(".yaml")) files.emplace(name, list->path().string());
+  }
+  if (error) return fail_errno("cannot list " + printable(directory), error.value());
+  return {};
+}
+
+Finding judged(const Tally& tally, const std::string& none) {
+  auto policies = [](size_t n) { return std::to_string(n) + (n == 1 ? " policy" : " policies"); };
+  if (tally.bad > 0) {
+    return failed(policies(tally.bad) + " cannot be used; first: " + tally.first_problem, kCorrect);
+  }
+  if (tally.good == 0) return failed(none, "install a policy in " WRAPD_CONFIG_DIR "/policies");
+  return ok(policies(tally.good) + (tally.good == 1 ? " is" : " are") + " valid");
+}
+
+// What a user can know: what the service offers.
+Finding examine_offered() {
+  auto service = Service::connect();
+  if (!service) return failed(service.error().message, "systemctl start dbus");
+  auto policies = service->policies();
+  if (!policies) return failed(policies.error().message, "systemctl status wrapd");
+  Tally tally;
+  for (const auto& policy : *policies) {
+    if (policy.problem.empty()) {
+      ++tally.good;
+    } else {
+      tally.add_problem(policy.problem);
+    }
+  }
+  return judged(tally, "no policy may be used by you");
+}
+
+}  // namespace
+
+Finding examine_policies(const std::string& config_directory, const std::string& vendor_directory) {
+  Tally tally;
+  const std::string config = config_directory + "/wrapd.yaml";
+  if (std::error_code error; fs::exists(config, error)) {
+    auto text = read_file(config, kMaxConfig);
+    auto loaded = text ? policy::load_service_config(*text, config) : std::unexpected(text.error());
+    if (!loaded) return failed(safe_text(loaded.error().message), "correct it, then wrapctl reload");
+  }
+  std::map<std::string, std::string> files;
+  for (const auto& directory : {config_directory + "/policies", vendor_directory}) {
+    if (auto listed = collect(directory, files); !listed) return failed(listed.error().message, "run it as root");
+  }
+  for (const auto& [name, path] : files) {
+    if (auto policy = policy::load_policy_file(path, true)) {
+      ++tally.good;
+    } else {
+      tally.add_problem(policy.error().message);
+    }
+  }
+  return judged(tally, "there is no policy");
+}
+
+// /etc/wrapd is root's alone.
+Finding probe_policies() {
+  return ::geteuid() == 0 ? examine_policies(WRAPD_CONFIG_DIR, WRAPD_VENDOR_POLICY_DIR) : examine_offered();
+}
+
+}  // namespace wrapd::wrapctl::doctor
