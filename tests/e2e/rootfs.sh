@@ -25,8 +25,8 @@ esac
 # shellcheck source=/dev/null
 suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 case $suite in
-  bookworm) libraries=(libyaml-cpp0.7 libfmt9) ;;
-  trixie) libraries=(libyaml-cpp0.8 libfmt10) ;;
+  bookworm) libraries=(libyaml-cpp0.7 libfmt9 libsdbus-c++1) ;;
+  trixie) libraries=(libyaml-cpp0.8 libfmt10 libsdbus-c++2) ;;
   *) echo "rootfs.sh: this is '$suite', only bookworm and trixie are known: run on Debian 12 or 13" >&2; exit 1 ;;
 esac
 packages=(

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bus, polkit and wrapctl as administrators and users meet them."""
+
+import json
+import xml.etree.ElementTree as xml
+
+import pytest
+
+import api
+import events
+from system import wrap
+
+OPERATORS = """\
+polkit.addRule(function(action, subject) {
+    if (action.id == "org.wrapd1.manage-sessions" && subject.isInGroup("operators")) { return polkit.Result.YES; }
+});
+"""
+
+
+@pytest.fixture
+def session(machine):
+    job = machine.popen(*wrap("sh", "-c", "echo started; read -r go"), user="alice")
+    job.wait_line("started")
+    found = api.wait_for(machine, api.sessions, lambda seen: [s["state"] for s in seen] == ["running"])[0]
+    yield job, found
+    if job.process.poll() is None:
+        job.send("go\n")
+        job.wait()
+    machine.root("rm", "-f", "/etc/polkit-1/rules.d/50-operators.rules")
+
+
+@pytest.mark.parametrize("user", ["root", "alice", "bob"])
+def test_everybody_sees_the_sessions(machine, session, user):
+    _, found = session
+    row = api.sessions(machine, user=user)[0]
+    uid = int(machine.root("id", "-u", "alice").stdout)
+    assert (row["uid"], row["policy"], row["mode"], row["command"]) == (uid, "agents", "enforce",
+                                                                       "sh -c 'echo started; read -r go'") or \
+        row["command"].startswith("sh -c")
+    run = machine.root if user == "root" else lambda *argv: machine.run(*argv, user=user)
+    shown = json.loads(run("wrapctl", "--json", "list").stdout)
+    assert [s["id"] for s in shown["sessions"]] == [found["id"]]
+    text = run("wrapctl", "list").stdout
+    assert found["id"][:8] in text and "alice" in text and "agents" in text
+    assert json.loads(run("wrapctl", "--json", "show", found["id"][:8]).stdout)["id"] == found["id"]
+    properties = json.loads(api.busctl(machine, "call", api.NAME, found["path"], "org.freedesktop.DBus.Properties", "GetAll",
+                                       "s", "org.wrapd1.Session", user=user).stdout)["data"][0]
+    assert properties["Id"]["data"] == found["id"] and properties["State"]["data"] == "running"
+    managed = json.loads(api.busctl(machine, "call", api.NAME, api.MANAGER, "org.freedesktop.DBus.ObjectManager",
+                                    "GetManagedObjects", user=user).stdout)["data"][0]
+    assert list(managed) == [found["path"]]
+
+
+def test_introspection_is_what_is_documented(machine, session):
+    _, found = session
+
+    def members(text):
+        return {(i.get("name"), m.tag, m.get("name"), tuple((a.get("type"), a.get("direction")) for a in m.iter("arg")
+                                                            if m.tag != "signal") or
+                 tuple(a.get("type") for a in m.iter("arg")), m.get("type"))
+                for i in xml.fromstring(text).iter("interface") if i.get("name").startswith("org.wrapd1.")
+                for m in i if m.tag != "annotation"}
+
+    documented = members(machine.read("/usr/share/dbus-1/interfaces/org.wrapd1.xml"))
+    offered = set()
+    for path in (api.MANAGER, found["path"]):
+        done = machine.root("busctl", "introspect", "--xml-interface", api.NAME, path)
+        offered |= members(done.stdout)
+    assert offered == documented
+
+
+def test_own_session_may_be_terminated(machine, session):
+    job, found = session
+    done = machine.run("wrapctl", "terminate", found["id"], user="alice")
+    assert done.returncode == 0, done.stderr
+    assert job.wait(timeout=15) == 137
+    assert "wrap: " in job.output and "ended" in job.output
+    api.wait_for(machine, api.sessions, lambda seen: not seen)
+
+
+def test_others_sessions_need_polkit(machine, session):
+    job, found = session
+    done = machine.run("wrapctl", "--no-ask-password", "terminate", found["id"], user="bob")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert api.call(machine, "TerminateUser", "u", str(found["uid"]), user="bob").returncode != 0
+    assert len(api.sessions(machine)) == 1
+    machine.root("sh", "-c", "getent group operators || groupadd operators; gpasswd -a bob operators")
+    machine.write("/etc/polkit-1/rules.d/50-operators.rules", OPERATORS)
+    machine.root("systemctl", "restart", "polkit.service")
+    assert machine.run("wrapctl", "terminate", found["id"], user="bob").returncode == 0
+    assert job.wait(timeout=15) == 137
+    assert str(machine.root("id", "-u", "bob").stdout.strip()) in job.output or "bob" in job.output
+
+
+TREE = """
+import os, signal, sys, time
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    signal.signal(number, signal.SIG_IGN)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        print('daemon', flush=True)
+        while True:
+            time.sleep(1)
+    os._exit(0)
+if sys.argv[1:] == ['bomb']:
+    while True:
+        try:
+            if os.fork() == 0:
+                pass
+        except OSError:
+            pass
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("kind", ["daemon", "bomb"])
+def test_terminate_ends_the_whole_tree(machine, kind):
+    job = machine.popen(*wrap("python3", "-c", TREE, kind), user="alice", properties=["LimitNPROC=300"])
+    job.wait_line("daemon")
+    found = api.sessions(machine)[0]
+    cursor = machine.cursor()
+    assert machine.root("wrapctl", "terminate", found["id"]).returncode == 0
+    assert job.wait(timeout=60) == 137
+    machine.wait_until("sh", "-c", "! pgrep -u alice python3", timeout=30)
+    api.wait_for(machine, api.sessions, lambda seen: not seen, timeout=30)
+    closed = machine.wait_journal(lambda e: True, events.match("session_closed"), f"WRAPD_SESSION_ID={found['id']}",
+                                  after=cursor)
+    assert "terminated" in events.parsed(closed[0])["reason"]
+
+
+def test_monitor_shows_what_happens(machine):
+    follower = machine.popen("wrapctl", "--json", "monitor", user="bob")
+    follower.wait_line("{")
+    assert machine.run("sh", "-c", "wrap --quiet -- python3 /usr/local/e2e/connect.py /run/docker.sock", user="alice").returncode == 0
+    follower.wait_line("/run/docker.sock")
+    follower.kill()
+
+
+def test_log_reads_the_journal(machine):
+    cursor = machine.cursor()
+    machine.run("sh", "-c", "wrap --quiet -- python3 /usr/local/e2e/connect.py /run/docker.sock", user="alice")
+    session = events.of_session(machine, cursor)[0]["WRAPD_SESSION_ID"]
+    shown = machine.root("wrapctl", "log", session[:8]).stdout
+    assert "/run/docker.sock" in shown and "no-docker" in shown
+    lines = [json.loads(line) for line in machine.root("wrapctl", "--json", "log", session).stdout.splitlines()]
+    assert {line["session_id"] for line in lines} == {session}
+    assert "unix_socket_op" in {line["type"] for line in lines}
+
+
+@pytest.mark.parametrize("user", ["root", "alice"])
+def test_doctor_finds_nothing_wrong(machine, user):
+    run = machine.root if user == "root" else lambda *argv, **_: machine.run(*argv, user=user)
+    done = run("wrapctl", "doctor", check=False) if user == "root" else run("wrapctl", "doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed" not in done.stdout.lower(), done.stdout
+
+
+def test_policies_are_shown_to_those_they_are_for(machine):
+    def names(user):
+        return {row[0] for row in api.answer(machine, "ListPolicies", user=user)[0]}
+    assert names("alice") == {"agents", "audited", "open"}
+    assert names("bob") == {"builders"}
+    assert names("carol") == set()
+    assert names("root") >= {"agents", "audited", "open", "builders", "default"}
+    done = machine.run("wrapctl", "policy", "show", "builders", user="alice")
+    assert done.returncode == 2 and "builders" in done.stderr
+    assert "no-redis" in machine.run("wrapctl", "policy", "show", "builders", user="bob").stdout
+    assert api.answer(machine, "TestPolicy", "sss", "", "connect", "/run/docker.sock", user="alice") == \
+        ["deny", "no-docker", "Ask the build service instead."]
+
+
+def test_bus_that_restarts(machine, session):
+    """The service goes on without its API, and has it again when the bus is back."""
+    job, found = session
+    machine.root("systemctl", "restart", "dbus.service", check=False)
+    api.wait_for(machine, lambda m: api.call(m, "ListSessions").returncode, lambda code: code == 0)
+    assert [s["id"] for s in api.sessions(machine)] == [found["id"]]
+    assert machine.run(*wrap("true"), user="alice").returncode == 0
+
+
+def test_flood_of_calls_from_one_user(machine, session):
+    _, found = session
+    script = ("import subprocess, sys\n"
+              "callers = [subprocess.Popen(['sh', '-c', 'while :; do busctl --system call org.wrapd1 /org/wrapd1 "
+              "org.wrapd1.Manager ListSessions >/dev/null 2>&1; done']) for _ in range(8)]\n"
+              "print('flooding', flush=True)\nsys.stdin.read()\n"
+              "for caller in callers: caller.kill()\n")
+    flood = machine.popen("python3", "-c", script, user="bob")
+    flood.wait_line("flooding")
+    for _ in range(5):
+        assert api.sessions(machine, user="alice")[0]["id"] == found["id"]
+        assert machine.run(*wrap("true"), user="dave").returncode == 0
+    flood.kill()
