@@ -17,6 +17,8 @@ import time
 service = os.getppid()
 channel = socket.socket(fileno=3)
 text, ancillary, _, _ = channel.recvmsg(65536, socket.CMSG_SPACE(16 * 4), socket.MSG_CMSG_CLOEXEC)
+if b"KILL-SERVICE-AT-CONFIG" in text:
+    os.kill(service, signal.SIGKILL)  # before anything else: the service has just sent it
 fds = array.array("i")
 for _, _, data in ancillary:
     fds.frombytes(data)
@@ -88,8 +90,6 @@ def until_peer_closes():
 
 
 signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-if "KILL-SERVICE-AT-CONFIG" in command:
-    kill_service()
 if "DIE-FIRST" in command:
     os._exit(3)
 report("ready")

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -149,14 +150,26 @@ def test_a_crash_while_a_session_opens(managed, step):
     """The supervisor has just come that far: it goes on, and is known again."""
     one = managed()
     one.manager.started()
+    # The second gets the supervisor that is kept ready, which acts the very moment it has its configuration.
+    first = one.session(BOB)
+    spare_waits(one.manager.pid, first.supervisor)
     peer, seen = one.open(command=f"RUN KILL-SERVICE-AT-{step}")
     one.manager.wait_for_end()
     assert "config" in seen
-    assert "Serving 1 session of 1 user" in one.manager.started()
+    assert "Serving 2 sessions of 2 users" in one.manager.started()
     is_told(peer, "report")
     other = one.session(BOB)
     peer.close()
-    one.holds(other)
+    one.holds(first, other)
+
+
+def spare_waits(service, used):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        for child in Path(f"/proc/{service}/task/{service}/children").read_text().split():
+            if int(child) != used and "skb_wait" in Path(f"/proc/{child}/wchan").read_text():
+                return
+    raise AssertionError("no supervisor is kept ready")
 
 
 def test_crashes_at_random_moments(managed):
