@@ -42,6 +42,24 @@ bool Layers::audit_only() const {
   return std::ranges::none_of(layers_, enforces);
 }
 
+Approval Layers::approval() const {
+  Approval strictest;
+  auto narrow = [](auto& value, auto other) {
+    if (other != 0 && (value == 0 || other < value)) value = other;
+  };
+  for (const RuleSet& layer : layers_) {
+    if (!layer.judges_unix_sockets()) continue;
+    Approval said = layer.approval();
+    narrow(strictest.timeout_seconds, said.timeout_seconds);
+    narrow(strictest.rate, said.rate);
+    narrow(strictest.burst, said.burst);
+  }
+  if (strictest.timeout_seconds == 0) strictest.timeout_seconds = kDefaultApproval.timeout_seconds;
+  if (strictest.rate == 0) strictest.rate = kDefaultApproval.rate;
+  if (strictest.burst == 0) strictest.burst = kDefaultApproval.burst;
+  return strictest;
+}
+
 Decision Layers::judge_path(UnixOperation operation, std::string_view path) const {
   return combine(layers_, [&](const RuleSet& layer) { return layer.judge_path(operation, path); });
 }

@@ -28,6 +28,9 @@ class Layers {
   // True if no layer enforces: everything is done, and only recorded.
   [[nodiscard]] bool audit_only() const;
 
+  // The smallest of what the layers that judge say, the defaults where none does.
+  [[nodiscard]] Approval approval() const;
+
   [[nodiscard]] Decision judge_path(UnixOperation operation, std::string_view path) const;
   [[nodiscard]] Decision judge_abstract(UnixOperation operation, std::string_view name) const;
 

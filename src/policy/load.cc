@@ -107,8 +107,8 @@ UnixSocketRule read_rule(YamlReader& r, const YamlNode& node) {
   const auto* operations = map.find("operations");
   rule.operations = operations != nullptr ? read_operations(r, *operations) : kAllOperations;
   if (const auto* v = r.required(map, node, "the rule", "decision")) {
-    constexpr std::array kDecisions = {Verdict::allow, Verdict::audit, Verdict::deny};
-    rule.decision = kDecisions[r.word(*v, "decision", {"allow", "audit", "deny"}, {"ask"})];
+    constexpr std::array kDecisions = {Verdict::allow, Verdict::audit, Verdict::ask, Verdict::deny};
+    rule.decision = kDecisions[r.word(*v, "decision", {"allow", "audit", "ask", "deny"})];
   }
   if (const auto* v = map.find("guidance")) rule.guidance = read_guidance(r, *v);
   return rule;
@@ -132,6 +132,19 @@ std::vector<UnixSocketRule> read_rules(YamlReader& r, const YamlNode& node) {
     out.push_back(std::move(rule));
   }
   return out;
+}
+
+Approval read_approval(YamlReader& r, const YamlNode& node) {
+  Approval approval;
+  auto map = r.map(node, "approval", {"timeout", "rate", "burst"});
+  if (const auto* v = map.find("timeout")) approval.timeout_seconds = r.duration(*v, "timeout", 1, kMaxApprovalTimeout);
+  if (const auto* v = map.find("rate")) {
+    approval.rate = static_cast<uint16_t>(r.number(*v, "rate", 1, kMaxApprovalRate));
+  }
+  if (const auto* v = map.find("burst")) {
+    approval.burst = static_cast<uint16_t>(r.number(*v, "burst", 1, kMaxApprovalBurst));
+  }
+  return approval;
 }
 
 Result<> check_trusted(const struct stat& st, const std::string& what) {
@@ -175,12 +188,13 @@ Result<Policy> load_policy(std::string_view text, const std::string& file) {
   Policy policy;
   policy.file = file;
   YamlReader r(file);
-  auto map = r.map(*root, "a policy", {"version", "name", "sandbox", "unix_socket_rules"},
-                   {"file_rules", "network_rules", "signal_rules", "trust", "approval", "protected"});
+  auto map = r.map(*root, "a policy", {"version", "name", "sandbox", "unix_socket_rules", "approval"},
+                   {"file_rules", "network_rules", "signal_rules", "trust", "protected"});
   r.version_1(map, *root, "the policy");
   if (const auto* v = r.required(map, *root, "the policy", "name")) policy.name = r.name(*v, "policy name");
   if (const auto* v = map.find("sandbox")) read_sandbox(r, *v, policy);
   if (const auto* v = map.find("unix_socket_rules")) policy.unix_socket_rules = read_rules(r, *v);
+  if (const auto* v = map.find("approval")) policy.approval = read_approval(r, *v);
   if (r.error()) return std::unexpected(*r.error());
   return policy;
 }

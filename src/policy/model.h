@@ -10,6 +10,18 @@
 
 namespace wrapd::policy {
 
+// How questions of `decision: ask` are put. Zero: this policy does not say. Each smaller value is the stricter one.
+struct Approval {
+  uint32_t timeout_seconds = 0;  // how long a call waits for an answer; then it is denied
+  uint16_t rate = 0;             // questions a second, per session
+  uint16_t burst = 0;            // questions at once, after a pause
+};
+inline constexpr uint32_t kMaxApprovalTimeout = 3600;
+inline constexpr uint16_t kMaxApprovalRate = 100;
+inline constexpr uint16_t kMaxApprovalBurst = 100;
+// Where no policy says otherwise.
+inline constexpr Approval kDefaultApproval{.timeout_seconds = 60, .rate = 10, .burst = 5};
+
 // A policy as it was written: checked, complete, variables not yet filled in. Made by load_policy() only.
 struct UnixSocketRule {
   std::string name;
@@ -29,6 +41,8 @@ struct Policy {
   bool unix_socket_enabled = true;          // sandbox.seccomp.unix_socket.enabled && sandbox.unix_sockets.enabled
   Mode unix_socket_action = Mode::enforce;  // sandbox.seccomp.unix_socket.action: enforce or audit
   bool monitor_unsupported = false;         // on_unsupported: monitor
+
+  Approval approval;
 
   // Absent: unix sockets are unmediated by this policy. Present and empty: all are denied.
   std::optional<std::vector<UnixSocketRule>> unix_socket_rules;

@@ -19,6 +19,7 @@ class Block {
   explicit Block(std::span<const std::byte> bytes) : base_(bytes.data()), layout_(read_layout(bytes.data())) {}
 
   [[nodiscard]] uint32_t u32(size_t at) const { return load<uint32_t>(base_ + at); }
+  [[nodiscard]] uint16_t u16(size_t at) const { return load<uint16_t>(base_ + at); }
   [[nodiscard]] uint8_t u8(size_t at) const { return load<uint8_t>(base_ + at); }
   [[nodiscard]] const Layout& at() const { return layout_; }
 
@@ -80,8 +81,8 @@ class Block {
   Layout layout_;
 };
 
-bool permits(Verdict v) {
-  return v == Verdict::allow || v == Verdict::audit;
+bool known(uint32_t decision) {
+  return decision <= static_cast<uint32_t>(Verdict::allow);
 }
 
 // More patterns alive at once than this, and the name is denied: it bounds what a hostile profile can cost. Rules of
@@ -219,6 +220,10 @@ class Checker {
     if (block_.u8(kHeaderJudges) != 0 && block_.u8(kHeaderMode) == static_cast<uint8_t>(Mode::disabled)) {
       return "judges although disabled";
     }
+    if (count(kHeaderApprovalTimeout) > kMaxApprovalTimeout || block_.u16(kHeaderApprovalRate) > kMaxApprovalRate ||
+        block_.u16(kHeaderApprovalBurst) > kMaxApprovalBurst) {
+      return "approval out of range";
+    }
     if (count(kHeaderNodes) < kRoots) return "no roots";
     if (count(kHeaderRules) > kMaxRules) return "too many rules";
     if (!text_in_bounds(kHeaderNameOffset) || !valid_name(block_.text_at(kHeaderNameOffset))) return "bad policy name";
@@ -266,7 +271,7 @@ class Checker {
       if (node.accept != kNone) {
         uint32_t rule = block_.accept(node.accept, UnixOperation::connect);
         if (rule != kNone && rule >= count(kHeaderRules)) return "bad accept";
-        allows = rule != kNone && permits(block_.decision(rule));
+        allows = rule != kNone && block_.decision(rule) != Verdict::deny;
       }
       for (uint32_t c = 0; c < node.child_count() && !allows; ++c) {
         allows = (block_.node(node.first_child + c).kind & kMayAllowConnect) != 0;
@@ -289,11 +294,7 @@ class Checker {
       size_t at = block_.at().rules + size_t{i} * kRuleBytes;
       if (!text_in_bounds(at) || !valid_name(block_.text_at(at))) return "bad rule name";
       if (!text_in_bounds(at + 8) || !valid_guidance(block_.text_at(at + 8))) return "bad guidance";
-      uint32_t decision = block_.u32(at + 16);
-      if (decision != static_cast<uint32_t>(Verdict::deny) && decision != static_cast<uint32_t>(Verdict::audit) &&
-          decision != static_cast<uint32_t>(Verdict::allow)) {
-        return "unknown decision";
-      }
+      if (!known(block_.u32(at + 16))) return "unknown decision";
     }
     return nullptr;
   }
@@ -308,7 +309,9 @@ class Checker {
     for (uint32_t i = 0; i < count(kHeaderLiterals); ++i) {
       size_t at = block_.at().literals + size_t{i} * kLiteralBytes;
       uint32_t rule = block_.u32(at + 8);
-      if (!path_at(at) || rule >= count(kHeaderRules) || permits(block_.decision(rule))) return "bad literal";
+      if (!path_at(at) || rule >= count(kHeaderRules)) return "bad literal";
+      Verdict decision = block_.decision(rule);
+      if (decision != Verdict::deny && decision != Verdict::ask) return "bad literal";
     }
     for (uint32_t i = 0; i < count(kHeaderPrefixes); ++i) {
       if (!path_at(block_.at().prefixes + size_t{i} * kPrefixBytes)) return "bad prefix";
@@ -354,6 +357,13 @@ bool RuleSet::judges_unix_sockets() const {
   return Block(block_).u8(kHeaderJudges) != 0;
 }
 
+Approval RuleSet::approval() const {
+  Block block(block_);
+  return {.timeout_seconds = block.u32(kHeaderApprovalTimeout),
+          .rate = block.u16(kHeaderApprovalRate),
+          .burst = block.u16(kHeaderApprovalBurst)};
+}
+
 LayerVerdict RuleSet::judge_path(UnixOperation operation, std::string_view path) const {
   if (!judges_unix_sockets()) return {Verdict::allow, -1};
   if (!path.starts_with('/') || path.find('\0') != std::string_view::npos) return {};
@@ -374,7 +384,7 @@ bool RuleSet::may_allow_beneath(std::string_view directory) const {
   auto allows_here = [&](uint32_t index) {
     uint32_t accept = block.node(index).accept;
     uint32_t rule = accept == kNone ? kNone : block.accept(accept, UnixOperation::connect);
-    return rule != kNone && permits(block.decision(rule));
+    return rule != kNone && block.decision(rule) != Verdict::deny;
   };
   if (std::ranges::any_of(walk.alive(), allows_here)) return true;
   if (!walk.run(block, "/")) return true;

@@ -48,16 +48,17 @@ class RuleSet {
   [[nodiscard]] Mode unix_socket_mode() const;  // what is done with this layer's verdicts on unix sockets
   [[nodiscard]] bool monitor_unsupported() const;
   [[nodiscard]] bool judges_unix_sockets() const;
+  [[nodiscard]] Approval approval() const;  // within the bounds of model.h; zero where the policy does not say
 
   // First matching rule wins; none: deny. A layer that does not judge unix sockets answers allow with rule -1.
   // `name` is an absolute, normal path without NUL, or an abstract name (without '@', any bytes).
   [[nodiscard]] LayerVerdict judge_path(UnixOperation operation, std::string_view path) const;
   [[nodiscard]] LayerVerdict judge_abstract(UnixOperation operation, std::string_view name) const;
 
-  // True if some path beneath or at `directory` could be allowed or audited for connect: what a directory's rename
-  // could bring into reach.
+  // True if some path beneath or at `directory` could be connected to, be it after a question: what a directory's
+  // rename could bring into reach.
   [[nodiscard]] bool may_allow_beneath(std::string_view directory) const;
-  // True if some abstract name may be connected to.
+  // True if some abstract name may be connected to, be it after a question.
   [[nodiscard]] bool allows_any_abstract() const;
   // True if some rule allows (or audits, or asks for) connect to a path in a directory where others than root may
   // create or move names, as far as the pattern alone tells: its literal directory is not in `root_only_directories`

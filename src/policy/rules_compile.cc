@@ -158,14 +158,14 @@ std::string literal_directory(const Pattern& pattern) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-struct LiteralDeny {
+struct RuledLiteral {
   std::string path;
   uint32_t rule;
 };
 
 struct Parts {
   Trie trie;
-  std::vector<LiteralDeny> literals;
+  std::vector<RuledLiteral> literals;
   std::set<std::string> prefixes;
 };
 
@@ -179,9 +179,9 @@ Result<> add_rule(Parts& parts, const UnixSocketRule& rule, uint32_t index, cons
       return fail("the patterns up to here are too many to compile; use fewer or shorter ones");
     }
     if (!connects || pattern->abstract) continue;
-    if (rule.decision == Verdict::allow || rule.decision == Verdict::audit) {
-      parts.prefixes.insert(literal_directory(*pattern));
-    } else if (auto path = literal_path(*pattern); path && path->size() <= kMaxJudged) {
+    if (rule.decision != Verdict::deny) parts.prefixes.insert(literal_directory(*pattern));
+    if (rule.decision != Verdict::deny && rule.decision != Verdict::ask) continue;
+    if (auto path = literal_path(*pattern); path && path->size() <= kMaxJudged) {
       parts.literals.push_back({std::move(*path), index});
     }
   }
@@ -206,7 +206,7 @@ class Writer {
 
 bool accepts_connect(const Trie::Node& node, const std::vector<UnixSocketRule>& rules) {
   uint32_t rule = node.accept[operation_index(UnixOperation::connect)];
-  return rule != kNone && (rules[rule].decision == Verdict::allow || rules[rule].decision == Verdict::audit);
+  return rule != kNone && rules[rule].decision != Verdict::deny;
 }
 
 void mark_allowing(std::vector<Trie::Node>& nodes, const std::vector<UnixSocketRule>& rules) {
@@ -272,6 +272,10 @@ Result<std::vector<std::byte>> write_block(const Policy& policy, const Parts& pa
   w.put(kHeaderMonitor, static_cast<uint8_t>(policy.monitor_unsupported));
   w.put(kHeaderJudges, static_cast<uint8_t>(policy.judges_unix_sockets()));
 
+  w.put(kHeaderApprovalTimeout, policy.approval.timeout_seconds);
+  w.put(kHeaderApprovalRate, policy.approval.rate);
+  w.put(kHeaderApprovalBurst, policy.approval.burst);
+
   uint32_t next_accept = 0;
   for (size_t i = 0; i < nodes.size(); ++i) {
     size_t at = l.nodes + i * kNodeBytes;
@@ -329,8 +333,8 @@ Result<std::vector<std::byte>> compile_rules(const Policy& policy, const Variabl
   auto rules = RuleSet::open(*block);
   if (!rules) return located(0, rules.error().message);
 
-  // A literal that an earlier rule lets through is not denied.
-  auto shadowed = std::erase_if(parts.literals, [&](const LiteralDeny& literal) {
+  // A literal that an earlier rule lets through is not denied or asked about.
+  auto shadowed = std::erase_if(parts.literals, [&](const RuledLiteral& literal) {
     return rules->judge_path(UnixOperation::connect, literal.path).rule != static_cast<int32_t>(literal.rule);
   });
   return shadowed == 0 ? std::move(block) : write_block(policy, parts);

@@ -21,7 +21,7 @@
 namespace wrapd::policy::format {
 
 inline constexpr uint64_t kMagic = 0x53454c5552505257;  // "WRPRULES"
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 inline constexpr uint32_t kNone = 0xffffffff;
 
 inline constexpr uint32_t kPathRoot = 0;
@@ -38,14 +38,17 @@ inline constexpr size_t kHeaderAccepts = 20;
 inline constexpr size_t kHeaderRules = 24;
 inline constexpr size_t kHeaderLiterals = 28;
 inline constexpr size_t kHeaderPrefixes = 32;
-inline constexpr size_t kHeaderStrings = 36;     // bytes
-inline constexpr size_t kHeaderNameOffset = 40;  // u32, in the strings
-inline constexpr size_t kHeaderNameLength = 44;  // u32
-inline constexpr size_t kHeaderMode = 48;        // u8, Mode in force for unix sockets
-inline constexpr size_t kHeaderMonitor = 49;     // u8, 0 or 1
-inline constexpr size_t kHeaderJudges = 50;      // u8, 0 or 1
-inline constexpr size_t kHeaderReserved = 51;    // u8, 0
-inline constexpr size_t kHeaderBytes = 52;
+inline constexpr size_t kHeaderStrings = 36;          // bytes
+inline constexpr size_t kHeaderNameOffset = 40;       // u32, in the strings
+inline constexpr size_t kHeaderNameLength = 44;       // u32
+inline constexpr size_t kHeaderMode = 48;             // u8, Mode in force for unix sockets
+inline constexpr size_t kHeaderMonitor = 49;          // u8, 0 or 1
+inline constexpr size_t kHeaderJudges = 50;           // u8, 0 or 1
+inline constexpr size_t kHeaderReserved = 51;         // u8, 0
+inline constexpr size_t kHeaderApprovalTimeout = 52;  // u32, seconds; 0: not said
+inline constexpr size_t kHeaderApprovalRate = 56;     // u16, questions a second; 0: not said
+inline constexpr size_t kHeaderApprovalBurst = 58;    // u16; 0: not said
+inline constexpr size_t kHeaderBytes = 60;
 
 // Node.
 inline constexpr size_t kNodeFirstChild = 0;    // u32
@@ -63,7 +66,8 @@ inline constexpr uint8_t kPlain = 0;
 inline constexpr uint8_t kStar = 1;      // stays alive on every byte but '/'
 inline constexpr uint8_t kGlobstar = 2;  // stays alive on every byte
 inline constexpr uint8_t kKindMask = 3;
-inline constexpr uint8_t kMayAllowConnect = 4;  // this node or one below it accepts connect for an allow or audit rule
+inline constexpr uint8_t kMayAllowConnect =
+    4;  // this node or one below it accepts connect for a rule that does not deny
 
 // Accept: per operation the first rule that matches here, or kNone.
 inline constexpr size_t kAcceptBytes = 4 * kOperations;

@@ -68,6 +68,26 @@ std::string_view kind_name(const YamlNode& node) {
   return "empty";
 }
 
+// 0 for what is no unit.
+uint64_t seconds_of(char unit) {
+  switch (unit) {
+    case 's':
+      return 1;
+    case 'm':
+      return 60;
+    case 'h':
+      return 3600;
+    default:
+      return 0;
+  }
+}
+
+std::string duration_text(unsigned seconds) {
+  if (seconds % 3600 == 0) return std::to_string(seconds / 3600) + "h";
+  if (seconds % 60 == 0) return std::to_string(seconds / 60) + "m";
+  return std::to_string(seconds) + "s";
+}
+
 }  // namespace
 
 void YamlReader::refuse(const YamlNode& at, const std::string& message) {
@@ -157,6 +177,24 @@ unsigned YamlReader::number(const YamlNode& node, std::string_view what, unsigne
     return low;
   }
   return value;
+}
+
+unsigned YamlReader::duration(const YamlNode& node, std::string_view what, unsigned low, unsigned high) {
+  const std::string wanted =
+      "a whole number with s, m or h, from " + duration_text(low) + " to " + duration_text(high) + ", like 90s";
+  if (!is(node, YamlNode::Kind::scalar, what, wanted)) return low;
+  uint64_t count = 0;
+  const std::string& text = node.text;
+  uint64_t unit = text.empty() ? 0 : seconds_of(text.back());
+  const char* end = text.data() + (text.empty() ? 0 : text.size() - 1);
+  auto [at, failure] = std::from_chars(text.data(), end, count);
+  bool leading_zero = text.starts_with('0');
+  if (!node.plain || unit == 0 || failure != std::errc() || at != end || leading_zero || count > high ||
+      count * unit < low || count * unit > high) {
+    refuse(node, std::string(what) + " is " + (node.plain ? quoted(text) : "a quoted text") + "; write " + wanted);
+    return low;
+  }
+  return static_cast<unsigned>(count * unit);
 }
 
 size_t YamlReader::word(const YamlNode& node, std::string_view what, std::initializer_list<std::string_view> words,

@@ -45,6 +45,8 @@ class YamlReader {
   std::string name(const YamlNode& node, std::string_view what);
   bool boolean(const YamlNode& node, std::string_view what);  // true or false, nothing else
   unsigned number(const YamlNode& node, std::string_view what, unsigned low, unsigned high);
+  // Seconds, written as a whole number of seconds, minutes or hours: 90s, 5m, 1h. Bounds in seconds.
+  unsigned duration(const YamlNode& node, std::string_view what, unsigned low, unsigned high);
   // Index into `words`; `unsupported` are words that will mean something one day.
   size_t word(const YamlNode& node, std::string_view what, std::initializer_list<std::string_view> words,
               std::initializer_list<std::string_view> unsupported = {});

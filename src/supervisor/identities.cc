@@ -9,6 +9,13 @@
 #include "kernel/uapi.h"
 
 namespace wrapd::supervisor {
+namespace {
+
+bool is_stricter(const policy::Decision& a, const policy::Decision& b) {
+  return a.verdict != b.verdict ? a.verdict < b.verdict : a.recorded < b.recorded;
+}
+
+}  // namespace
 
 std::vector<Identities::Identity> Identities::take() const {
   std::vector<Identity> found;
@@ -39,15 +46,17 @@ std::optional<policy::Decision> Identities::find(const std::vector<Identity>& in
     decision.verdict = rules.unix_socket_mode() == policy::Mode::enforce ? decision.recorded : policy::Verdict::allow;
     decision.layer = identity.layer;
     decision.rule = identity.rule;
-    if (!denial || decision.verdict < denial->verdict) denial = decision;
+    if (!denial || is_stricter(decision, *denial)) denial = decision;
   }
   return denial;
 }
 
 std::optional<policy::Decision> Identities::denial(const struct stat& object, bool look_again) const {
-  if (auto known = find(known_, object)) return known;
-  if (!look_again) return std::nullopt;
-  return find(take(), object);
+  auto known = find(known_, object);
+  // Nothing is stricter than an enforced denial.
+  if (!look_again || (known && known->verdict == policy::Verdict::deny)) return known;
+  auto now = find(take(), object);
+  return now && (!known || is_stricter(*now, *known)) ? now : known;
 }
 
 }  // namespace wrapd::supervisor

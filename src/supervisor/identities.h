@@ -12,9 +12,9 @@
 
 namespace wrapd::supervisor {
 
-// The objects behind the literal names that are denied. A name says little about a socket: a hard link, a bind mount or
-// a rename gives it another one. Identities are taken when the session starts, and again when an object turns up under
-// a name that may not be its only one.
+// The objects behind the literal names that are denied or asked about. A name says little about a socket: a hard link,
+// a bind mount or a rename gives it another one. Identities are taken when the session starts, and again when an object
+// turns up under a name that may not be its only one.
 class Identities {
  public:
   Identities(kernel::Kernel& kernel, int root, const policy::Layers& layers)
@@ -22,7 +22,8 @@ class Identities {
     known_ = take();
   }
 
-  // The denial that applies to this object whatever its name. `look_again`: also if the literal names lead to it now.
+  // The strictest denial (or question) that applies to this object whatever its name. `look_again`: also if the literal
+  // names lead to it now.
   [[nodiscard]] std::optional<policy::Decision> denial(const struct stat& object, bool look_again) const;
 
  private:

@@ -20,6 +20,15 @@ struct CloseDirectory {
   void operator()(DIR* directory) const { ::closedir(directory); }
 };
 
+bool is_open(policy::Verdict verdict) {
+  return verdict == policy::Verdict::allow || verdict == policy::Verdict::audit;
+}
+
+// What is denied must not come to where it would be asked about, and neither to where nobody is asked.
+bool is_wider(policy::Verdict after, policy::Verdict before) {
+  return !is_open(before) && after > before;
+}
+
 std::unexpected<Error> errno_error(int rc) {
   return fail("lookup failed", -rc);
 }
@@ -115,14 +124,12 @@ std::optional<policy::Decision> NameHandler::socket_widening(const std::string& 
   for (auto operation : {policy::UnixOperation::connect, policy::UnixOperation::listen}) {
     policy::Decision before = session_.layers.judge_path(operation, from);
     policy::Decision after = session_.layers.judge_path(operation, to);
-    bool was_open = before.recorded == policy::Verdict::allow || before.recorded == policy::Verdict::audit;
-    bool is_open = after.recorded == policy::Verdict::allow || after.recorded == policy::Verdict::audit;
-    if (is_open && !was_open) return before;
+    if (is_wider(after.recorded, before.recorded)) return before;
   }
-  // A socket that was bound where that is allowed must not turn up where it is not.
+  // A socket that was bound where that is allowed must not turn up where it is not, or where nobody was asked about it.
   policy::Decision made = session_.layers.judge_path(policy::UnixOperation::bind, from);
   policy::Decision moved = session_.layers.judge_path(policy::UnixOperation::bind, to);
-  if (made.recorded != policy::Verdict::deny && moved.recorded == policy::Verdict::deny) return moved;
+  if (made.recorded != policy::Verdict::deny && !is_open(moved.recorded)) return moved;
   return std::nullopt;
 }
 

@@ -94,11 +94,11 @@ policy::Decision UnixSocketHandler::judge(policy::UnixOperation operation, const
   policy::Decision decision = session_.layers.judge_path(operation, path);
   if (object == nullptr) return decision;
   bool look_again = object->st_nlink > 1 || name_differs;
-  if (auto denial = session_.identities.denial(*object, look_again); denial && denial->recorded < decision.recorded) {
-    denial->verdict = policy::strictest(denial->verdict, decision.verdict);
-    return *denial;
-  }
-  return decision;
+  auto denial = session_.identities.denial(*object, look_again);
+  if (!denial || (denial->verdict >= decision.verdict && denial->recorded >= decision.recorded)) return decision;
+  denial->verdict = policy::strictest(denial->verdict, decision.verdict);
+  denial->recorded = policy::strictest(denial->recorded, decision.recorded);
+  return *denial;
 }
 
 Outcome UnixSocketHandler::connect(const Notification& call, CallContext& context) {

@@ -19,6 +19,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (size_t i = 0; i < rules->literal_count(); ++i) {
     if (rules->literal(i).rule >= count || rules->literal(i).path.empty()) std::abort();
   }
+  Approval approval = rules->approval();
+  if (approval.timeout_seconds > kMaxApprovalTimeout || approval.rate > kMaxApprovalRate ||
+      approval.burst > kMaxApprovalBurst) {
+    std::abort();
+  }
   (void)rules->allowed_connect_prefixes();
   (void)rules->allows_any_abstract();
   for (std::string_view name : {"/run/a", "/run/q/xyz/1/2/3", "/rrrrbbbbrbrbrb", "/home/alice/x", "/"}) {

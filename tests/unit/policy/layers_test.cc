@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <optional>
 
 #include "policy_testing.h"
@@ -24,6 +25,7 @@ Policy layer(std::optional<Verdict> verdict, Mode mode) {
 
 constexpr auto kSilent = std::nullopt;
 constexpr auto kDeny = Verdict::deny;
+constexpr auto kAsk = Verdict::ask;
 constexpr auto kAudit = Verdict::audit;
 constexpr auto kAllow = Verdict::allow;
 constexpr auto kOn = Mode::enforce;
@@ -50,6 +52,12 @@ TEST(Layers, TheStrictestThatEnforcesDecides) {
       {kAudit, kOn, kAllow, kOn, kAudit, kAudit, 0, 1},
       {kAllow, kOn, kAudit, kOn, kAudit, kAudit, 1, 1},
       {kAudit, kOn, kDeny, kOn, kDeny, kDeny, 1, 1},
+      {kAsk, kOn, kAllow, kOn, kAsk, kAsk, 0, 1},
+      {kAllow, kOn, kAsk, kOn, kAsk, kAsk, 1, 1},
+      {kAsk, kOn, kDeny, kOn, kDeny, kDeny, 1, 1},
+      {kAudit, kOn, kAsk, kOn, kAsk, kAsk, 1, 1},
+      {kAsk, kLog, kAllow, kOn, kAllow, kAsk, 0, 1},
+      {kAsk, kOff, kAllow, kOn, kAllow, kAllow, 1, 1},
       // A layer in audit mode never restricts, but is recorded.
       {kDeny, kLog, kAllow, kOn, kAllow, kDeny, 0, 1},
       {kAllow, kOn, kDeny, kLog, kAllow, kDeny, 1, 1},
@@ -83,7 +91,7 @@ TEST(Layers, TheStrictestThatEnforcesDecides) {
       EXPECT_EQ(d.recorded, c.recorded);
       EXPECT_EQ(d.layer, c.layer);
       EXPECT_EQ(d.rule, c.rule);
-      EXPECT_EQ(d.permits(), c.verdict != kDeny);
+      EXPECT_EQ(d.permits(), c.verdict == kAllow || c.verdict == kAudit);
     }
     bool judges = (c.first && c.first_mode != kOff) || (c.second && c.second_mode != kOff);
     EXPECT_EQ(layers.judges_unix_sockets(), judges);
@@ -111,6 +119,27 @@ TEST(Layers, NobodyJudges) {
   EXPECT_EQ(d.recorded, kAllow);
   EXPECT_EQ(d.rule, -1);
   EXPECT_FALSE(layers.judges_unix_sockets());
+}
+
+TEST(Layers, TheSmallestLimitsOfQuestionsCount) {
+  auto limits = [](Approval first, Mode first_mode, Approval second) {
+    Policy one = layer(kAllow, first_mode);
+    Policy two = layer(kAllow, kOn);
+    one.approval = first;
+    two.approval = second;
+    Compiled a(one), b(two);
+    Layers layers;
+    layers.add(*a);
+    layers.add(*b);
+    Approval out = layers.approval();
+    return std::array<unsigned, 3>{out.timeout_seconds, out.rate, out.burst};
+  };
+  using Said = std::array<unsigned, 3>;
+  EXPECT_EQ(limits({}, kOn, {}), (Said{60, 10, 5}));
+  EXPECT_EQ(limits({300, 20, 50}, kOn, {}), (Said{300, 20, 50})) << "silence does not narrow";
+  EXPECT_EQ(limits({300, 20, 50}, kOn, {30, 0, 60}), (Said{30, 20, 50}));
+  EXPECT_EQ(limits({300, 1, 1}, kOff, {600, 20, 6}), (Said{600, 20, 6})) << "who judges nothing asks nothing";
+  EXPECT_EQ(limits({300, 1, 0}, kLog, {600, 20, 6}), (Said{300, 1, 6}));
 }
 
 }  // namespace

@@ -72,6 +72,9 @@ TEST(LoadPolicy, DefaultsAreTheStrictOnes) {
   EXPECT_EQ(policy->unix_socket_mode(), Mode::enforce);
   EXPECT_FALSE(policy->monitor_unsupported);
   EXPECT_FALSE(policy->unix_socket_rules.has_value());
+  EXPECT_EQ(policy->approval.timeout_seconds, 0U) << "not said";
+  EXPECT_EQ(policy->approval.rate, 0U);
+  EXPECT_EQ(policy->approval.burst, 0U);
   EXPECT_FALSE(policy->judges_unix_sockets());
 }
 
@@ -97,13 +100,15 @@ unix_socket_rules:
       folded.
   - {name: b, paths: ["/b"], decision: allow}
   - {name: c, paths: ["/c"], decision: deny}
+  - {name: d, paths: ["/d"], decision: ask}
+approval: {timeout: 2m, rate: 3, burst: 7}
 )",
                             "f");
   ASSERT_TRUE(policy) << policy.error().message;
   EXPECT_EQ(policy->mode, Mode::audit);
   EXPECT_EQ(policy->unix_socket_action, Mode::audit);
   EXPECT_TRUE(policy->monitor_unsupported);
-  ASSERT_EQ(policy->unix_socket_rules->size(), 3U);
+  ASSERT_EQ(policy->unix_socket_rules->size(), 4U);
   const auto& a = policy->unix_socket_rules->at(0);
   EXPECT_EQ(a.name, "a");
   EXPECT_THAT(a.paths, ElementsAre("/a", "@b"));
@@ -114,6 +119,10 @@ unix_socket_rules:
   EXPECT_EQ(policy->unix_socket_rules->at(1).operations, kAll);
   EXPECT_EQ(policy->unix_socket_rules->at(1).decision, Verdict::allow);
   EXPECT_EQ(policy->unix_socket_rules->at(2).decision, Verdict::deny);
+  EXPECT_EQ(policy->unix_socket_rules->at(3).decision, Verdict::ask);
+  EXPECT_EQ(policy->approval.timeout_seconds, 120U);
+  EXPECT_EQ(policy->approval.rate, 3U);
+  EXPECT_EQ(policy->approval.burst, 7U);
 }
 
 TEST(LoadPolicy, EverySwitchSwitches) {

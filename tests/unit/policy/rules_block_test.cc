@@ -19,7 +19,9 @@ using namespace format;  // NOLINT(google-build-using-namespace)
 std::vector<std::byte> sample() {
   auto policy = make_policy({make_rule("no", {"/run/a", "/run/b*", "@x"}, Verdict::deny),
                              make_rule("yes", {"/run/*/x?z/**", "/r**b", "@a*/b", "${HOME}/**"}, Verdict::allow),
-                             make_rule("log", {"/run/a?", "/var/x"}, Verdict::audit, kConnect)});
+                             make_rule("log", {"/run/a?", "/var/x"}, Verdict::audit, kConnect),
+                             make_rule("who", {"/run/w", "/w*"}, Verdict::ask)});
+  policy.approval = {.timeout_seconds = 30, .rate = 2, .burst = 3};
   policy.unix_socket_rules->at(0).guidance = "Not here.";
   return Compiled(policy).block();
 }
@@ -34,6 +36,10 @@ bool open_and_ask(std::span<const std::byte> bytes) {
   auto block = exact(bytes);
   auto rules = RuleSet::open(block);
   if (!rules) return false;
+  auto approval = rules->approval();
+  EXPECT_LE(approval.timeout_seconds, kMaxApprovalTimeout);
+  EXPECT_LE(approval.rate, kMaxApprovalRate);
+  EXPECT_LE(approval.burst, kMaxApprovalBurst);
   size_t sum = rules->policy_name().size() + rules->allowed_connect_prefixes().size();
   for (size_t i = 0; i < rules->literal_count(); ++i) {
     auto literal = rules->literal(i);
@@ -50,7 +56,6 @@ bool open_and_ask(std::span<const std::byte> bytes) {
         EXPECT_LT(static_cast<size_t>(v.rule), rules->rule_count());
         auto rule = rules->rule(v.rule);
         EXPECT_EQ(rule.decision, v.verdict);
-        EXPECT_NE(v.verdict, Verdict::ask);
         sum += rule.name.size() + rule.guidance.size();
       }
     }
@@ -119,7 +124,7 @@ struct Damage {
 TEST(RulesBlock, NamesWhatIsWrong) {
   const Damage cases[] = {
       {"magic", [](auto& b, const auto&) { b[0] = {}; }, "not compiled rules"},
-      {"version", [](auto& b, const auto&) { b[kHeaderVersion] = std::byte{2}; }, "another version's"},
+      {"version", [](auto& b, const auto&) { b[kHeaderVersion] = std::byte{1}; }, "another version's"},
       {"size", [](auto& b, const auto&) { store(b.data() + kHeaderSize, uint32_t{60}); }, "wrong size"},
       {"nodes", [](auto& b, const auto&) { store(b.data() + kHeaderNodes, uint32_t{0xffffffff}); }, "wrong size"},
       {"mode", [](auto& b, const auto&) { b[kHeaderMode] = std::byte{3}; }, "unknown mode"},
@@ -128,11 +133,17 @@ TEST(RulesBlock, NamesWhatIsWrong) {
        "bad policy name"},
       {"empty name", [](auto& b, const auto&) { store(b.data() + kHeaderNameLength, uint32_t{0}); }, "bad policy name"},
       {"escape in a rule's name", [](auto& b, const auto& l) { b[l.strings + 4] = std::byte{0x1b}; }, "bad rule name"},
-      {"decision", [](auto& b, const auto& l) { b[l.rules + 16] = std::byte{1}; }, "unknown decision"},
+      {"decision", [](auto& b, const auto& l) { b[l.rules + kRuleBytes + 16] = std::byte{4}; }, "unknown decision"},
+      {"timeout", [](auto& b, const auto&) { store(b.data() + kHeaderApprovalTimeout, uint32_t{3601}); },
+       "approval out of range"},
+      {"rate", [](auto& b, const auto&) { store(b.data() + kHeaderApprovalRate, uint16_t{101}); },
+       "approval out of range"},
+      {"burst", [](auto& b, const auto&) { store(b.data() + kHeaderApprovalBurst, uint16_t{0xffff}); },
+       "approval out of range"},
       {"back edge", [](auto& b, const auto& l) { store(b.data() + l.nodes + 2 * kNodeBytes, uint32_t{0}); },
        "bad children"},
       {"accept", [](auto& b, const auto& l) { store(b.data() + l.nodes + kNodeAccept, uint32_t{1000}); }, "bad accept"},
-      {"accept's rule", [](auto& b, const auto& l) { store(b.data() + l.accepts + 4, uint32_t{3}); }, "bad accept"},
+      {"accept's rule", [](auto& b, const auto& l) { store(b.data() + l.accepts + 4, uint32_t{4}); }, "bad accept"},
       {"literal's rule", [](auto& b, const auto& l) { store(b.data() + l.literals + 8, uint32_t{1}); }, "bad literal"},
       {"prefix", [](auto& b, const auto& l) { store(b.data() + l.prefixes, uint32_t{0xffffff}); }, "bad prefix"},
       {"root's kind", [](auto& b, const auto& l) { b[l.nodes + kNodeKind] = std::byte{kGlobstar}; }, "bad root"},

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <random>
 #include <string>
@@ -207,12 +208,12 @@ TEST(RuleSet, TooManyWildcardsAliveDeny) {
 }
 
 TEST(RuleSet, MayAllowBeneath) {
-  Compiled rules(make_policy({make_rule("no", {"/run/deny/**"}, Verdict::deny),
-                              make_rule("bind", {"/bind/**"}, Verdict::allow, kBind),
-                              make_rule("a", {"/run/a/b.sock", "/home/*/x/*"}, Verdict::allow),
-                              make_rule("b", {"/srv/**"}, Verdict::audit, kConnect)}));
-  for (const char* yes :
-       {"/", "/run", "/run/a", "/run/a/", "/run/a/b.sock", "/home", "/home/me", "/home/me/x", "/srv", "/srv/deep/er"}) {
+  Compiled rules(make_policy(
+      {make_rule("no", {"/run/deny/**"}, Verdict::deny), make_rule("bind", {"/bind/**"}, Verdict::allow, kBind),
+       make_rule("a", {"/run/a/b.sock", "/home/*/x/*"}, Verdict::allow),
+       make_rule("b", {"/srv/**"}, Verdict::audit, kConnect), make_rule("ask", {"/ask/x"}, Verdict::ask)}));
+  for (const char* yes : {"/ask", "/ask/x", "/", "/run", "/run/a", "/run/a/", "/run/a/b.sock", "/home", "/home/me",
+                          "/home/me/x", "/srv", "/srv/deep/er"}) {
     EXPECT_TRUE(rules->may_allow_beneath(yes)) << yes;
   }
   for (const char* no : {"/run/deny", "/run/deny/x", "/bind", "/bind/x", "/run/a/b", "/run/ab", "/ru", "/home/me/y",
@@ -226,6 +227,7 @@ TEST(RuleSet, AllowsAnyAbstract) {
   auto allows = [](UnixSocketRule rule) { return Compiled(make_policy({std::move(rule)}))->allows_any_abstract(); };
   EXPECT_TRUE(allows(make_rule("a", {"@a"}, Verdict::allow)));
   EXPECT_TRUE(allows(make_rule("a", {"@a/*"}, Verdict::audit, kConnect)));
+  EXPECT_TRUE(allows(make_rule("a", {"@a"}, Verdict::ask)));
   EXPECT_FALSE(allows(make_rule("a", {"@a"}, Verdict::allow, kBind)));
   EXPECT_FALSE(allows(make_rule("a", {"@**"}, Verdict::deny)));
   EXPECT_FALSE(allows(make_rule("a", {"/a"}, Verdict::allow)));
@@ -236,16 +238,20 @@ TEST(RuleSet, PrefixesEndBeforeTheFirstWildcard) {
       make_policy({make_rule("a", {"/run/a/b.sock"}, Verdict::allow),
                    make_rule("b", {"/run/b/*.sock", "/run/c/**", "/run/d*"}, Verdict::audit),
                    make_rule("c", {"/top", "/*/x"}, Verdict::allow), make_rule("d", {"/bind/x"}, Verdict::allow, kBind),
-                   make_rule("e", {"/deny/x"}, Verdict::deny), make_rule("f", {"@/abstract/x"}, Verdict::allow)}));
-  EXPECT_THAT(rules->allowed_connect_prefixes(), ElementsAre("/", "/run", "/run/a", "/run/b", "/run/c"));
+                   make_rule("e", {"/deny/x"}, Verdict::deny), make_rule("f", {"@/abstract/x"}, Verdict::allow),
+                   make_rule("g", {"/ask/x"}, Verdict::ask)}));
+  EXPECT_THAT(rules->allowed_connect_prefixes(), ElementsAre("/", "/ask", "/run", "/run/a", "/run/b", "/run/c"));
 }
 
-TEST(RuleSet, LiteralsAreDeniedPathsWithoutWildcards) {
-  Compiled rules(make_policy({make_rule("open", {"/run/open"}, Verdict::allow),
-                              make_rule("no", {"/run/a", "/run/*", "@x", "${HOME}/s", "/run/open"}, Verdict::deny),
-                              make_rule("bind", {"/run/b"}, Verdict::deny, kBind),
-                              make_rule("again", {"/run/a"}, Verdict::deny)}));
-  ASSERT_EQ(rules->literal_count(), 2U);
+TEST(RuleSet, LiteralsAreDeniedOrAskedPathsWithoutWildcards) {
+  Compiled rules(
+      make_policy({make_rule("open", {"/run/open"}, Verdict::allow),
+                   make_rule("no", {"/run/a", "/run/*", "@x", "${HOME}/s", "/run/open"}, Verdict::deny),
+                   make_rule("bind", {"/run/b"}, Verdict::deny, kBind), make_rule("again", {"/run/a"}, Verdict::deny),
+                   make_rule("ask", {"/run2/ask", "/run2/*"}, Verdict::ask)}));
+  ASSERT_EQ(rules->literal_count(), 3U);
+  EXPECT_EQ(rules->literal(2).path, "/run2/ask");
+  EXPECT_EQ(rules->literal(2).rule, 4);
   EXPECT_EQ(rules->literal(0).path, "/run/a");
   EXPECT_EQ(rules->literal(0).rule, 1);
   EXPECT_EQ(rules->literal(1).path, "/home/alice/s");
@@ -322,8 +328,9 @@ TEST(RuleSet, AgreesWithTheObviousMatcher) {
     std::vector<UnixSocketRule> rules;
     std::vector<SlowRule> slow;
     for (size_t n = 1 + g.below(12); n > 0; --n) {
-      auto rule = make_rule("r" + std::to_string(n), {}, g.below(2) == 0 ? Verdict::allow : Verdict::deny,
-                            static_cast<uint8_t>(1 + g.below(7)));
+      auto rule =
+          make_rule("r" + std::to_string(n), {}, std::array{Verdict::allow, Verdict::deny, Verdict::ask}[g.below(3)],
+                    static_cast<uint8_t>(1 + g.below(7)));
       SlowRule same{{}, rule.operations};
       for (size_t paths = 1 + g.below(3); paths > 0; --paths) {
         rule.paths.push_back(g.pattern());
@@ -344,15 +351,15 @@ TEST(RuleSet, AgreesWithTheObviousMatcher) {
         ASSERT_EQ(path.verdict, path.rule < 0 ? Verdict::deny : rules[static_cast<size_t>(path.rule)].decision);
         matched += path.rule >= 0 ? 1 : 0;
         ++compared;
-        // Nothing is allowed where the summary says that nothing can be.
-        if (operation == UnixOperation::connect && path.verdict == Verdict::allow) {
+        // Nothing is allowed, or asked about, where the summary says that nothing can be.
+        if (operation == UnixOperation::connect && path.verdict != Verdict::deny) {
           for (size_t slash = 0; slash != std::string::npos; slash = name.find('/', slash + 1)) {
             ASSERT_TRUE(fast->may_allow_beneath(name.substr(0, slash))) << "seed " << seed << ' ' << name;
           }
           auto prefixes = fast->allowed_connect_prefixes();
           ASSERT_TRUE(std::ranges::any_of(prefixes, [&](auto p) { return p == "/" || name.starts_with(p); })) << name;
         }
-        if (operation == UnixOperation::connect && abstract.verdict == Verdict::allow) {
+        if (operation == UnixOperation::connect && abstract.verdict != Verdict::deny) {
           ASSERT_TRUE(fast->allows_any_abstract());
         }
       }

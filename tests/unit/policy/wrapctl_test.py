@@ -135,6 +135,14 @@ class PolicyTest(unittest.TestCase):
         self.assertEqual(out.splitlines()[0],
                          "allow (audit mode; if it were enforced: deny): connect /srv/no")
 
+    def test_ask_is_said_and_is_not_allowed(self):
+        policy = self.write('version: 1\nname: p\nunix_socket_rules:\n'
+                            '  - {name: who, paths: ["/srv/who"], decision: ask}\n', "ask.yaml")
+        out, _ = self.run_it("policy", "test", policy, "--connect", "/srv/who", code=1)
+        self.assertEqual(out, "ask: connect /srv/who\nrule: who\npolicy: p\n")
+        out, _ = self.run_it("policy", "test", policy, "--json", "--connect", "/srv/who", code=1)
+        self.assertEqual(json.loads(out)["verdict"], "ask")
+
     def test_policy_that_does_not_judge(self):
         policy = self.write("version: 1\nname: p\n", "none.yaml")
         out, _ = self.run_it("policy", "test", policy, "--connect", "/srv/no", code=0)
