@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/process_table.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <memory>
+#include <set>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include "base/unique_fd.h"
+
+namespace wrapd::kernel {
+namespace {
+
+struct CloseDirectory {
+  void operator()(DIR* directory) const { ::closedir(directory); }
+};
+
+// The fields behind the name, which is the program's own choice: they are counted from the last ')'.
+class StatFields {
+ public:
+  explicit StatFields(std::string_view text) {
+    size_t end = text.rfind(')');
+    rest_ = end == std::string_view::npos || end + 2 > text.size() ? std::string_view() : text.substr(end + 2);
+  }
+  [[nodiscard]] std::string_view next() {
+    size_t space = rest_.find(' ');
+    std::string_view field = rest_.substr(0, space);
+    rest_.remove_prefix(space == std::string_view::npos ? rest_.size() : space + 1);
+    return field;
+  }
+  void skip(int fields) {
+    for (int i = 0; i < fields; ++i) static_cast<void>(next());
+  }
+  template <class Number>
+  [[nodiscard]] bool number(Number& value) {
+    std::string_view field = next();
+    auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
+    return error == std::errc() && end == field.data() + field.size();
+  }
+
+ private:
+  std::string_view rest_;
+};
+
+}  // namespace
+
+std::optional<Process> read_process(int proc, pid_t pid) {
+  std::array<char, 32> name;
+  std::snprintf(name.data(), name.size(), "%d/stat", pid);
+  UniqueFd fd(::openat(proc, name.data(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return std::nullopt;
+  std::array<char, 1024> buffer;
+  ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
+  if (n <= 0) return std::nullopt;
+  Process process;
+  process.pid = pid;
+  StatFields fields({buffer.data(), static_cast<size_t>(n)});
+  std::string_view state = fields.next();  // field 3
+  if (state.size() != 1) return std::nullopt;
+  process.state = state.front();
+  if (!fields.number(process.parent)) return std::nullopt;
+  fields.skip(15);  // 5 to 19
+  if (!fields.number(process.threads)) return std::nullopt;
+  fields.skip(1);
+  if (!fields.number(process.start)) return std::nullopt;
+  std::snprintf(name.data(), name.size(), "%d", pid);
+  struct stat st {};
+  // The directory's owner is the effective uid, also where a process is not dumpable (task_dump_owner()).
+  if (::fstatat(proc, name.data(), &st, AT_SYMLINK_NOFOLLOW) < 0) return std::nullopt;
+  process.uid = st.st_uid;
+  return process;
+}
+
+std::vector<Process> list_processes(int proc) {
+  std::vector<Process> found;
+  int fd = ::openat(proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return found;
+  std::unique_ptr<DIR, CloseDirectory> directory(::fdopendir(fd));
+  if (!directory) {
+    ::close(fd);
+    return found;
+  }
+  while (const dirent* entry = ::readdir(directory.get())) {
+    std::string_view name = entry->d_name;
+    pid_t pid = 0;
+    auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (error != std::errc() || end != name.data() + name.size()) continue;
+    if (auto process = read_process(proc, pid)) found.push_back(*process);
+  }
+  return found;
+}
+
+std::vector<Process> descendants(std::span<const Process> all, std::span<const pid_t> ancestors) {
+  std::unordered_multimap<pid_t, const Process*> children;
+  for (const Process& process : all) children.emplace(process.parent, &process);
+  std::vector<pid_t> queue(ancestors.begin(), ancestors.end());
+  std::set<pid_t> met;
+  std::vector<Process> found;
+  for (size_t i = 0; i < queue.size(); ++i) {
+    auto [first, last] = children.equal_range(queue[i]);
+    for (auto it = first; it != last; ++it) {
+      // A listing is no snapshot: what it says of parents may even be a circle.
+      if (!met.insert(it->second->pid).second) continue;
+      queue.push_back(it->second->pid);
+      if (!it->second->exited()) found.push_back(*it->second);
+    }
+  }
+  return found;
+}
+
+bool signal_process(int proc, const Process& process, int signal) {
+  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
+  if (!pidfd) return false;
+  // What has the number now is what the pidfd names, as long as that has not been reaped in between.
+  auto now = read_process(proc, process.pid);
+  if (!now || !now->is(process)) return false;
+  return ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) == 0;
+}
+
+}  // namespace wrapd::kernel

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Processes as a procfs shows them (proc_pid_stat(5)), to end those of a session. A number alone names nobody for long:
+// a process is its number with its start time.
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace wrapd::kernel {
+
+struct Process {
+  pid_t pid = 0;
+  pid_t parent = 0;
+  char state = 0;
+  long threads = 0;
+  uint64_t start = 0;  // clock ticks since boot
+  uid_t uid = static_cast<uid_t>(-1);  // effective; of list_processes() and read_process(), whoever may look
+
+  // A process whose first thread alone has ended looks like a zombie, and runs on.
+  [[nodiscard]] bool exited() const { return state == 'X' || (state == 'Z' && threads <= 1); }
+  [[nodiscard]] bool is(const Process& other) const { return pid == other.pid && start == other.start; }
+};
+
+// `proc` is a descriptor of a procfs's root directory (O_PATH will do). Nothing if there is no such process, or if it is
+// hidden (hidepid=) from the calling thread.
+[[nodiscard]] std::optional<Process> read_process(int proc, pid_t pid);
+
+// All that are shown; what ends meanwhile may be missing, and what begins.
+[[nodiscard]] std::vector<Process> list_processes(int proc);
+
+// Those of `all` that live beneath one of `ancestors`, themselves not counted unless one is beneath another; exited ones
+// are looked through and left out.
+[[nodiscard]] std::vector<Process> descendants(std::span<const Process> all, std::span<const pid_t> ancestors);
+
+// Sends `signal` by pidfd, and only if the number still is that process. False if it is gone or may not be signalled.
+bool signal_process(int proc, const Process& process, int signal);
+
+}  // namespace wrapd::kernel
