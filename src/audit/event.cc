@@ -81,6 +81,18 @@ std::string unix_socket_message(const Event& event) {
   return why.empty() ? out : out + " (" + why + ")";
 }
 
+// "question 3 of session 0123abcd: connect to /run/x.sock by curl[123] allowed by uid 1000"
+std::string approval_message(const Event& event) {
+  std::string out = "question";
+  if (event.question) out += " " + std::to_string(*event.question);
+  out += " of " + session_name(event) + ": " + printable(event.operation, kMaxName);
+  if (!event.path.empty() || event.abstract) out += preposition(event.operation) + object_name(event);
+  out += program(event) + " " + printable(event.action, kMaxName);
+  if (!event.by.empty()) return out + " by " + printable(event.by, kMaxName);
+  if (!event.reason.empty()) return out + " (" + printable(event.reason, kMaxReason) + ")";
+  return event.rule.empty() ? out : out + " (rule " + printable(event.rule, kMaxName) + ")";
+}
+
 }  // namespace
 
 std::string_view to_string(Kind kind) {
@@ -91,6 +103,8 @@ std::string_view to_string(Kind kind) {
       return "session_closed";
     case Kind::unix_socket_op:
       return "unix_socket_op";
+    case Kind::approval:
+      return "approval";
     case Kind::peer_rejected:
       return "peer_rejected";
     case Kind::policy_loaded:
@@ -111,6 +125,8 @@ std::string_view message_id(Kind kind) {
       return "a97d064394864fb78150a085df90f63a";
     case Kind::unix_socket_op:
       return "0177d646117e4ad6a125e668c4fcbd5f";
+    case Kind::approval:
+      return "bc25e06a61ea42c7a80c7f6e2d946c79";
     case Kind::peer_rejected:
       return "b75cf81571e84946bdf83cb8b26d92fe";
     case Kind::policy_loaded:
@@ -149,12 +165,14 @@ void visit(const Event& event, FieldVisitor& visitor) {
   text("action", event.action, kMaxName);
   text("reason", event.reason, kMaxReason);
   text("path", event.path, kMaxPath);
-  if (event.kind == Kind::unix_socket_op && (!event.path.empty() || event.abstract)) {
+  if ((event.kind == Kind::unix_socket_op || event.kind == Kind::approval) && (!event.path.empty() || event.abstract)) {
     visitor.boolean("abstract", event.abstract);
   }
   text("target", event.target, kMaxPath);
   text("command", event.command, kMaxPath);
   if (event.error > 0) visitor.number("error", static_cast<uint64_t>(event.error));
+  if (event.question) visitor.number("question", *event.question);
+  text("by", event.by, kMaxName);
   if (event.count) visitor.number("count", *event.count);
   if (event.allowed) visitor.number("allowed", *event.allowed);
   if (event.denied) visitor.number("denied", *event.denied);
@@ -191,6 +209,8 @@ std::string to_message(const Event& event) {
     }
     case Kind::unix_socket_op:
       return unix_socket_message(event);
+    case Kind::approval:
+      return approval_message(event);
     case Kind::peer_rejected: {
       std::string out = "peer";
       if (event.peer_uid) out += " of uid " + std::to_string(*event.peer_uid);
@@ -217,6 +237,8 @@ int priority(const Event& event) {
   switch (event.kind) {
     case Kind::unix_socket_op:
       return event.action == "denied" || event.decision != "allow" ? LOG_NOTICE : LOG_INFO;
+    case Kind::approval:
+      return LOG_NOTICE;
     case Kind::peer_rejected:
     case Kind::policy_rejected:
     case Kind::events_lost:

@@ -21,14 +21,15 @@ enum class Kind : uint8_t {
   session_opened,
   session_closed,
   unix_socket_op,
+  approval,
   peer_rejected,
   policy_loaded,
   policy_rejected,
   events_lost,
 };
-inline constexpr Kind kAllKinds[] = {Kind::session_opened, Kind::session_closed, Kind::unix_socket_op,
-                                     Kind::peer_rejected,  Kind::policy_loaded,  Kind::policy_rejected,
-                                     Kind::events_lost};
+inline constexpr Kind kAllKinds[] = {Kind::session_opened,  Kind::session_closed, Kind::unix_socket_op,
+                                     Kind::approval,        Kind::peer_rejected,  Kind::policy_loaded,
+                                     Kind::policy_rejected, Kind::events_lost};
 
 [[nodiscard]] std::string_view to_string(Kind kind);
 // The journal's MESSAGE_ID: 32 hexadecimal digits, one per kind, the same as in units/wrapd.catalog.
@@ -47,17 +48,19 @@ struct Event {
   std::string rule;       // empty: no rule matched
   std::string policy;
   std::string mode;    // enforce, audit, disabled
-  std::string action;  // what was done: allowed, denied
+  std::string action;  // what was done: allowed, denied; approval: asked, allowed, denied, expired, withdrawn
   std::string reason;  // why, where no rule says it: "race", "supervisor limit", what is wrong with a policy file, ...
   std::string path;    // of the object, or of a policy file
   bool abstract = false;
-  std::string target;               // second path: where a rename would lead
-  std::string command;              // session_opened: as shown
-  int error = 0;                    // errno given to the program; 0: none
-  std::optional<uint64_t> count;    // events_lost: how many; session_closed, peer_rejected: see docs/audit.md
-  std::optional<uint64_t> allowed;  // session_closed
-  std::optional<uint64_t> denied;   // session_closed
-  std::optional<uid_t> peer_uid;    // peer_rejected
+  std::string target;                // second path: where a rename would lead
+  std::string command;               // session_opened: as shown
+  int error = 0;                     // errno given to the program; 0: none
+  std::optional<uint64_t> question;  // approval: of the session
+  std::string by;                    // approval: who answered
+  std::optional<uint64_t> count;     // events_lost: how many; session_closed, peer_rejected: see docs/audit.md
+  std::optional<uint64_t> allowed;   // session_closed
+  std::optional<uint64_t> denied;    // session_closed
+  std::optional<uid_t> peer_uid;     // peer_rejected
 };
 
 // An event of this kind, of now.

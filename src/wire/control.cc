@@ -20,6 +20,7 @@ constexpr size_t kMaxOperation = 32;
 constexpr size_t kMaxTarget = 4200;  // a path of 4095 plain bytes is never cut
 constexpr size_t kMaxName = 256;     // rules, policies as shown
 constexpr size_t kMaxGuidance = 1024;
+constexpr size_t kMaxTerminated = 256;
 
 constexpr std::string_view kTrapUnixSockets = "unix_sockets";
 constexpr std::string_view kTrapRenames = "renames";
@@ -334,6 +335,16 @@ std::string encode_event(std::string_view event_json) {
   return out;
 }
 
+std::string encode_terminated(std::string_view reason) {
+  std::string out;
+  JsonObjectWriter writer(out);
+  writer.number("version", kProtocolVersion);
+  writer.string("message", "terminated");
+  writer.string("reason", cut(reason, kMaxTerminated));
+  writer.finish();
+  return out;
+}
+
 Result<SessionMessage> decode_session_message(std::string_view text) {
   auto object = parse_object(text, kMaxReply, "session message");
   if (!object) return std::unexpected(object.error());
@@ -345,6 +356,14 @@ Result<SessionMessage> decode_session_message(std::string_view text) {
     auto event = event_from(*object);
     if (!event) return std::unexpected(event.error());
     message.event_json = std::move(*event);
+    return message;
+  }
+  if (word == "terminated") {
+    Fields fields(*object, "session message");
+    fields.version();
+    fields.constant("message", "terminated");
+    message.terminated = fields.text("reason", kMaxTerminated);
+    if (auto done = fields.finish(); !done) return std::unexpected(done.error());
     return message;
   }
   auto summary = summary_from(*object);

@@ -82,11 +82,14 @@ struct Summary {
   uint64_t more = 0;  // distinct denials beyond those listed
 };
 [[nodiscard]] std::string encode(const Summary& summary);
-// Any message of a running session: a summary, or one audit event as its JSON line.
+// Any message of a running session, exactly one of: a summary; one audit event as its JSON line; that the session is
+// being ended from outside, and by whom ("uid 0"; bytes, escaped on the wire).
 struct SessionMessage {
   std::optional<Summary> summary;
   std::optional<std::string> event_json;
+  std::optional<std::string> terminated;
 };
+[[nodiscard]] std::string encode_terminated(std::string_view reason);
 [[nodiscard]] std::string encode_event(std::string_view event_json);
 [[nodiscard]] Result<SessionMessage> decode_session_message(std::string_view text);
 

@@ -35,6 +35,7 @@ struct CounterReport {
   uint64_t denied = 0;
   uint64_t audited = 0;  // let through, would have been denied
   uint64_t lost = 0;     // events that could not be recorded
+  bool operator==(const CounterReport&) const = default;
 };
 // What was asked for, and by whom. Text is the program's own: bytes, escaped on the wire.
 struct CallReport {

@@ -16,7 +16,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     std::abort();
   }
   if (auto message = decode_session_message(text)) {
-    if (message->summary.has_value() == message->event_json.has_value()) std::abort();
+    if (message->summary.has_value() + message->event_json.has_value() + message->terminated.has_value() != 1)
+      std::abort();
+    if (message->terminated) {
+      auto again = decode_session_message(encode_terminated(*message->terminated));
+      if (!again || again->terminated != message->terminated) std::abort();
+    }
     if (message->event_json && !decode_session_message(encode_event(*message->event_json)) &&
         encode_event(*message->event_json).size() <= kMaxReply) {
       std::abort();

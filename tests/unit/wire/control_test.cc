@@ -376,5 +376,15 @@ TEST(SupervisorConfig, UnknownKeysAreRefused) {
   EXPECT_FALSE(decode_supervisor_config(replaced(good, ",\"uid\":1", ",\"uid\":1,\"uid\":0")));
 }
 
+TEST(Terminated, ComesBackAsItWas) {
+  auto back = decode_session_message(encode_terminated("uid 0\n\xff"));
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->terminated, "uid 0\n\xff");
+  EXPECT_FALSE(back->summary || back->event_json);
+  EXPECT_FALSE(decode_session_message(R"({"version":1,"message":"terminated"})"));
+  EXPECT_FALSE(decode_session_message(R"({"version":1,"message":"terminated","reason":"x","by":"y"})"));
+  EXPECT_TRUE(decode_session_message(encode_terminated(std::string(10000, '\xff'))));
+}
+
 }  // namespace
 }  // namespace wrapd::wire
