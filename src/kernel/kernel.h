@@ -60,6 +60,8 @@ class Kernel {
   [[nodiscard]] virtual int open_task(pid_t tid, bool& thread_exact) = 0;
   // 0 if the task may be signalled by the caller, that is: if its real or saved uid is the caller's.
   [[nodiscard]] virtual int check_owner(int pidfd) = 0;
+  // SIGKILL.
+  [[nodiscard]] virtual int kill_task(int pidfd) = 0;
   // pidfd_getfd(2): our duplicate (close-on-exec) of the target's descriptor. Any file, O_PATH too.
   [[nodiscard]] virtual int take_descriptor(int pidfd, int fd) = 0;
   // Bytes read, which may be fewer than asked for; -EFAULT if none could be.
@@ -132,6 +134,7 @@ class RealKernel final : public Kernel {
   bool valid(uint64_t id) override;
   int open_task(pid_t tid, bool& thread_exact) override;
   int check_owner(int pidfd) override;
+  int kill_task(int pidfd) override;
   int take_descriptor(int pidfd, int fd) override;
   ssize_t read_memory(pid_t tid, uint64_t address, std::span<std::byte> buffer) override;
   int take_descriptor_and_read(int pidfd, int fd, pid_t tid, uint64_t address, std::span<std::byte> buffer,

@@ -81,22 +81,26 @@ std::optional<Process> read_process(int proc, pid_t pid) {
   return process;
 }
 
-std::vector<Process> list_processes(int proc) {
-  std::vector<Process> found;
+void for_each_process(int proc, const std::function<void(const Process&)>& visit) {
   int fd = ::openat(proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return found;
+  if (fd < 0) return;
   std::unique_ptr<DIR, CloseDirectory> directory(::fdopendir(fd));
   if (!directory) {
     ::close(fd);
-    return found;
+    return;
   }
   while (const dirent* entry = ::readdir(directory.get())) {
     std::string_view name = entry->d_name;
     pid_t pid = 0;
     auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
     if (error != std::errc() || end != name.data() + name.size()) continue;
-    if (auto process = read_process(proc, pid)) found.push_back(*process);
+    if (auto process = read_process(proc, pid)) visit(*process);
   }
+}
+
+std::vector<Process> list_processes(int proc) {
+  std::vector<Process> found;
+  for_each_process(proc, [&](const Process& process) { found.push_back(process); });
   return found;
 }
 

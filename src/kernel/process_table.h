@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -18,7 +19,7 @@ struct Process {
   pid_t parent = 0;
   char state = 0;
   long threads = 0;
-  uint64_t start = 0;  // clock ticks since boot
+  uint64_t start = 0;                  // clock ticks since boot
   uid_t uid = static_cast<uid_t>(-1);  // effective; of list_processes() and read_process(), whoever may look
 
   // A process whose first thread alone has ended looks like a zombie, and runs on.
@@ -26,15 +27,18 @@ struct Process {
   [[nodiscard]] bool is(const Process& other) const { return pid == other.pid && start == other.start; }
 };
 
-// `proc` is a descriptor of a procfs's root directory (O_PATH will do). Nothing if there is no such process, or if it is
-// hidden (hidepid=) from the calling thread.
+// `proc` is a descriptor of a procfs's root directory (O_PATH will do). Nothing if there is no such process, or if it
+// is hidden (hidepid=) from the calling thread.
 [[nodiscard]] std::optional<Process> read_process(int proc, pid_t pid);
+
+// Calls `visit` for each process that is shown, right after it was read, in the order of their numbers.
+void for_each_process(int proc, const std::function<void(const Process&)>& visit);
 
 // All that are shown; what ends meanwhile may be missing, and what begins.
 [[nodiscard]] std::vector<Process> list_processes(int proc);
 
-// Those of `all` that live beneath one of `ancestors`, themselves not counted unless one is beneath another; exited ones
-// are looked through and left out.
+// Those of `all` that live beneath one of `ancestors`, themselves not counted unless one is beneath another; exited
+// ones are looked through and left out.
 [[nodiscard]] std::vector<Process> descendants(std::span<const Process> all, std::span<const pid_t> ancestors);
 
 // Sends `signal` by pidfd, and only if the number still is that process. False if it is gone or may not be signalled.

@@ -167,6 +167,10 @@ int RealKernel::check_owner(int pidfd) {
   return result(::syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0));
 }
 
+int RealKernel::kill_task(int pidfd) {
+  return result(::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0));
+}
+
 int RealKernel::take_descriptor(int pidfd, int fd) {
   RaisedPtrace raised(privilege_);
   return result(::syscall(SYS_pidfd_getfd, pidfd, fd, 0));

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "supervisor/denials.h"
 
+#include "supervisor/call_report.h"
+
 namespace wrapd::supervisor {
 
 void Denials::count(const Record& record) {
-  bool wanted =
-      record.decision.recorded == policy::Verdict::allow || record.decision.recorded == policy::Verdict::audit;
+  bool wanted = record.approved || record.decision.recorded == policy::Verdict::allow ||
+                record.decision.recorded == policy::Verdict::audit;
   if (record.done && wanted) {
     ++summary_.allowed;
     return;
@@ -16,18 +18,14 @@ void Denials::count(const Record& record) {
   line.operation = record.operation;
   line.target = record.path;
   line.reason = record.reason;
+  if (record.done && record.decision.recorded == policy::Verdict::ask) line.reason = "somebody would have been asked";
   line.abstract = record.abstract;
   line.enforced = !record.done;
   line.count = 1;
-  if (record.decision.layer < layers_.size()) {
-    const policy::RuleSet& layer = layers_.layer(record.decision.layer);
-    line.policy = std::string(layer.policy_name());
-    if (record.decision.rule >= 0) {
-      policy::RuleView rule = layer.rule(record.decision.rule);
-      line.rule = std::string(rule.name);
-      line.guidance = std::string(rule.guidance);
-    }
-  }
+  wire::CallReport report = call_report(layers_, record, 0);
+  line.policy = std::move(report.policy);
+  line.rule = std::move(report.rule);
+  line.guidance = guidance_of(layers_, record.decision);
   for (wire::DenialLine& known : summary_.denials) {
     if (known.operation == line.operation && known.target == line.target && known.abstract == line.abstract &&
         known.rule == line.rule && known.policy == line.policy && known.reason == line.reason &&

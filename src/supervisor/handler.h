@@ -44,16 +44,20 @@ struct Record {
   policy::Decision decision;
   std::string path;  // or the abstract name
   bool abstract = false;
-  std::string target;  // where a rename would lead
-  std::string reason;  // where no rule says why: "protected", "race", ...
-  bool done = false;   // the operation was carried out (whatever the kernel said of it)
-  std::string comm;    // taken before the answer where the call was refused, else filled in after it
+  std::string target;     // where a rename would lead
+  std::string reason;     // where no rule says why: "protected", "race", ...
+  bool done = false;      // the operation was carried out (whatever the kernel said of it)
+  bool approved = false;  // it was asked about, and somebody allowed it
+  std::string comm;       // taken before the answer where the call was refused, else filled in after it
   std::string exe;
 };
 
 struct Outcome {
   Answer answer;
   std::optional<Record> record;
+  // Not 0: the call waits for the answer to this question (approvals.h), and the handler is waiting for it. When it is
+  // allowed the call is handled again; else `answer` and `record` are what it gets.
+  uint64_t question = 0;
 };
 
 // How far a call is, for whoever watches that it does not take for ever.

@@ -24,6 +24,15 @@ int interrupt_signal() {
 
 extern "C" void on_interrupt(int) {}
 
+constexpr const char* kNoDecision = "no decision within the deadline";
+
+// WAIT_KILLABLE_RECV holds back every signal that does not kill. Natively a wait would end for a handler to run.
+bool must_run_handler(kernel::Kernel& kernel, pid_t tid) {
+  kernel::TaskStatus status;
+  return kernel.task_status(tid, status) == 0 &&
+         ((status.pending | status.shared_pending) & ~status.blocked & status.caught) != 0;
+}
+
 }  // namespace
 
 // A thread and the call it is busy with. The monitor reads; the thread writes.
@@ -70,10 +79,12 @@ struct Loop::Worker final : CallContext {
   std::string named_comm;
 };
 
-Loop::Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int)> handler_for, LoopLimits limits)
+Loop::Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int)> handler_for, Approvals& approvals,
+           LoopLimits limits)
     : kernel_(kernel),
       listener_(listener),
       handler_for_(std::move(handler_for)),
+      approvals_(approvals),
       limits_(limits),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   threads_.reserve(limits_.threads);
@@ -133,7 +144,14 @@ void Loop::run(Worker& worker) {
   while (!stopping_) {
     if (role_.load() != worker.index) {
       std::unique_lock lock(role_lock_);
-      role_changed_.wait(lock, [&] { return stopping_ || role_.load() == worker.index; });
+      role_changed_.wait(lock, [&] { return stopping_ || role_.load() == worker.index || !retries_.empty(); });
+      if (stopping_ || role_.load() == worker.index || retries_.empty()) continue;
+      Notification call = retries_.front().call;
+      retries_.pop_front();
+      begin(worker, call);  // with the lock held: from here on this thread is not idle
+      lock.unlock();
+      serve(worker, call);
+      end(worker);
       continue;
     }
     struct pollfd p {
@@ -159,29 +177,40 @@ void Loop::run(Worker& worker) {
                       .number = notification.data.nr,
                       .arguments = {}};
     std::copy(std::begin(notification.data.args), std::end(notification.data.args), std::begin(call.arguments));
-    worker.tid = call.tid;
-    worker.number = call.number;
-    worker.stage = Stage::deciding;
-    worker.unanswered = call.id;
-    worker.since = Clock::now().time_since_epoch().count();
-    ++worker.sequence;
-    worker.call_id = call.id;
+    begin(worker, call);
     ++received_;
     if (monitor_sleeps_.exchange(false)) wake_monitor();
     serve(worker, call);
-    worker.call_id = 0;
-    if (worker.interrupting.exchange(false)) {
-      itimerspec off{};
-      ::timer_settime(worker.timer, 0, &off, nullptr);
-    }
+    end(worker);
   }
   if (worker.has_timer) ::timer_delete(worker.timer);
   worker.gone = true;
 }
 
+void Loop::begin(Worker& worker, const Notification& call) {
+  worker.tid = call.tid;
+  worker.number = call.number;
+  worker.stage = Stage::deciding;
+  worker.unanswered = call.id;
+  worker.since = Clock::now().time_since_epoch().count();
+  ++worker.sequence;
+  worker.call_id = call.id;
+}
+
+void Loop::end(Worker& worker) {
+  worker.call_id = 0;
+  if (worker.interrupting.exchange(false)) {
+    itimerspec off{};
+    ::timer_settime(worker.timer, 0, &off, nullptr);
+  }
+}
+
 void Loop::serve(Worker& worker, const Notification& call) {
+  if (on_call_) on_call_(call);
   Outcome outcome;
-  if (call.tid == 0) {
+  if (terminating_) {
+    outcome = end_task(call);
+  } else if (call.tid == 0) {
     // The task is in a pid namespace that ours cannot see: nothing of it can be read.
     outcome.answer = Answer::errno_of(EACCES);
     outcome.record = Record{.operation = "call from a foreign pid namespace"};
@@ -191,12 +220,147 @@ void Loop::serve(Worker& worker, const Notification& call) {
     outcome.answer = Answer::errno_of(ENOSYS);
   }
   ++recording_;
-  if (worker.take(call.id)) {
+  const bool ours = worker.take(call.id);
+  if (outcome.question != 0 && ours) {
+    park(call, std::move(outcome));
+  } else if (outcome.question != 0) {
+    approvals_.leave(outcome.question, Approvals::Leaving::done);
+  } else if (ours) {
     answer(call, outcome.answer);
     name_target(worker, call, outcome);
     push(call, outcome);
   }
   --recording_;
+}
+
+// Ends the task that calls. It is named by number: the pidfd is its own if the call is still there afterwards.
+Outcome Loop::end_task(const Notification& call) {
+  Outcome outcome{.answer = Answer::errno_of(EACCES), .record = Record{.operation = "system call"}};
+  outcome.record->reason = "the session is being ended";
+  outcome.record->comm = kernel_.task_comm(call.tid);
+  outcome.record->exe = kernel_.task_exe(call.tid);
+  bool thread_exact = false;
+  UniqueFd task(call.tid == 0 ? -1 : kernel_.open_task(call.tid, thread_exact));
+  // What cannot be killed (another user's, or not of our pid namespace) gets its error, now and ever.
+  if (task && kernel_.valid(call.id)) (void)kernel_.kill_task(task.get());
+  return outcome;
+}
+
+void Loop::terminate() {
+  terminating_ = true;
+  std::vector<Parked> parked;
+  {
+    std::lock_guard lock(parked_lock_);
+    parked.swap(parked_);
+  }
+  for (Parked& waiting : parked) {
+    approvals_.leave(waiting.refusal.question, Approvals::Leaving::done);
+    Outcome outcome = end_task(waiting.call);
+    answer(waiting.call, outcome.answer);
+    push(waiting.call, outcome);
+  }
+}
+
+// The call has no thread from here on.
+void Loop::park(const Notification& call, Outcome outcome) {
+  {
+    std::lock_guard lock(parked_lock_);
+    // terminate() and this either see each other's work or come after it.
+    if (!terminating_ && parked_.size() + parked_in_hand_ < limits_.parked) {
+      parked_.push_back({call, std::move(outcome)});
+      // It may have been answered before it was here, and the session has to tell who is asked.
+      wake_monitor();
+      return;
+    }
+  }
+  approvals_.leave(outcome.question, Approvals::Leaving::done);
+  if (terminating_) {
+    outcome = end_task(call);
+  } else {
+    outcome.record->reason = "too many calls wait for an answer";
+  }
+  answer(call, outcome.answer);
+  push(call, outcome);
+}
+
+std::optional<std::chrono::milliseconds> Loop::patience() const {
+  std::lock_guard lock(parked_lock_);
+  if (parked_.empty()) return std::nullopt;
+  // Each look reads a file for each call: what many cost is spread.
+  return limits_.look_after + limits_.tick * static_cast<int>(parked_.size()) / 2;
+}
+
+// True if the call need not wait any more.
+bool Loop::resolve(Parked& parked, bool look, Clock::time_point now) {
+  const uint64_t question = parked.refusal.question;
+  auto standing = approvals_.standing(question);
+  if (standing.kind == Approvals::Standing::Kind::allowed) {
+    approvals_.leave(question, Approvals::Leaving::done);
+    std::lock_guard lock(role_lock_);
+    retries_.push_back({parked.call, now});
+    return true;
+  }
+  if (standing.kind == Approvals::Standing::Kind::denied) {
+    approvals_.leave(question, Approvals::Leaving::done);
+    parked.refusal.record->reason = standing.reason;
+    answer(parked.call, parked.refusal.answer);
+    push(parked.call, parked.refusal);
+    return true;
+  }
+  if (!look) return false;
+  if (!kernel_.valid(parked.call.id)) {
+    approvals_.leave(question, Approvals::Leaving::done);
+    return true;
+  }
+  if (!must_run_handler(kernel_, parked.call.tid)) return false;
+  // Nothing was decided, so nothing is recorded: the call ends, or is made again and joins its question.
+  approvals_.leave(question, Approvals::Leaving::interrupted);
+  answer(parked.call, Answer::errno_of(kRestart));
+  return true;
+}
+
+void Loop::look_at_parked(Clock::time_point now) {
+  auto pause = patience();
+  if (!pause) return;
+  const bool look = now - parked_looked_at_ >= *pause;
+  if (look) parked_looked_at_ = now;
+  std::vector<Parked> parked;
+  {
+    std::lock_guard lock(parked_lock_);
+    parked.swap(parked_);
+    parked_in_hand_ = parked.size();
+  }
+  std::erase_if(parked, [&](Parked& waiting) { return resolve(waiting, look, now); });
+  std::lock_guard lock(parked_lock_);
+  parked_in_hand_ = 0;
+  parked_.insert(parked_.end(), std::make_move_iterator(parked.begin()), std::make_move_iterator(parked.end()));
+}
+
+// Wakes idle threads for the calls that may go on, or starts one. What finds none in time is refused as any call is.
+void Loop::hand_out_retries(Clock::time_point now) {
+  std::vector<Notification> late;
+  {
+    std::lock_guard lock(role_lock_);
+    while (!retries_.empty() && now - retries_.front().since >= limits_.decide_within) {
+      late.push_back(retries_.front().call);
+      retries_.pop_front();
+    }
+    if (!retries_.empty()) {
+      bool idle = std::ranges::any_of(threads_, [&](const auto& worker) {
+        return worker->index != role_.load() && worker->call_id.load() == 0 && !worker->gone;
+      });
+      if (!idle && threads_.size() < limits_.threads) (void)start_worker();
+      role_changed_.notify_all();
+    }
+  }
+  for (const Notification& call : late) refuse(call, EACCES, kNoDecision);
+}
+
+void Loop::refuse(const Notification& call, int error, const char* reason) {
+  Outcome outcome{.answer = Answer::errno_of(error), .record = Record{.operation = "system call"}};
+  outcome.record->reason = reason;
+  answer(call, outcome.answer);
+  push(call, outcome);
 }
 
 void Loop::answer(const Notification& call, const Answer& answer) const {
@@ -280,20 +444,12 @@ void Loop::look_at(Worker& worker, Clock::time_point now) {
     if (age < limits_.decide_within || !worker.take(id)) return;
     // The thread may be stuck in the kernel for good. When it comes back, the notification is no longer valid.
     Notification call{.id = id, .tid = worker.tid, .number = worker.number, .arguments = {}};
-    Outcome outcome{.answer = Answer::errno_of(EACCES), .record = Record{.operation = "system call"}};
-    outcome.record->reason = "no decision within the deadline";
-    answer(call, outcome.answer);
-    push(call, outcome);
+    refuse(call, EACCES, kNoDecision);
     return;
   }
 
   bool interrupt = !kernel_.valid(id);
-  if (!interrupt) {
-    // WAIT_KILLABLE_RECV holds back every signal that does not kill. Natively the wait would end for a handler to run.
-    kernel::TaskStatus status;
-    interrupt = kernel_.task_status(worker.tid, status) == 0 &&
-                ((status.pending | status.shared_pending) & ~status.blocked & status.caught) != 0;
-  }
+  if (!interrupt) interrupt = must_run_handler(kernel_, worker.tid);
   if (!interrupt || worker.call_id.load() != id || !worker.has_timer) return;
   worker.interrupted_call = id;
   if (worker.interrupting.exchange(true)) return;
@@ -315,10 +471,13 @@ void Loop::refuse_waiting() {
                       .tid = static_cast<pid_t>(notification.pid),
                       .number = notification.data.nr,
                       .arguments = {}};
-    Outcome outcome{.answer = Answer::errno_of(EAGAIN), .record = Record{.operation = "system call"}};
-    outcome.record->reason = "too many calls wait at once";
-    answer(call, outcome.answer);
-    push(call, outcome);
+    if (terminating_) {
+      Outcome outcome = end_task(call);
+      answer(call, outcome.answer);
+      push(call, outcome);
+    } else {
+      refuse(call, EAGAIN, "too many calls wait at once");
+    }
   }
 }
 
@@ -336,7 +495,9 @@ void Loop::tick(Clock::time_point now) {
       if (worker->call_id.load() == 0) continue;
       busy = true;
       uint64_t sequence = worker->sequence.load();
-      bool since_last_tick = worker->seen_sequence == sequence;
+      // A tick may come at once after another, when the monitor is woken.
+      bool since_last_tick = worker->seen_sequence == sequence &&
+                             now.time_since_epoch() - Clock::duration(worker->since.load()) >= limits_.tick;
       worker->seen_sequence = sequence;
       if (role_.load() == worker->index && since_last_tick) stuck = worker.get();
     }
@@ -357,6 +518,12 @@ void Loop::tick(Clock::time_point now) {
     if (!found) refuse_waiting();
   }
   for (Worker* worker : all) look_at(*worker, now);
+  look_at_parked(now);
+  hand_out_retries(now);
+  {
+    std::lock_guard lock(role_lock_);
+    busy = busy || !retries_.empty();
+  }
 
   uint64_t received = received_.load();
   if (busy || received != last_received_) {

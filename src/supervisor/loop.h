@@ -11,6 +11,9 @@
 // answer or memory that cannot be read stalls one thread and, for a tick, nobody else. The number of threads is
 // bounded; when all are stuck, the monitor itself receives and refuses.
 //
+// A call that somebody is asked about waits in no thread: it is put aside, and the monitor looks after it. When it was
+// allowed, a thread that is not the receiver handles it again from the beginning.
+//
 // The monitor also ends what waits in vain: a call whose target has died, or must run a signal handler, is interrupted;
 // a decision that takes longer than its deadline is refused (the thread that comes back finds the notification
 // answered, and does nothing any more).
@@ -22,14 +25,17 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "kernel/kernel.h"
+#include "supervisor/approvals.h"
 #include "supervisor/handler.h"
 
 namespace wrapd::supervisor {
@@ -40,6 +46,7 @@ struct LoopLimits {
   std::chrono::milliseconds idle{250};       // without a call for that long, ticking stops
   std::chrono::milliseconds look_after{50};  // a call older than this is looked at: is its target still there?
   std::chrono::seconds decide_within{10};
+  size_t parked = 256;    // calls that wait for an answer at once
   size_t records = 8192;  // waiting to be recorded; more are counted as lost
 };
 
@@ -56,7 +63,9 @@ class Loop {
   using Clock = std::chrono::steady_clock;
 
   // `listener` is borrowed, for poll(2). `handlers` are looked up by system call number; no handler: ENOSYS.
-  Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int number)> handler_for, LoopLimits limits = {});
+  // `approvals` outlives the loop.
+  Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int number)> handler_for, Approvals& approvals,
+       LoopLimits limits = {});
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -70,6 +79,12 @@ class Loop {
   // To be called at wake-ups and every `limits.tick` while active().
   void tick(Clock::time_point now);
   [[nodiscard]] bool active() const { return active_; }
+  // While not active: how long tick() may be left out at most, because of calls that wait for an answer.
+  [[nodiscard]] std::optional<std::chrono::milliseconds> patience() const;
+  // From now on every call, also those that wait for an answer, ends its task: SIGKILL, and an error besides.
+  void terminate();
+  // Told of each call before it is handled. Set before start(); called by several threads at once.
+  void on_call(std::function<void(const Notification&)> notice) { on_call_ = std::move(notice); }
   // The listener has no task any more.
   [[nodiscard]] bool hung_up() const { return hung_up_.load(); }
   void set_hung_up() { hung_up_ = true; }
@@ -86,10 +101,26 @@ class Loop {
 
  private:
   struct Worker;
+  struct Parked {
+    Notification call;
+    Outcome refusal;
+  };
+  struct Retry {
+    Notification call;
+    Clock::time_point since;
+  };
   static constexpr int kNobody = -1;
 
   void run(Worker& worker);
+  void begin(Worker& worker, const Notification& call);
   void serve(Worker& worker, const Notification& call);
+  void end(Worker& worker);
+  void park(const Notification& call, Outcome outcome);
+  void look_at_parked(Clock::time_point now);
+  [[nodiscard]] bool resolve(Parked& parked, bool look, Clock::time_point now);
+  void hand_out_retries(Clock::time_point now);
+  void refuse(const Notification& call, int error, const char* reason);
+  [[nodiscard]] Outcome end_task(const Notification& call);
   void answer(const Notification& call, const Answer& answer) const;
   void name_target(Worker& worker, const Notification& call, Outcome& outcome);
   void push(const Notification& call, Outcome& outcome);
@@ -102,6 +133,8 @@ class Loop {
   kernel::Kernel& kernel_;
   int listener_;
   std::function<Handler*(int)> handler_for_;
+  Approvals& approvals_;
+  std::function<void(const Notification&)> on_call_;
   LoopLimits limits_;
   UniqueFd wake_;
 
@@ -109,7 +142,9 @@ class Loop {
   std::condition_variable role_changed_;
   std::atomic<int> role_{kNobody};  // index of the thread that receives; changed under role_lock_
   std::vector<std::unique_ptr<Worker>> threads_;
+  std::deque<Retry> retries_;  // under role_lock_
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> terminating_{false};
   std::atomic<bool> hung_up_{false};
 
   std::atomic<uint64_t> received_{0};
@@ -117,6 +152,11 @@ class Loop {
   bool active_ = false;
   uint64_t last_received_ = 0;
   Clock::time_point last_activity_{};
+
+  mutable std::mutex parked_lock_;
+  std::vector<Parked> parked_;
+  size_t parked_in_hand_ = 0;  // of the monitor, which looks at them without the lock
+  Clock::time_point parked_looked_at_{};
 
   std::atomic<int> recording_{0};
   std::mutex records_lock_;

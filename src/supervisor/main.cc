@@ -24,6 +24,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "policy/rules.h"
+#include "supervisor/broker_link.h"
 #include "supervisor/descriptor_kind.h"
 #include "supervisor/handoff_acceptor.h"
 #include "supervisor/identity.h"
@@ -55,11 +56,6 @@ Result<wire::Packet> receive_config() {
   return wire::receive_packet(kBroker, wire::kMaxSupervisorConfig, wire::kConfigFdsWithoutProfile + 1);
 }
 
-void tell_broker(wire::SupervisorState state) {
-  // The broker may be restarting; the session does not depend on it.
-  (void)wire::send_packet(kBroker, wire::encode(wire::StateReport{state}), {}, true);
-}
-
 std::string joined(const std::vector<std::string>& lines) {
   std::string text;
   for (const std::string& line : lines) text += (text.empty() ? "" : "; ") + line;
@@ -89,8 +85,9 @@ Result<Belongings> gather() {
 
 class Supervisor {
  public:
-  Supervisor(wire::SupervisorConfig config, std::vector<UniqueFd> fds, Belongings mine)
-      : config_(std::move(config)),
+  Supervisor(UniqueFd broker, wire::SupervisorConfig config, std::vector<UniqueFd> fds, Belongings mine)
+      : broker_(std::move(broker)),
+        config_(std::move(config)),
         fds_(std::move(fds)),
         sink_(std::move(mine.sink)),
         proc_(std::move(mine.proc)),
@@ -104,7 +101,10 @@ class Supervisor {
   Result<> supervise(Handoffs handoffs);
   UniqueFd& fd(wire::ConfigFd which) { return fds_[static_cast<size_t>(which)]; }
   void report(audit::Event event);
+  void tell_broker(wire::SupervisorState state);
+  [[nodiscard]] bool ended_by_broker();
 
+  BrokerLink broker_;
   wire::SupervisorConfig config_;
   std::vector<UniqueFd> fds_;
   std::unique_ptr<audit::Sink> sink_;
@@ -167,6 +167,20 @@ void Supervisor::report(audit::Event event) {
   }
 }
 
+void Supervisor::tell_broker(wire::SupervisorState state) {
+  broker_.report(state);
+  // The broker may be restarting; the session does not depend on it.
+  broker_.flush(Clock::now());
+}
+
+bool Supervisor::ended_by_broker() {
+  bool ended = false;
+  for (const wire::ServiceOrder& order : broker_.receive())
+    ended |= std::holds_alternative<wire::TerminateOrder>(order);
+  broker_.flush(Clock::now());
+  return ended;
+}
+
 Result<Handoffs> Supervisor::accept_handoffs() {
   auto options = [&](wire::HandoffKind kind, const std::string& token) {
     return HandoffAcceptor::Options{.kind = kind,
@@ -191,7 +205,8 @@ Result<Handoffs> Supervisor::accept_handoffs() {
   while ((listener_wanted && !listener) || !leader) {
     if ((notify.spent() && !listener) || (signal.spent() && !leader))
       return fail("the client handed over something else");
-    std::vector<pollfd> polls{{.fd = fd(wire::ConfigFd::control).get(), .events = POLLIN, .revents = 0}};
+    std::vector<pollfd> polls{{.fd = fd(wire::ConfigFd::control).get(), .events = POLLIN, .revents = 0},
+                              {.fd = broker_.fd(), .events = broker_.events(), .revents = 0}};
     auto until = deadline;
     for (HandoffAcceptor* acceptor : {&notify, &signal, &ptrace}) {
       acceptor->collect_poll(polls);
@@ -205,6 +220,8 @@ Result<Handoffs> Supervisor::accept_handoffs() {
     }
     // The client has nothing to say before the hand-off: this is its end.
     if (polls[0].revents != 0) return fail("the client left before the hand-off", ECANCELED);
+    // Nothing runs yet: the client sees its channel close.
+    if (polls[1].revents != 0 && ended_by_broker()) return fail("the service ended the session", ECANCELED);
     now = Clock::now();
     if (auto accepted = notify.step(now)) listener = std::move(accepted);
     if (auto accepted = signal.step(now)) leader = std::move(accepted);
@@ -244,8 +261,7 @@ Result<> Supervisor::supervise(Handoffs handoffs) {
     signal_connection->reset();
     return {};
   };
-  options.on_running = [] { tell_broker(wire::SupervisorState::running); };
-  options.on_finished = [] { tell_broker(wire::SupervisorState::finished); };
+  options.broker = &broker_;
   return run_session(std::move(options));
 }
 
@@ -294,7 +310,7 @@ int main_of_supervisor() {
     return EXIT_FAILURE;
   }
   std::string id = config->reply.id;
-  auto result = Supervisor(std::move(*config), std::move(packet->fds), std::move(*mine)).run();
+  auto result = Supervisor(UniqueFd(kBroker), std::move(*config), std::move(packet->fds), std::move(*mine)).run();
   if (!result) {
     std::fprintf(stderr, "wrap-supervisor: session %s: %s\n", id.c_str(), result.error().message.c_str());
     return EXIT_FAILURE;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "supervisor/session.h"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -10,10 +12,13 @@
 #include <optional>
 
 #include "policy/layers.h"
+#include "supervisor/approvals.h"
+#include "supervisor/call_report.h"
 #include "supervisor/denials.h"
 #include "supervisor/identities.h"
 #include "supervisor/loop.h"
 #include "supervisor/names.h"
+#include "supervisor/session_tree.h"
 #include "supervisor/unix_socket.h"
 #include "wire/control.h"
 #include "wire/packet.h"
@@ -30,6 +35,15 @@ constexpr auto kRetry = 100ms;           // while the journal or `wrap` takes no
 constexpr auto kFinishPatience = 5s;     // after the tree is gone: for `wrap` to ask for its summary
 constexpr auto kSinkPatience = 2s;       // after that: for the journal to take what is left
 constexpr auto kSettlePatience = 200ms;  // for an answered call to become a record
+constexpr auto kBrokerPatience = 1s;     // for the service to take the last reports
+constexpr auto kEndPass = 500ms;         // one pass through a tree that is being ended
+constexpr auto kEndPause = 20ms;         // between two while something is found
+constexpr auto kEndPauseAlone = 1s;      // between two when nothing was for a while
+constexpr auto kClientPatience = 5s;     // for `wrap` to leave once its tree is gone
+constexpr const char* kNobodyToAsk = "decision: ask needs the service";
+constexpr const char* kServiceStopped = "the service was stopped: nobody can be asked";
+constexpr const char* kEnding = "the session is being ended";
+constexpr const char* kOver = "the session is over";
 
 class Session {
  public:
@@ -40,8 +54,15 @@ class Session {
   Result<> set_up();
   void loop_until_hang_up();
   void say_goodbye();
+  [[nodiscard]] std::chrono::milliseconds timeout(Loop::Clock::time_point now);
   void read_control();
+  void client_leaves();
+  void serve_broker();
+  void terminate(std::string reason);
+  void end_tree(Loop::Clock::time_point now);
   void collect();
+  void collect_notices();
+  void report_counters();
   void emit(audit::Event event);
   audit::Event event_of(TimedRecord timed) const;
   bool flush();
@@ -53,6 +74,9 @@ class Session {
   policy::Layers layers_;
   std::optional<kernel::RealKernel> kernel_;
   std::optional<Identities> identities_;
+  std::optional<Approvals> approvals_;
+  UniqueFd tree_proc_;
+  std::optional<SessionTree> tree_;  // with a service only: nobody else can end the session
   std::optional<UnixSocketHandler> unix_sockets_;
   std::optional<NameHandler> names_;
   std::optional<Loop> loop_;
@@ -62,6 +86,11 @@ class Session {
   size_t to_client_bytes_ = 0;  // of events
   bool summary_wanted_ = false;
   bool over_ = false;  // the tree is gone
+  std::optional<std::string> ended_by_;
+  Loop::Clock::time_point next_pass_{};
+  Loop::Clock::time_point alone_since_{};
+  bool client_killed_ = false;
+  wire::CounterReport counters_;
 };
 
 Result<> Session::set_up() {
@@ -70,15 +99,24 @@ Result<> Session::set_up() {
     if (!rules) return std::unexpected(rules.error());
     layers_.add(*rules);
   }
+  if (options_.broker != nullptr) {
+    tree_proc_.reset(::fcntl(options_.proc.get(), F_DUPFD_CLOEXEC, 3));
+    if (!tree_proc_) return fail_errno("cannot duplicate the descriptor of /proc");
+  }
   kernel_.emplace(std::move(options_.listener), std::move(options_.proc), options_.privilege);
   if (kernel_->listener() >= 0) (void)kernel_->request_sync_wake_up();  // without it only speed is lost
   identities_.emplace(*kernel_, options_.root.get(), layers_);
-  SessionObjects objects{
-      .kernel = *kernel_, .layers = layers_, .root = options_.root.get(), .identities = *identities_};
+  approvals_.emplace(layers_.approval());
+  if (options_.broker == nullptr) approvals_->close(kNobodyToAsk);
+  SessionObjects objects{.kernel = *kernel_,
+                         .layers = layers_,
+                         .root = options_.root.get(),
+                         .identities = *identities_,
+                         .approvals = *approvals_};
   unix_sockets_.emplace(objects);
   names_.emplace(objects);
   Loop::install_interrupt_handler();
-  loop_.emplace(*kernel_, kernel_->listener(), [this](int number) -> Handler* {
+  auto handler_for = [this](int number) -> Handler* {
     switch (number) {
       case SYS_connect:
       case SYS_bind:
@@ -99,7 +137,13 @@ Result<> Session::set_up() {
       default:
         return nullptr;
     }
-  });
+  };
+  loop_.emplace(*kernel_, kernel_->listener(), std::move(handler_for), *approvals_);
+  if (options_.broker != nullptr) {
+    tree_.emplace(tree_proc_.get(), options_.uid);
+    tree_->adopt(options_.client_pid, options_.leader.get());
+    loop_->on_call([this](const Notification& call) { tree_->saw(call, *kernel_); });
+  }
   if (options_.sink) recorder_.emplace(std::move(options_.sink), kMaxEventsWaiting);
   return {};
 }
@@ -114,7 +158,10 @@ Result<> Session::run() {
   opened.mode = options_.mode;
   opened.reason = options_.remarks;
   emit(std::move(opened));
-  if (options_.on_running) options_.on_running();
+  if (options_.broker != nullptr) {
+    options_.broker->report(wire::SupervisorState::running);
+    options_.broker->flush(Loop::Clock::now());
+  }
 
   loop_until_hang_up();
   say_goodbye();
@@ -126,16 +173,18 @@ void Session::loop_until_hang_up() {
   const bool filtered = kernel_->listener() >= 0;
   while (!loop_->hung_up()) {
     // The listener is only asked for POLLIN until a thread does; its hang-up is reported always.
-    struct pollfd polls[4] = {
+    struct pollfd polls[5] = {
         {.fd = filtered ? kernel_->listener() : options_.leader.get(),
          .events = static_cast<short>(!filtered || loop_->idle_from_start() ? POLLIN : 0),
          .revents = 0},
         {.fd = loop_->wake_fd(), .events = POLLIN, .revents = 0},
         {.fd = options_.control.get(), .events = POLLIN, .revents = 0},
         {.fd = options_.watch_fd, .events = POLLIN, .revents = 0},
+        {.fd = options_.broker != nullptr ? options_.broker->fd() : -1,
+         .events = options_.broker != nullptr ? options_.broker->events() : short{0},
+         .revents = 0},
     };
-    auto timeout = loop_->active() ? 5ms : waiting() ? std::chrono::milliseconds(kRetry) : -1ms;
-    int n = ::poll(polls, std::size(polls), static_cast<int>(timeout.count()));
+    int n = ::poll(polls, std::size(polls), static_cast<int>(timeout(Loop::Clock::now()).count()));
     if (n < 0) continue;  // EINTR
     bool readable = (polls[0].revents & POLLIN) != 0;
     if (filtered ? (polls[0].revents & POLLHUP) != 0 && !readable : readable) loop_->set_hung_up();
@@ -143,19 +192,84 @@ void Session::loop_until_hang_up() {
       // Without a thread nothing is answered. Ending the session fails every trapped call from here on.
       if (!loop_->start()) return;
     }
-    loop_->tick(Loop::Clock::now());
+    auto now = Loop::Clock::now();
+    serve_broker();
+    approvals_->expire();
+    if (ended_by_ && now >= next_pass_) end_tree(now);
+    loop_->tick(now);
     collect();
     if (polls[2].revents != 0) read_control();
     if (polls[3].revents != 0) options_.on_watch();
     if (summary_wanted_) settle();
     (void)flush();
+    if (options_.broker != nullptr) options_.broker->flush(now);
   }
+}
+
+// Until when poll(2) may sleep, from now; negative: for ever.
+std::chrono::milliseconds Session::timeout(Loop::Clock::time_point now) {
+  auto soonest = Loop::Clock::time_point::max();
+  auto not_after = [&](std::optional<Loop::Clock::time_point> due) {
+    soonest = std::min(soonest, due.value_or(soonest));
+  };
+  if (loop_->active()) not_after(now + 5ms);
+  if (auto patience = loop_->patience()) not_after(now + *patience);
+  if (waiting()) not_after(now + kRetry);
+  not_after(approvals_->next_deadline());
+  if (ended_by_) not_after(next_pass_);
+  if (options_.broker != nullptr) not_after(options_.broker->next_flush(now));
+  if (soonest == Loop::Clock::time_point::max()) return -1ms;
+  return std::max(std::chrono::ceil<std::chrono::milliseconds>(soonest - now), 0ms);
+}
+
+// What the service orders.
+void Session::serve_broker() {
+  if (options_.broker == nullptr) return;
+  for (wire::ServiceOrder& order : options_.broker->receive()) {
+    if (auto* answer = std::get_if<wire::AnswerOrder>(&order)) {
+      // One that comes too late finds no question.
+      (void)approvals_->answer(answer->question, answer->allow, answer->by);
+    } else if (auto* end = std::get_if<wire::TerminateOrder>(&order); end != nullptr && !over_) {
+      terminate(std::move(end->reason));
+    }
+  }
+  if (options_.broker->closed()) approvals_->close(kServiceStopped);
+}
+
+void Session::terminate(std::string reason) {
+  if (ended_by_) return;
+  ended_by_ = reason.empty() ? "the service" : std::move(reason);
+  options_.broker->report(wire::SupervisorState::terminating);
+  // Before anything is stopped: `wrap` is not to take that for a stop by the user.
+  if (options_.control) {
+    to_client_.push_front(wire::encode_terminated(*ended_by_));
+    to_client_bytes_ += to_client_.front().size();
+    (void)flush_client();
+  }
+  approvals_->close(kEnding);
+  loop_->terminate();
+  next_pass_ = alone_since_ = Loop::Clock::now();
+}
+
+// One pass. `wrap` leaves by itself when its tree is gone; one that does not would keep its dead children, and with
+// them the filter, for ever.
+void Session::end_tree(Loop::Clock::time_point now) {
+  bool found = tree_->kill_all(now + kEndPass) > 0;
+  now = Loop::Clock::now();
+  if (found) alone_since_ = now;
+  // Nothing found is no proof: what runs from process to process may have been between two.
+  const bool alone = now - alone_since_ >= kEndPauseAlone;
+  next_pass_ = now + (alone ? std::chrono::milliseconds(kEndPauseAlone) : std::chrono::milliseconds(kEndPause));
+  if (client_killed_) return;
+  client_killed_ = now - alone_since_ >= kClientPatience;
+  tree_->signal_client(client_killed_ ? SIGKILL : SIGCONT);
 }
 
 // The tree is gone. `wrap` is about to ask what was denied, and is told at once; the journal may be away for a moment.
 void Session::say_goodbye() {
   auto deadline = Loop::Clock::now() + kFinishPatience;
   over_ = true;
+  approvals_->close(kOver);
   summary_wanted_ = true;
   settle();
   // Until it has gone: closing with something of its unread would take the summary away from it.
@@ -168,6 +282,8 @@ void Session::say_goodbye() {
     if (::poll(polls, std::size(polls), static_cast<int>(std::chrono::milliseconds(kRetry).count())) < 0) continue;
     if (polls[0].revents != 0) read_control();
     if (polls[1].revents != 0) options_.on_watch();
+    serve_broker();
+    if (options_.broker != nullptr) options_.broker->flush(Loop::Clock::now());
   }
   options_.control.reset();
   to_client_.clear();
@@ -176,7 +292,7 @@ void Session::say_goodbye() {
   closed.pid = options_.client_pid;
   closed.policy = options_.policy;
   closed.mode = options_.mode;
-  closed.reason = "finished";
+  closed.reason = ended_by_ ? "terminated by " + *ended_by_ : "finished";
   closed.allowed = denials_.summary().allowed + denials_.summary().audited;
   closed.denied = denials_.summary().denied;
   emit(std::move(closed));
@@ -184,7 +300,10 @@ void Session::say_goodbye() {
   while (!flush() && Loop::Clock::now() < deadline) {
     (void)::poll(nullptr, 0, static_cast<int>(std::chrono::milliseconds(kRetry).count()));
   }
-  if (options_.on_finished) options_.on_finished();
+  if (options_.broker == nullptr) return;
+  report_counters();
+  options_.broker->report(wire::SupervisorState::finished);
+  options_.broker->flush_all(kBrokerPatience);
 }
 
 void Session::read_control() {
@@ -192,13 +311,26 @@ void Session::read_control() {
   if (!packet && packet.error().code == EAGAIN) return;
   if (!packet || packet->eof() || !wire::is_finish_request(packet->bytes)) {
     // `wrap` is gone, or talks nonsense. What it started stays supervised.
+    client_leaves();
     options_.control.reset();
     to_client_.clear();
     return;
   }
   if (over_) return;  // it has been told
+  client_leaves();
   summary_wanted_ = true;
   settle();
+}
+
+// What lives beneath `wrap` now is nobody's child that we know of in a moment.
+void Session::client_leaves() {
+  if (!tree_ || over_) return;
+  struct pollfd listener {
+    .fd = kernel_->listener(), .events = 0, .revents = 0
+  };
+  // In the common case nothing is left.
+  if (::poll(&listener, 1, 0) > 0 && (listener.revents & POLLHUP) != 0) return;
+  tree_->remember_descendants();
 }
 
 // Answers a request for the summary when every call that was answered so far is recorded.
@@ -220,16 +352,71 @@ void Session::settle() {
 
 void Session::collect() {
   uint64_t lost = 0;
+  collect_notices();
+  auto now = Loop::Clock::now();
   for (TimedRecord& timed : loop_->take_records(lost)) {
     denials_.count(timed.record);
+    if (options_.broker != nullptr && !timed.record.done) {
+      options_.broker->report_denial(call_report(layers_, timed.record, timed.tid), now);
+    }
     emit(event_of(std::move(timed)));
   }
+  report_counters();
   if (lost == 0) return;
   denials_.count_lost(lost);
   audit::Event event = audit::make_event(audit::Kind::events_lost);
   event.count = lost;
   event.reason = "more calls than could be recorded";
   emit(std::move(event));
+}
+
+// The questions: recorded, and told to the service.
+void Session::collect_notices() {
+  using Kind = Approvals::Notice::Kind;
+  for (Approvals::Notice& notice : approvals_->take_notices()) {
+    const bool asked = notice.kind == Kind::asked;
+    const char* what = asked                          ? "asked"
+                       : notice.kind == Kind::allowed ? "allowed"
+                       : notice.kind == Kind::denied  ? "denied"
+                       : notice.kind == Kind::expired ? "expired"
+                                                      : "withdrawn";
+    audit::Event event = audit::make_event(audit::Kind::approval);
+    event.pid = notice.call.pid;
+    event.comm = notice.call.comm;
+    event.exe = notice.call.exe;
+    event.operation = notice.call.operation;
+    event.decision = std::string(policy::to_string(policy::Verdict::ask));
+    event.rule = notice.call.rule;
+    event.policy = notice.call.policy;
+    event.action = what;
+    event.path = notice.call.target;
+    event.abstract = notice.call.abstract;
+    event.question = notice.question;
+    event.by = notice.by;
+    emit(std::move(event));
+    if (options_.broker == nullptr) continue;
+    if (asked) {
+      options_.broker->report_question({.question = notice.question,
+                                        .call = std::move(notice.call),
+                                        .guidance = std::move(notice.guidance),
+                                        .timeout_ms = 0},
+                                       notice.deadline);
+    } else {
+      options_.broker->report_gone({.question = notice.question, .how = what});
+    }
+  }
+}
+
+void Session::report_counters() {
+  if (options_.broker == nullptr) return;
+  const wire::Summary& summary = denials_.summary();
+  wire::CounterReport counters{.allowed = summary.allowed,
+                               .denied = summary.denied,
+                               .audited = summary.audited,
+                               .lost = summary.lost + (recorder_ ? recorder_->lost() : 0)};
+  if (counters == counters_) return;
+  counters_ = counters;
+  options_.broker->report(counters);
 }
 
 audit::Event Session::event_of(TimedRecord timed) const {

@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "kernel/kernel.h"
+#include "supervisor/broker_link.h"
 
 namespace wrapd::supervisor {
 
@@ -43,10 +44,9 @@ struct SessionOptions {
   // Called once, when the next notification would be answered: tells `wrap` that it may start the command. An error
   // ends the session.
   std::function<Result<>()> acknowledge;
-  // Called after acknowledge(): the session is running. May be empty.
-  std::function<void()> on_running;
-  // Called when session_closed is written, before the function returns. May be empty.
-  std::function<void()> on_finished;
+  // To the service: told of states, counters, denials and questions; obeyed. Borrowed; nullptr: there is no service,
+  // and nobody can be asked.
+  BrokerLink* broker = nullptr;
 
   // A further descriptor to wait for (POLLIN), and what to do then; it must make it unreadable. -1: none.
   int watch_fd = -1;

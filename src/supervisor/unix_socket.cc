@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "kernel/uapi.h"
+#include "supervisor/call_report.h"
 
 namespace wrapd::supervisor {
 namespace {
@@ -23,6 +24,21 @@ constexpr std::string_view kAutobindName = "?????";
 // The kernel names what has no name any more, or none that can be reached, like this (d_path()).
 bool is_nameable(const std::string& path) {
   return path.starts_with('/') && !path.ends_with(" (deleted)");
+}
+
+// What an answer is good for. The time of the last change of status tells an inode from one that has its number later.
+std::string question_key(const Record& record, const struct stat* object) {
+  std::string key = record.operation;
+  key += '\0';
+  if (object != nullptr) {
+    for (uint64_t part :
+         {uint64_t{object->st_dev}, uint64_t{object->st_ino}, static_cast<uint64_t>(object->st_ctim.tv_sec),
+          static_cast<uint64_t>(object->st_ctim.tv_nsec)}) {
+      key += std::to_string(part) + ":";
+    }
+  }
+  key += '\0';
+  return key + (record.abstract ? "@" : "") + record.path;
 }
 
 }  // namespace
@@ -78,6 +94,28 @@ Outcome UnixSocketHandler::failed(const Notification& call, const char* operatio
   record.operation = operation;
   record.reason = error.message;
   return denied(call, std::move(record));
+}
+
+// Nothing if the call may go on. `object`: what a path leads to, where there is something.
+std::optional<Outcome> UnixSocketHandler::refuse(const Notification& call, Record& record, const struct stat* object) {
+  if (record.decision.permits()) return std::nullopt;
+  if (record.decision.verdict != policy::Verdict::ask) return denied(call, std::move(record));
+  const std::string key = question_key(record, object);
+  auto standing = session_.approvals.look_up(key);
+  Outcome refused;
+  if (!standing || standing->kind != Approvals::Standing::Kind::allowed) refused = denied(call, record);
+  if (!standing) {
+    standing = session_.approvals.ask(key, call_report(session_.layers, *refused.record, call.tid),
+                                      std::string(guidance_of(session_.layers, record.decision)));
+  }
+  if (standing->kind == Approvals::Standing::Kind::allowed) {
+    record.approved = true;
+    record.reason = standing->reason;
+    return std::nullopt;
+  }
+  refused.question = standing->question;
+  refused.record->reason = standing->reason;
+  return refused;
 }
 
 template <class Call>
@@ -176,7 +214,7 @@ Outcome UnixSocketHandler::connect_path(const Notification& call, CallContext& c
   record.decision = judge(policy::UnixOperation::connect, *real, &object->st, *real != path);
   // Everything above was read by the task's number: it counts only if the task is still there, in this call.
   if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-  if (!record.decision.permits()) return denied(call, std::move(record));
+  if (auto refused = refuse(call, record, &object->st)) return std::move(*refused);
   record.done = true;
   context.may_wait();
   Answer answer = wait_through(context, [&] { return kernel_.connect_object(socket, object->fd.get()); });
@@ -190,7 +228,7 @@ Outcome UnixSocketHandler::connect_abstract(const Notification& call, CallContex
   record.abstract = true;
   record.decision = session_.layers.judge_abstract(policy::UnixOperation::connect, name);
   if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-  if (!record.decision.permits()) return denied(call, std::move(record));
+  if (auto refused = refuse(call, record, nullptr)) return std::move(*refused);
   record.done = true;
   context.may_wait();
   Answer answer = wait_through(context, [&] { return kernel_.connect(socket, address.get(), address.length); });
@@ -219,7 +257,7 @@ Outcome UnixSocketHandler::bind(const Notification& call, CallContext&) {
   record.path = std::string(name.kind == UnixName::Kind::unnamed ? kAutobindName : name.text);
   record.decision = session_.layers.judge_abstract(policy::UnixOperation::bind, record.path);
   if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-  if (!record.decision.permits()) return denied(call, std::move(record));
+  if (auto refused = refuse(call, record, nullptr)) return std::move(*refused);
   record.done = true;
   return {.answer = Answer::of(kernel_.bind(socket->get(), address->get(), address->length)),
           .record = std::move(record)};
@@ -274,7 +312,7 @@ Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const
   kernel::TaskStatus status;
   const bool known = kernel_.task_status(call.tid, status) == 0;
   if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-  if (!record.decision.permits()) return denied(call, std::move(record));
+  if (auto refused = refuse(call, record, nullptr)) return std::move(*refused);
   if (!known) {
     record.reason = "cannot read the state of the program";
     return denied(call, std::move(record));
@@ -374,7 +412,7 @@ Outcome UnixSocketHandler::listen(const Notification& call, CallContext&) {
     return denied(call, std::move(record));
   }
   if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-  if (!record.decision.permits()) return denied(call, std::move(record));
+  if (auto refused = refuse(call, record, nullptr)) return std::move(*refused);
   record.done = true;
   return listen_now(std::move(record));
 }

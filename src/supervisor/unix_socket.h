@@ -18,6 +18,7 @@
 
 #include "kernel/kernel.h"
 #include "policy/layers.h"
+#include "supervisor/approvals.h"
 #include "supervisor/handler.h"
 #include "supervisor/identities.h"
 #include "supervisor/path_walk.h"
@@ -42,6 +43,7 @@ struct SessionObjects {
   const policy::Layers& layers;
   int root;  // O_PATH
   const Identities& identities;
+  Approvals& approvals;
   // Held while names of sockets are judged and made or moved: by one call of the session at a time.
   std::shared_ptr<std::mutex> names_lock = std::make_shared<std::mutex>();
 };
@@ -65,6 +67,7 @@ class UnixSocketHandler final : public Handler {
   template <class Call>
   Answer wait_through(CallContext& context, Call call);
 
+  [[nodiscard]] std::optional<Outcome> refuse(const Notification& call, Record& record, const struct stat* object);
   Outcome denied(const Notification& call, Record record, int error = EACCES);
   Outcome failed(const Notification& call, const char* operation, const Error& error);
   [[nodiscard]] policy::Decision judge(policy::UnixOperation operation, const std::string& path,

@@ -87,7 +87,10 @@ Result supervise(const Terms& terms, const std::vector<Rule>& rules, const MakeH
                             terms.supervisor_stays_root ? kernel::Privilege::own : kernel::Privilege::capability);
   (void)kernel.request_sync_wake_up();
   supervisor::Identities identities(kernel, root.get(), layers);
-  supervisor::SessionObjects objects{.kernel = kernel, .layers = layers, .root = root.get(), .identities = identities};
+  supervisor::Approvals approvals(layers.approval());
+  approvals.close("nobody answers in the arena");
+  supervisor::SessionObjects objects{
+      .kernel = kernel, .layers = layers, .root = root.get(), .identities = identities, .approvals = approvals};
   auto handler = make_handler(objects, kernel);
   supervisor::Loop::install_interrupt_handler();
   Result result;
@@ -96,7 +99,7 @@ Result supervise(const Terms& terms, const std::vector<Rule>& rules, const MakeH
     for (const auto& timed : loop.take_records(lost)) ++(timed.record.done ? result.decided : result.denied);
     result.decided += lost;
   };
-  supervisor::Loop loop(kernel, kernel.listener(), [&](int) { return handler.get(); });
+  supervisor::Loop loop(kernel, kernel.listener(), [&](int) { return handler.get(); }, approvals);
   if (!loop.start()) die("thread");
   if (::send(child, "g", 1, MSG_NOSIGNAL) != 1) die("send");
   while (!loop.hung_up()) {

@@ -71,6 +71,7 @@ class FakeKernel : public kernel::Kernel {
     return task < 0 ? task : some_fd();
   }
   int check_owner(int) override { return owner; }
+  int kill_task(int) override { return operation("kill"); }
   int take_descriptor(int, int) override { return taken < 0 ? taken : some_fd(); }
   ssize_t read_memory(pid_t, uint64_t address, std::span<std::byte> buffer) override {
     if (read_error < 0) return read_error;

@@ -170,6 +170,7 @@ struct Scene {
   policy::Layers layers;
   UniqueFd root{::open("/", O_PATH | O_CLOEXEC)};
   std::optional<Identities> identities;
+  Approvals approvals{policy::kDefaultApproval};
   std::optional<UnixSocketHandler> sockets;
   std::optional<NameHandler> names;
   NoContext context;
@@ -195,7 +196,8 @@ struct Scene {
     block = policy::compile_rules(policy, {}).value();
     layers.add(policy::RuleSet::open(block).value());
     identities.emplace(kernel, root.get(), layers);
-    SessionObjects objects{.kernel = kernel, .layers = layers, .root = root.get(), .identities = *identities};
+    SessionObjects objects{
+        .kernel = kernel, .layers = layers, .root = root.get(), .identities = *identities, .approvals = approvals};
     sockets.emplace(objects);
     names.emplace(objects);
   }
@@ -234,6 +236,185 @@ TEST(Connect, DeniedIsNotDone) {
     EXPECT_FALSE(outcome.record->done);
   }
   EXPECT_TRUE(s.kernel.done.empty());
+}
+
+uint64_t the_question(Approvals& approvals) {
+  auto notices = approvals.take_notices();
+  EXPECT_EQ(notices.size(), 1U);
+  return notices.empty() ? 0 : notices.front().question;
+}
+
+TEST(Ask, WaitsAndIsDoneOnceAllowed) {
+  Scene s;
+  s.rules({{s.place / "**", Verdict::ask}, {"@a", Verdict::ask}});
+  for (int number : {SYS_connect, SYS_bind}) {
+    for (const std::string& address :
+         {unix_bytes(number == SYS_bind ? s.place / "b" : s.place.socket("s")), unix_bytes(std::string("\0a", 2))}) {
+      auto first = s.call(number, address);
+      ASSERT_NE(first.question, 0U);
+      EXPECT_EQ(first.answer.error, EACCES) << "what it gets if nobody allows it";
+      ASSERT_TRUE(first.record);
+      EXPECT_FALSE(first.record->done);
+      auto second = s.call(number, address);
+      EXPECT_EQ(second.question, first.question) << "one question for both";
+      EXPECT_EQ(the_question(s.approvals), first.question);
+      EXPECT_TRUE(s.kernel.done.empty());
+      ASSERT_TRUE(s.approvals.answer(first.question, true, "uid 1"));
+      (void)s.approvals.take_notices();
+      s.kernel.on_operation = [&] {
+        if (address[2] != '\0' && number == SYS_bind) s.place.socket("b");  // what the kernel would make
+        return 0;
+      };
+      auto again = s.call(number, address);
+      s.kernel.on_operation = [] { return 0; };
+      EXPECT_EQ(again.question, 0U);
+      ASSERT_TRUE(again.record);
+      EXPECT_TRUE(again.record->done && again.record->approved);
+      EXPECT_EQ(again.record->reason, "allowed by uid 1");
+      EXPECT_EQ(again.record->decision.recorded, Verdict::ask);
+      EXPECT_EQ(s.kernel.done.size(), 1U);
+      s.kernel.done.clear();
+    }
+  }
+}
+
+TEST(Ask, ListenIsAskedByTheNameThatWasBound) {
+  Scene s;
+  s.rules({{s.place / "**", Verdict::ask, 4}, {s.place / "**", Verdict::allow}});
+  s.kernel.on_operation = [&] {
+    s.place.socket("b");
+    return 0;
+  };
+  std::string address = unix_bytes(s.place / "b");
+  EXPECT_TRUE(s.call(SYS_bind, address).record->done);
+  s.kernel.on_operation = [] { return 0; };
+  std::memcpy(&s.kernel.bound, address.data(), address.size());
+  s.kernel.bound_length = static_cast<socklen_t>(address.size());
+  auto outcome = s.call(SYS_listen, {});
+  ASSERT_NE(outcome.question, 0U);
+  EXPECT_EQ(outcome.record->path, s.place / "b");
+  ASSERT_TRUE(s.approvals.answer(outcome.question, true, "x"));
+  EXPECT_TRUE(s.call(SYS_listen, {}).record->done);
+}
+
+TEST(Ask, ARefusalIsRemembered) {
+  Scene s;
+  s.rules({{"@a", Verdict::ask}});
+  std::string address = unix_bytes(std::string("\0a", 2));
+  auto first = s.call(SYS_connect, address);
+  ASSERT_TRUE(s.approvals.answer(first.question, false, "uid 1"));
+  auto again = s.call(SYS_connect, address);
+  EXPECT_EQ(again.question, 0U);
+  EXPECT_EQ(again.answer.error, EACCES);
+  EXPECT_EQ(again.record->reason, "denied by uid 1");
+}
+
+TEST(Ask, AnAnswerIsForOneObjectAndOneOperation) {
+  Scene s;
+  s.rules({{s.place / "**", Verdict::ask}});
+  std::string path = s.place.socket("s");
+  auto first = s.call(SYS_connect, unix_bytes(path));
+  ASSERT_TRUE(s.approvals.answer(first.question, true, "x"));
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(path)).question, 0U);
+  EXPECT_NE(s.call(SYS_connect, unix_bytes(s.place.socket("other"))).question, 0U) << "another name";
+  std::filesystem::remove(path);
+  s.place.socket("s");
+  EXPECT_NE(s.call(SYS_connect, unix_bytes(path)).question, 0U) << "another socket by that name";
+  EXPECT_NE(s.call(SYS_bind, unix_bytes(s.place / "t")).question, 0U);
+}
+
+TEST(Ask, AnotherNameOfTheObjectIsAskedToo) {
+  Scene s;
+  std::string path = s.place.socket("asked");
+  s.rules({{path, Verdict::ask}, {s.place / "**", Verdict::allow}});
+  std::filesystem::create_hard_link(path, s.place / "link");
+  std::filesystem::create_symlink(path, s.place / "symlink");
+  for (const char* name : {"link", "symlink", "asked", "../" /* and back */}) {
+    std::string other = s.place / name;
+    if (other.ends_with("../")) other += path.substr(5);
+    auto outcome = s.call(SYS_connect, unix_bytes(other));
+    EXPECT_NE(outcome.question, 0U) << other;
+    ASSERT_TRUE(outcome.record);
+    EXPECT_EQ(outcome.record->decision.rule, 0) << other;
+  }
+  EXPECT_TRUE(s.kernel.done.empty());
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place.socket("open"))).question, 0U);
+}
+
+// A second name that only an administrator's later link gives it: known by a look at the literal names again.
+TEST(Ask, WhatALayerOnlyRecordsHidesNoQuestionAndNoDenial) {
+  for (Verdict verdict : {Verdict::ask, Verdict::deny}) {
+    Scene s;
+    std::string path = s.place.socket("s");
+    s.rules({{path, Verdict::deny}, {s.place / "link", Verdict::deny}}, policy::Mode::audit);
+    std::vector<std::byte> first = std::move(s.block);
+    s.rules({{path, verdict}, {s.place / "**", Verdict::allow}});
+    std::filesystem::create_hard_link(path, s.place / "link");
+    auto outcome = s.call(SYS_connect, unix_bytes(s.place / "link"));
+    EXPECT_EQ(outcome.answer.error, EACCES);
+    EXPECT_EQ(outcome.question != 0, verdict == Verdict::ask);
+    EXPECT_TRUE(s.kernel.done.empty());
+  }
+}
+
+TEST(Ask, AuditModeNeverAsks) {
+  Scene s;
+  s.rules({{s.place / "**", Verdict::ask}}, policy::Mode::audit);
+  auto outcome = s.call(SYS_connect, unix_bytes(s.place.socket("s")));
+  EXPECT_EQ(outcome.question, 0U);
+  ASSERT_TRUE(outcome.record);
+  EXPECT_TRUE(outcome.record->done);
+  EXPECT_FALSE(outcome.record->approved);
+  EXPECT_EQ(outcome.record->decision.recorded, Verdict::ask);
+  EXPECT_TRUE(s.approvals.take_notices().empty());
+  Denials denials(s.layers);
+  denials.count(*outcome.record);
+  EXPECT_EQ(denials.summary().audited, 1U);
+  EXPECT_EQ(denials.summary().denials.at(0).reason, "somebody would have been asked");
+}
+
+TEST(Ask, WhatWasAllowedCountsAsAllowed) {
+  Scene s;
+  s.rules({{"@a", Verdict::ask}});
+  std::string address = unix_bytes(std::string("\0a", 2));
+  ASSERT_TRUE(s.approvals.answer(s.call(SYS_connect, address).question, true, "x"));
+  Denials denials(s.layers);
+  denials.count(*s.call(SYS_connect, address).record);
+  EXPECT_EQ(denials.summary().allowed, 1U);
+  EXPECT_TRUE(denials.summary().denials.empty());
+}
+
+TEST(Ask, MovesBetweenPlaces) {
+  struct Move {
+    Verdict from, to;
+    bool refused;
+  };
+  const Move moves[] = {{Verdict::deny, Verdict::ask, true},   {Verdict::ask, Verdict::allow, true},
+                        {Verdict::ask, Verdict::audit, true},  {Verdict::ask, Verdict::deny, false},
+                        {Verdict::allow, Verdict::ask, false}, {Verdict::ask, Verdict::ask, false},
+                        {Verdict::deny, Verdict::deny, false}};
+  for (const Move& move : moves) {
+    for (bool carried : {false, true}) {
+      Scene s;
+      std::filesystem::create_directory(s.place / "from");
+      std::filesystem::create_directory(s.place / "to");
+      s.rules({{s.place / "from/**", move.from, 5}, {s.place / "to/**", move.to, 5}});
+      if (carried) std::filesystem::create_directory(s.place / "from/d");
+      s.place.socket(carried ? "from/d/s" : "from/s");
+      auto outcome = s.move(s.place / (carried ? "from/d" : "from/s"), s.place / (carried ? "to/d" : "to/s"));
+      EXPECT_EQ(outcome.answer.error == EACCES, move.refused)
+          << to_string(move.from) << " to " << to_string(move.to) << (carried ? " in a directory" : "");
+      EXPECT_EQ(s.kernel.done.empty(), move.refused);
+    }
+  }
+  // What was bound where nobody was asked (or about another name) does not get a name that nobody was asked about.
+  for (Verdict from : {Verdict::allow, Verdict::ask}) {
+    Scene s;
+    s.rules({{s.place / "a*", from, 2}, {s.place / "b*", Verdict::ask, 2}});
+    auto outcome = s.move(s.place.socket("a"), s.place / "b");
+    EXPECT_EQ(outcome.answer.error, EACCES);
+    EXPECT_EQ(outcome.question, 0U) << "a move is not asked about";
+  }
 }
 
 TEST(Connect, NothingIsDoneForACallThatIsOver) {

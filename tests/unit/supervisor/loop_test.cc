@@ -53,12 +53,13 @@ class QueuedKernel final : public FakeKernel {
   std::condition_variable answered_;
 };
 
-constexpr int kQuick = 1, kWaits = 2, kStuck = 3;
+constexpr int kQuick = 1, kWaits = 2, kStuck = 3, kAsks = 4;
 
-// kQuick answers at once; kWaits reads a pipe until it is let go or interrupted; kStuck does not notice anything.
+// kAsks asks about `key`; kQuick answers at once; kWaits reads a pipe until it is let go or interrupted; kStuck does
+// not notice anything.
 class TestHandler final : public Handler {
  public:
-  TestHandler() { EXPECT_EQ(::pipe2(pipe_, O_CLOEXEC), 0); }
+  explicit TestHandler(Approvals& room) : approvals(room) { EXPECT_EQ(::pipe2(pipe_, O_CLOEXEC), 0); }
   ~TestHandler() override {
     ::close(pipe_[0]);
     ::close(pipe_[1]);
@@ -68,6 +69,7 @@ class TestHandler final : public Handler {
     record.done = true;
     record.path = std::to_string(call.id);
     if (call.number == kQuick) return {.answer = {}, .record = record};
+    if (call.number == kAsks) return ask(record);
     ++busy;
     if (call.number == kWaits) context.may_wait();
     for (;;) {
@@ -82,21 +84,44 @@ class TestHandler final : public Handler {
     EXPECT_EQ(::write(pipe_[1], bytes.data(), calls), static_cast<ssize_t>(calls));
   }
   std::atomic<int> busy{0};
+  std::atomic<int> handled{0};
+  Approvals& approvals;
+  std::mutex key_lock;
+  std::string key = "k";
 
  private:
+  Outcome ask(Record record) {
+    std::string about;
+    {
+      std::lock_guard guard(key_lock);
+      about = key;
+    }
+    ++handled;
+    auto standing = approvals.look_up(about);
+    if (!standing) standing = approvals.ask(about, {}, {});
+    if (standing->kind == Approvals::Standing::Kind::allowed) return {.answer = {}, .record = record};
+    record.done = false;
+    record.reason = standing->reason;
+    return {.answer = Answer::errno_of(EACCES), .record = record, .question = standing->question};
+  }
   int pipe_[2];
 };
 
 struct Scene {
   QueuedKernel kernel;
-  TestHandler handler;
+  std::atomic<Approvals::Clock::rep> skipped{0};  // how far the approvals' clock is ahead
+  Approvals approvals;
+  TestHandler handler{approvals};
   Loop loop;
   std::vector<TimedRecord> records;
   uint64_t lost = 0;
+  std::vector<Approvals::Notice> notices;
 
-  explicit Scene(LoopLimits limits = {})
-      : loop(
-            kernel, kernel.listener(), [this](int number) { return number <= kStuck ? &handler : nullptr; }, limits) {
+  explicit Scene(LoopLimits limits = {}, policy::Approval asking = {60, 100, 100})
+      : approvals(asking, {}, [this] { return Approvals::Clock::now() + Approvals::Clock::duration(skipped.load()); }),
+        loop(
+            kernel, kernel.listener(), [this](int number) { return number <= kAsks ? &handler : nullptr; }, approvals,
+            limits) {
     Loop::install_interrupt_handler();
     EXPECT_TRUE(loop.start().has_value());
   }
@@ -114,7 +139,9 @@ struct Scene {
         .fd = loop.wake_fd(), .events = POLLIN, .revents = 0
       };
       ::poll(&p, 1, 2);
+      approvals.expire();
       loop.tick(Loop::Clock::now());
+      for (auto& notice : approvals.take_notices()) notices.push_back(std::move(notice));
       uint64_t now = 0;
       for (auto& record : loop.take_records(now)) records.push_back(std::move(record));
       lost += now;
@@ -229,6 +256,147 @@ TEST(Loop, RecordsAreBoundedAndTheLostAreCounted) {
   ASSERT_TRUE(s.run_until([&] { return s.records.size() + s.lost == 30; }));
   EXPECT_EQ(s.records.size(), 10U);
   EXPECT_EQ(s.lost, 20U);
+}
+
+using NoticeKind = Approvals::Notice::Kind;
+
+TEST(Parked, DoNotOccupyAThread) {
+  Scene s({.threads = 2});
+  for (uint64_t id = 1; id <= 40; ++id) s.kernel.queue_call(id, kAsks);
+  ASSERT_TRUE(s.run_until([&] { return s.handler.handled == 40; }));
+  for (uint64_t id = 41; id <= 80; ++id) s.kernel.queue_call(id, kQuick);
+  ASSERT_TRUE(s.run_until_answers(40));
+  EXPECT_EQ(s.kernel.error_of(1), -1);
+  EXPECT_EQ(s.kernel.error_of(80), 0);
+  ASSERT_EQ(s.notices.size(), 1U) << "one question for all of them";
+  EXPECT_EQ(s.records.size(), 40U) << "what waits is not decided";
+  ASSERT_TRUE(s.approvals.answer(s.notices[0].question, true, "x"));
+  ASSERT_TRUE(s.run_until_answers(80));
+  for (uint64_t id = 1; id <= 40; ++id) EXPECT_EQ(s.kernel.error_of(id), 0) << id;
+  EXPECT_EQ(s.handler.handled, 80) << "each was judged again";
+}
+
+TEST(Parked, ARetryDoesNotWaitForTheReceiver) {
+  Scene s({.threads = 2});
+  s.kernel.queue_call(1, kAsks);
+  ASSERT_TRUE(s.run_until([&] { return !s.notices.empty(); }));
+  // The only thread is in poll(2) as the receiver; another one is started.
+  ASSERT_TRUE(s.approvals.answer(s.notices[0].question, true, "x"));
+  ASSERT_TRUE(s.run_until_answers(1));
+  EXPECT_EQ(s.kernel.error_of(1), 0);
+}
+
+TEST(Parked, ARetryThatFindsNoThreadIsRefusedInTime) {
+  Scene s({.threads = 1, .decide_within = 0s});
+  s.kernel.queue_call(1, kAsks);
+  ASSERT_TRUE(s.run_until([&] { return !s.notices.empty(); }));
+  s.kernel.queue_call(2, kWaits);
+  ASSERT_TRUE(s.run_until([&] { return s.handler.busy == 1; }));
+  ASSERT_TRUE(s.approvals.answer(s.notices[0].question, true, "x"));
+  ASSERT_TRUE(s.run_until_answers(1));
+  EXPECT_EQ(s.kernel.error_of(1), EACCES);
+}
+
+TEST(Parked, ARefusalAnswersAllThatWait) {
+  Scene s;
+  for (uint64_t id = 1; id <= 3; ++id) s.kernel.queue_call(id, kAsks);
+  ASSERT_TRUE(s.run_until([&] { return s.handler.handled == 3 && !s.notices.empty(); }));
+  ASSERT_TRUE(s.approvals.answer(s.notices[0].question, false, "uid 1"));
+  ASSERT_TRUE(s.run_until([&] { return s.records.size() == 3; }));
+  for (uint64_t id = 1; id <= 3; ++id) EXPECT_EQ(s.kernel.error_of(id), EACCES);
+  EXPECT_EQ(s.records[2].record.reason, "denied by uid 1");
+  EXPECT_EQ(s.handler.handled, 3);
+}
+
+TEST(Parked, TheDeadlineDenies) {
+  Scene s;
+  s.kernel.queue_call(1, kAsks);
+  ASSERT_TRUE(s.run_until([&] { return !s.notices.empty(); }));
+  s.skipped = Approvals::Clock::duration(61s).count();
+  ASSERT_TRUE(s.run_until([&] { return s.records.size() == 1; }));
+  EXPECT_EQ(s.kernel.error_of(1), EACCES);
+  EXPECT_EQ(s.records[0].record.reason, "nobody answered in time");
+  ASSERT_EQ(s.notices.size(), 2U);
+  EXPECT_EQ(s.notices[1].kind, NoticeKind::expired);
+}
+
+TEST(Parked, ADeadTargetWithdrawsItsQuestion) {
+  Scene s({.look_after = 1ms});
+  s.kernel.queue_call(1, kAsks);
+  s.kernel.queue_call(2, kAsks);
+  ASSERT_TRUE(s.run_until([&] { return s.handler.handled == 2; }));
+  s.kernel.is_valid = [](uint64_t id) { return id != 1; };
+  auto end = Loop::Clock::now() + 30ms;
+  ASSERT_TRUE(s.run_until([&] { return Loop::Clock::now() > end; }));
+  EXPECT_EQ(s.notices.size(), 1U) << "another call waits for it";
+  s.kernel.is_valid = [](uint64_t) { return false; };
+  ASSERT_TRUE(s.run_until([&] { return s.notices.size() == 2; }));
+  EXPECT_EQ(s.notices[1].kind, NoticeKind::withdrawn);
+  EXPECT_EQ(s.kernel.answer_count(), 0U);
+  EXPECT_TRUE(s.records.empty());
+}
+
+TEST(Parked, AnInterruptedCallFindsItsQuestionAgain) {
+  Scene s({.look_after = 1ms});
+  s.kernel.queue_call(1, kAsks);
+  ASSERT_TRUE(s.run_until([&] { return !s.notices.empty(); }));
+  s.kernel.status.pending = s.kernel.status.caught = 1U << 13;
+  for (uint64_t id = 2; id <= 20; ++id) {
+    ASSERT_TRUE(s.run_until_answers(id - 1));
+    EXPECT_EQ(s.kernel.error_of(id - 1), 512);
+    s.kernel.queue_call(id, kAsks);
+  }
+  ASSERT_TRUE(s.run_until_answers(20));
+  EXPECT_EQ(s.notices.size(), 1U);
+  EXPECT_TRUE(s.records.empty()) << "nothing was decided";
+  s.skipped = Approvals::Clock::duration(20s).count();
+  ASSERT_TRUE(s.run_until([&] { return s.notices.size() == 2; }));
+  EXPECT_EQ(s.notices[1].kind, NoticeKind::withdrawn) << "it lingers for seconds, not for ever";
+}
+
+TEST(Parked, WhatChangedMeanwhileIsAnotherQuestion) {
+  Scene s;
+  s.kernel.queue_call(1, kAsks);
+  ASSERT_TRUE(s.run_until([&] { return !s.notices.empty(); }));
+  {
+    std::lock_guard guard(s.handler.key_lock);
+    s.handler.key = "another";
+  }
+  ASSERT_TRUE(s.approvals.answer(s.notices[0].question, true, "x"));
+  ASSERT_TRUE(s.run_until([&] { return s.notices.size() == 3; }));
+  EXPECT_EQ(s.notices[2].kind, NoticeKind::asked);
+  EXPECT_EQ(s.kernel.answer_count(), 0U);
+}
+
+TEST(Parked, AreBounded) {
+  Scene s({.parked = 5});
+  for (uint64_t id = 1; id <= 12; ++id) s.kernel.queue_call(id, kAsks);
+  ASSERT_TRUE(s.run_until([&] { return s.records.size() == 7; }));
+  EXPECT_EQ(s.records[0].record.reason, "too many calls wait for an answer");
+  EXPECT_EQ(s.kernel.answer_count(), 7U);
+}
+
+TEST(Terminate, EndsWhateverCalls) {
+  Scene s;
+  s.kernel.queue_call(1, kAsks);
+  s.kernel.queue_call(2, kWaits);
+  ASSERT_TRUE(s.run_until([&] { return s.handler.handled == 1 && s.handler.busy == 1; }));
+  s.loop.terminate();
+  EXPECT_EQ(s.kernel.error_of(1), EACCES) << "what waits for an answer";
+  for (uint64_t id = 3; id <= 5; ++id) s.kernel.queue_call(id, kQuick);
+  s.kernel.queue_call(6, kAsks);
+  ASSERT_TRUE(s.run_until_answers(5));
+  std::lock_guard guard(s.kernel.lock);
+  EXPECT_EQ(s.kernel.done, std::vector<std::string>(5, "kill"));
+}
+
+TEST(Terminate, WhatIsGoneIsNotKilled) {
+  Scene s;
+  s.loop.terminate();
+  s.kernel.is_valid = [](uint64_t) { return false; };
+  s.kernel.queue_call(1, kQuick);
+  ASSERT_TRUE(s.run_until_answers(1));
+  EXPECT_TRUE(s.kernel.done.empty()) << "the number may be somebody else's";
 }
 
 TEST(Loop, StopsWhatWaits) {
