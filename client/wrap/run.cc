@@ -73,6 +73,7 @@ Result<int> see_through(const Options& options, Watch& watch, const WatchSpec& s
   if (!status) return status;
   // Also where CMD was not executed: the events of its session are still on their way.
   auto summary = watch.finish(kSummaryTimeout);
+  if (watch.terminated()) print_error("the session was ended by " + printable(*watch.terminated(), 512));
   if (spec.log != nullptr) {
     if (auto problem = spec.log->problem()) print_error(*problem);
   }

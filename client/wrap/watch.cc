@@ -47,8 +47,10 @@ Result<int> Watch::run(const WatchSpec& spec) {
   for (;;) {
     // What happened before the signals were blocked raised no SIGCHLD that we could see: look before waiting.
     if (spec_.reports < 0) reap();
+    if (terminated_) follow_termination();
     if (exit_status_) return *exit_status_;
     follow_stop();
+    if (terminated_) continue;
     pollfd polled[] = {{signals_.get(), POLLIN, 0}, {spec_.control, POLLIN, 0}, {spec_.reports, POLLIN, 0}};
     if (::poll(polled, 3, -1) < 0) {
       if (errno == EINTR) continue;
@@ -130,8 +132,20 @@ void Watch::note(const ChildReport& report) {
 
 void Watch::follow_stop() {
   if (stopped_by_ == 0 || stop_followed_) return;
+  // A supervisor that ends the session stops it first, and has said so before.
+  pollfd polled{spec_.control, POLLIN, 0};
+  while (::poll(&polled, 1, 0) > 0 && read_control()) {
+    if (terminated_) return;
+  }
   stop_followed_ = true;
   stop_self(stopped_by_);
+}
+
+// The supervisor does the same from its side; what is orphaned on the way comes to us, and is seen by us in any case.
+void Watch::follow_termination() {
+  send_to_command(SIGKILL);  // also where there is no /proc to find the others in
+  static_cast<void>(kill_descendants(kKillTimeout));
+  if (!exit_status_) exit_status_ = 128 + SIGKILL;
 }
 
 bool Watch::read_control() {
@@ -142,6 +156,7 @@ bool Watch::read_control() {
   if (!message) return false;
   if (message->event_json && spec_.log != nullptr) spec_.log->append(*message->event_json);
   if (message->summary) summary_ = std::move(message->summary);
+  if (message->terminated) terminated_ = std::move(message->terminated);
   return true;
 }
 

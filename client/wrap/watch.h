@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <optional>
+#include <string>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -46,6 +47,9 @@ class Watch {
   // What a report said that execve(2) failed with; 0: none did.
   [[nodiscard]] int exec_error() const { return exec_error_; }
 
+  // Who ended the session from outside, if somebody did. Bytes: to be escaped.
+  [[nodiscard]] const std::optional<std::string>& terminated() const { return terminated_; }
+
   // Asks for the summary, and takes the events that come before it. None if the supervisor has none in time.
   [[nodiscard]] std::optional<wire::Summary> finish(std::chrono::milliseconds timeout);
 
@@ -60,6 +64,7 @@ class Watch {
   // False at the end of the channel, and for a message that is none.
   [[nodiscard]] bool read_control();
   [[nodiscard]] Result<> supervisor_gone();
+  void follow_termination();
 
   WatchSpec spec_;
   UniqueFd signals_;
@@ -69,6 +74,7 @@ class Watch {
   bool stop_followed_ = false;
   bool control_open_ = true;
   std::optional<wire::Summary> summary_;
+  std::optional<std::string> terminated_;
 };
 
 // Ends everything below this process and says what happened, as the error of the whole run.

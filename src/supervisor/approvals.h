@@ -31,9 +31,9 @@
 namespace wrapd::supervisor {
 
 struct ApprovalBounds {
-  size_t questions = 32;                   // open at once
-  size_t answers = 4096;                   // remembered; the oldest is forgotten, and asked again
-  std::chrono::milliseconds linger{5000};  // how long a question waits for an interrupted call to be made again
+  size_t questions = wire::kMaxOpenQuestions;  // open at once
+  size_t answers = 4096;                       // remembered; the oldest is forgotten, and asked again
+  std::chrono::milliseconds linger{5000};      // how long a question waits for an interrupted call to be made again
 };
 
 class Approvals {

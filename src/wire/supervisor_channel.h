@@ -17,6 +17,8 @@
 namespace wrapd::wire {
 
 inline constexpr size_t kMaxChannelMessage = 32768;
+// Of a session, told and not gone. A supervisor with more is taken for one that is not ours.
+inline constexpr size_t kMaxOpenQuestions = 16;
 
 enum class SupervisorState : uint8_t {
   ready,        // identity set and verified, own filter installed, reply sent

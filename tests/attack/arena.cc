@@ -99,7 +99,8 @@ Result supervise(const Terms& terms, const std::vector<Rule>& rules, const MakeH
     for (const auto& timed : loop.take_records(lost)) ++(timed.record.done ? result.decided : result.denied);
     result.decided += lost;
   };
-  supervisor::Loop loop(kernel, kernel.listener(), [&](int) { return handler.get(); }, approvals);
+  supervisor::Loop loop(
+      kernel, kernel.listener(), [&](int) { return handler.get(); }, approvals);
   if (!loop.start()) die("thread");
   if (::send(child, "g", 1, MSG_NOSIGNAL) != 1) die("send");
   while (!loop.hung_up()) {

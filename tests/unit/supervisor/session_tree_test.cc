@@ -73,6 +73,7 @@ struct Family {
     EXPECT_TRUE(pidfd);
   }
   ~Family() {
+    ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
     ::kill(client, SIGKILL);
     ::waitpid(client, nullptr, 0);
   }
