@@ -14,7 +14,7 @@ namespace wrapd::daemon::bus {
 
 // sd-bus's names for sending on a connection that has ended. That it has is told once, by who notices (bus_api.cc).
 [[nodiscard]] inline bool is_disconnected(const sdbus::Error& error) {
-  return error.getName() == "System.Error.ENOTCONN" || error.getName() == "System.Error.ECONNRESET";
+  return error.getName() == "System.Error.ENOTCONN" || error.getName() == "org.freedesktop.DBus.Error.Disconnected";
 }
 
 // Runs `work`, which answers its own errors. What still escapes is a bug or a connection that cannot send: one line,
