@@ -33,6 +33,8 @@ def asking(machine):
         machine.root("systemctl", "reload-or-restart", "wrapd.service")
         return machine
     yield use
+    for question in api.approvals(machine):
+        api.call(machine, "Deny", "s", question["id"])
     machine.root("rm", "-f", "/etc/polkit-1/rules.d/50-approvers.rules")
 
 
@@ -107,7 +109,8 @@ def test_own_password_on_a_bare_terminal(asking):
     machine.root("chpasswd", input="alice:correct horse\n")
     for password, status in (("wrong", 2), ("correct horse", 0)):
         job, question = ask(machine, "/run/e2e/echo1.sock")
-        argv = machine.user_argv("alice", ["wrapctl", "approvals", "allow", question["id"]], env={"TERM": "dumb"}, pty=True)
+        argv = machine.user_argv("alice", ["wrapctl", "approvals", "allow", question["id"]], env={"TERM": "dumb"}, pty=True,
+                                 properties=["PAMName=login"])  # polkit asks whoever is logged in
         child = pexpect.spawn(argv[0], argv[1:], timeout=60, encoding="utf-8", dimensions=(33, 101))
         child.expect("AUTHENTICATING FOR org.wrapd1.approve-own")
         child.expect("Password: ")
@@ -137,7 +140,7 @@ def test_question_outlives_the_service(asking):
 def test_waiting_program_ends_at_once(asking):
     machine = asking()
     job, question = ask(machine, "/run/e2e/echo1.sock")
-    machine.root("sh", "-c", "pkill -KILL -f connect.py")
+    machine.root("pkill", "-KILL", "--exact", "-U", "alice", "python3")
     assert job.wait(timeout=10) == 137
     api.wait_for(machine, api.approvals, lambda seen: not seen)
     assert api.call(machine, "Approve", "s", question["id"]).returncode != 0
