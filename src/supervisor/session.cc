@@ -38,8 +38,9 @@ constexpr auto kSettlePatience = 200ms;  // for an answered call to become a rec
 constexpr auto kBrokerPatience = 1s;     // for the service to take the last reports
 constexpr auto kEndPass = 500ms;         // one pass through a tree that is being ended
 constexpr auto kEndPause = 20ms;         // between two while something is found
-constexpr auto kEndPauseAlone = 1s;      // between two when nothing was for a while
-constexpr auto kClientPatience = 5s;     // for `wrap` to leave once its tree is gone
+constexpr auto kEndPauseAlone = 1s;      // between two when nothing was for kEndAlone
+constexpr auto kEndAlone = 10s;
+constexpr auto kClientPatience = 15s;  // for `wrap` to leave once its tree is gone; it tries for 10 to end it, too
 constexpr const char* kNobodyToAsk = "decision: ask needs the service";
 constexpr const char* kServiceStopped = "the service was stopped: nobody can be asked";
 constexpr const char* kEnding = "the session is being ended";
@@ -258,7 +259,7 @@ void Session::end_tree(Loop::Clock::time_point now) {
   now = Loop::Clock::now();
   if (found) alone_since_ = now;
   // Nothing found is no proof: what runs from process to process may have been between two.
-  const bool alone = now - alone_since_ >= kEndPauseAlone;
+  const bool alone = now - alone_since_ >= kEndAlone;
   next_pass_ = now + (alone ? std::chrono::milliseconds(kEndPauseAlone) : std::chrono::milliseconds(kEndPause));
   if (client_killed_) return;
   client_killed_ = now - alone_since_ >= kClientPatience;

@@ -18,6 +18,7 @@ namespace {
 
 constexpr size_t kMaxCallers = 4096;
 constexpr size_t kMaxStatus = 16384;
+constexpr int kQuietLooks = 8;
 
 // The number behind "KEY:" in a file like /proc/PID/status or /proc/self/fdinfo/N.
 std::optional<pid_t> number_in(int proc, const char* name, std::string_view key) {
@@ -110,16 +111,18 @@ bool SessionTree::is_prey(const kernel::Process& process) const {
 }
 
 // Signals while it looks. A process that forks and exits all the time is another one before a list is complete; here it
-// is stopped as soon as it is read. Only what is seen beneath something of this very look counts, so that no number is
-// taken for another's.
-size_t SessionTree::hunt(int signal) {
+// is stopped as soon as it is read. `found` was read just before: its members are stopped, and still have their
+// numbers.
+size_t SessionTree::hunt(int signal, std::span<const kernel::Process> found) {
   std::set<pid_t> beneath;
+  for (const kernel::Process& process : found) beneath.insert(process.pid);
+  // Numbers go round: a child's may be smaller than the client's.
+  if (client_) {
+    auto client = kernel::read_process(proc_, client_->pid);
+    if (client && client->is(*client_)) beneath.insert(client->pid);
+  }
   size_t signalled = 0;
   kernel::for_each_process(proc_, [&](const kernel::Process& process) {
-    if (client_ && process.is(*client_)) {
-      beneath.insert(process.pid);
-      return;
-    }
     bool known = false;
     {
       std::lock_guard lock(lock_);
@@ -144,9 +147,10 @@ void SessionTree::remember_descendants() {
 size_t SessionTree::kill_all(Clock::time_point deadline) {
   std::vector<kernel::Process> found;
   std::set<Identity> stopped;
-  for (bool found_new = true; found_new;) {
+  // What forks and exits all the time is missed by most looks: one that finds nothing new says little.
+  for (int quiet = 0; quiet < kQuietLooks;) {
     found = find();
-    found_new = false;
+    bool found_new = false;
     for (const kernel::Process& process : found) {
       found_new |= stopped.emplace(process.pid, process.start).second;
       // One that is gone by now will not be found again, and one that may not be signalled is none of the tree's.
@@ -157,7 +161,8 @@ size_t SessionTree::kill_all(Clock::time_point deadline) {
       std::lock_guard lock(lock_);
       for (const kernel::Process& process : found) remember(process);
     }
-    found_new |= hunt(SIGSTOP) > 0;
+    found_new |= hunt(SIGSTOP, found) > 0;
+    quiet = found_new ? 0 : quiet + 1;
     if (Clock::now() >= deadline) break;
   }
   found = find();

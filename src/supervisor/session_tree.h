@@ -15,6 +15,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -42,8 +43,8 @@ class SessionTree {
   // Everything that is beneath the tree now is remembered. To be called when `wrap` is about to leave.
   void remember_descendants();
 
-  // Stops everything of the tree until a look finds nothing new or `deadline` is over, then kills it: never `wrap`.
-  // Returns how many were found; 0: nothing lives that can be found.
+  // Stops everything of the tree until several looks find nothing new or `deadline` is over, then kills it: never
+  // `wrap`. Returns how many were found; 0: nothing lives that can be found.
   [[nodiscard]] size_t kill_all(Clock::time_point deadline);
   // `wrap` itself. A stopped one does not hear that its command has ended.
   void signal_client(int signal) const;
@@ -54,7 +55,7 @@ class SessionTree {
 
   [[nodiscard]] std::vector<kernel::Process> find();
   [[nodiscard]] bool is_prey(const kernel::Process& process) const;
-  size_t hunt(int signal);
+  size_t hunt(int signal, std::span<const kernel::Process> found);
   void remember(const kernel::Process& process);
 
   const int proc_;

@@ -88,7 +88,7 @@ struct Family {
   }
   // Passes until nothing is left: killed processes take a moment to be gone.
   [[nodiscard]] bool end() {
-    auto deadline = SessionTree::Clock::now() + 20s;
+    auto deadline = SessionTree::Clock::now() + 35s;
     while (tree.kill_all(SessionTree::Clock::now() + 500ms) > 0 || !gone()) {
       if (SessionTree::Clock::now() > deadline) return false;
       std::this_thread::yield();
@@ -131,9 +131,9 @@ TEST(SessionTree, EndsAForkBomb) {
     // dead one to be reaped.
     for (int i = 0; i < 2; ++i) {
       if (::fork() > 0) continue;
-      const auto end = SessionTree::Clock::now() + 15s;
+      const auto end = SessionTree::Clock::now() + 40s;
       while (SessionTree::Clock::now() < end) {
-        const auto next = SessionTree::Clock::now() + 2ms;
+        const auto next = SessionTree::Clock::now() + 5ms;
         while (SessionTree::Clock::now() < next) ::sched_yield();
         if (::fork() > 0) ::_exit(0);
       }
