@@ -48,6 +48,7 @@ def roomy(machine):
 def test_a_hundred_sessions_survive_restarts_and_kills(roomy):
     machine = roomy
     idle = stored(machine)
+    cursor = machine.cursor()
     job = machine.popen("python3", "/usr/local/e2e/many_sessions.py", SESSIONS, "/run/e2e/echo1.sock",
                         "/run/docker.sock", user="alice")
     job.wait_line("all ready", timeout=120)
@@ -68,6 +69,10 @@ def test_a_hundred_sessions_survive_restarts_and_kills(roomy):
     assert figures["lost"] == 0 and figures["sessions"] == SESSIONS
     assert (figures["failed"], figures["reached"], figures["errors"]) == (0, 0, [])
     assert figures["calls"] > SESSIONS * 10
+    # Each is recorded, also those that were decided while there was no service.
+    recorded = machine.journal(events.match("unix_socket_op"), after=cursor)
+    assert sum(e["WRAPD_SESSION_ID"] in before for e in recorded) == figures["calls"]
+    assert machine.journal(events.match("events_lost"), after=cursor) == []
     api.wait_for(machine, api.sessions, lambda seen: not seen)
     machine.wait_until("sh", "-c", f'test "$(systemctl show --value --property=NFileDescriptorStore wrapd.service)" -eq {idle}')
 
