@@ -77,6 +77,11 @@ class Broker {
 
   // Nobody waits for a session.
   [[nodiscard]] bool idle() const { return connections_.empty(); }
+  // For good: who connects from here on is left to the next service.
+  void stop_accepting() {
+    newcomers_.reset();
+    pause_.reset();
+  }
 
  private:
   struct Connection;

@@ -62,6 +62,7 @@ int run(int argc, char** argv) {
   auto api = bus::BusApi::create(*loop, service, {.on_call = [&service] { service.note_activity(); }});
   if (!api) return complain(api.error(), EXIT_FAILURE);
   service.veto_idle_exit([&api] { return (*api)->busy(); });
+  service.before_idle_exit([&api](std::function<void()> done) { (*api)->retire(std::move(done)); });
   return service.serve();
 }
 

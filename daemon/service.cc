@@ -219,9 +219,18 @@ void Service::on_idle_timer() {
   const std::chrono::milliseconds limit = options_.idle_exit;
   if (!idle()) return watch_idleness(limit);
   const auto quiet = std::chrono::steady_clock::now() - last_activity_;
-  // Whoever comes from here on waits in the control socket's queue, and has the manager start the next one.
-  if (quiet >= limit) return exit(kExitIdle, "Stopping; nobody needs the service");
+  if (quiet >= limit) return retire();
   watch_idleness(std::chrono::ceil<std::chrono::milliseconds>(limit - quiet));
+}
+
+// Whoever comes from here on waits in the control socket's queue, or for the name on the bus, and has the manager start
+// the next one.
+void Service::retire() {
+  exit_status_ = kExitIdle;
+  notify_stopping("Stopping; nobody needs the service");
+  broker_->stop_accepting();
+  if (!retire_) return loop_.stop();
+  retire_([this] { loop_.stop(); });
 }
 
 // ---- what can be asked

@@ -48,6 +48,9 @@ class Service final : public ServiceApi {
 
   // `busy` tells whether somebody else still needs the service: then it does not end for being idle.
   void veto_idle_exit(std::function<bool()> busy) { busy_elsewhere_ = std::move(busy); }
+  // Called when it ends for being idle, after the manager was told: to leave in order, and then call `done`.
+  using Retire = std::function<void(std::function<void()> done)>;
+  void before_idle_exit(Retire retire) { retire_ = std::move(retire); }
   // Somebody came: being idle starts anew.
   void note_activity() { last_activity_ = std::chrono::steady_clock::now(); }
 
@@ -91,6 +94,7 @@ class Service final : public ServiceApi {
   [[nodiscard]] bool idle() const;
   void watch_idleness(std::chrono::milliseconds delay);
   void on_idle_timer();
+  void retire();
 
   static constexpr int kStopSignals[] = {SIGTERM, SIGINT};
   EventLoop& loop_;
@@ -109,6 +113,7 @@ class Service final : public ServiceApi {
   std::unique_ptr<Worker> loader_;
 
   std::function<bool()> busy_elsewhere_;
+  Retire retire_;
   std::chrono::steady_clock::time_point last_activity_ = std::chrono::steady_clock::now();
   EventSource idle_timer_;
 

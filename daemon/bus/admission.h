@@ -36,6 +36,7 @@ class Admission {
 
   // True: the message is answered or held. False: it may go on.
   [[nodiscard]] bool stop(sd_bus_message* message);
+  [[nodiscard]] bool holds_any() const noexcept { return held_count_ > 0; }
 
  private:
   void refuse(sd_bus_message* message, const char* why);

@@ -23,6 +23,7 @@ namespace {
 constexpr uint32_t kDoNotQueue = 4;    // DBUS_NAME_FLAG_DO_NOT_QUEUE
 constexpr uint32_t kPrimaryOwner = 1;  // DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER
 constexpr std::chrono::seconds kTimeout{25};
+constexpr std::chrono::milliseconds kRetireStep{10};
 
 struct Connected {
   std::shared_ptr<sdbus::IConnection> connection;
@@ -114,7 +115,34 @@ void BusApi::leave() noexcept {
 }
 
 bool BusApi::busy() const noexcept {
-  return link_ != nullptr && link_->bouncer.waiting() > 0;
+  return link_ != nullptr && (link_->bouncer.waiting() > 0 || link_->admission.holds_any());
+}
+
+void BusApi::retire(std::function<void()> done) {
+  retired_ = std::move(done);
+  retire_until_ = std::chrono::steady_clock::now() + kRetireWithin;
+  retry_.reset();
+  if (!link_ || !guarded("giving the name back", [&] { release_name(); })) retired_();
+}
+
+void BusApi::release_name() {
+  auto call = compat::method_call(*link_->driver, "org.freedesktop.DBus", "ReleaseName");
+  call << std::string(kBusName);
+  // What the bus had for us when it took the name back has come before this answer.
+  compat::call_async(
+      *link_->driver, call, [this](sdbus::MethodReply&, const sdbus::Error*) { finish_when_answered(); },
+      kRetireWithin);
+}
+
+// A callback of the connection may be above us, so also an end that is due comes from the loop.
+void BusApi::finish_when_answered() {
+  auto timer = loop_.after(kRetireStep, [this] {
+    retire_timer_.reset();
+    if (busy() && std::chrono::steady_clock::now() < retire_until_) return finish_when_answered();
+    retired_();
+  });
+  if (!timer) return retired_();
+  retire_timer_ = std::move(*timer);
 }
 
 void BusApi::connect() {
@@ -202,6 +230,7 @@ void BusApi::lose_soon(std::string why) {
 
 void BusApi::lose(const std::string& why) {
   link_.reset();
+  if (retired_) return finish_when_answered();
   if (!std::exchange(away_told_, true)) {
     std::fprintf(stderr, "wrapd: no D-Bus API: %s; trying again, everything else goes on\n",
                  printable(why, 512).c_str());

@@ -40,6 +40,11 @@ class BusApi final : private ServiceObserver {
 
   // A caller waits for an answer.
   [[nodiscard]] bool busy() const noexcept;
+  // Gives the name back, so that from here on a call starts the next service, answers the calls that came before, and
+  // then calls `done`; at the latest when they have had kRetireWithin. For good: the service manager must know already
+  // that we stop.
+  static constexpr std::chrono::seconds kRetireWithin{5};
+  void retire(std::function<void()> done);
 
  private:
   struct Link;
@@ -50,6 +55,8 @@ class BusApi final : private ServiceObserver {
   [[nodiscard]] Result<> serve(std::shared_ptr<sdbus::IConnection> connection);
   [[nodiscard]] bool on_message(sd_bus_message* message);
   void on_name(sdbus::MethodReply& reply, const sdbus::Error* error);
+  void release_name();
+  void finish_when_answered();
   // For good.
   void leave() noexcept;
   void lose_soon(std::string why);
@@ -74,6 +81,9 @@ class BusApi final : private ServiceObserver {
   EventSource leave_;
   EventSource lost_;
   EventSource retry_;
+  EventSource retire_timer_;
+  std::chrono::steady_clock::time_point retire_until_;
+  std::function<void()> retired_;  // set: we retire
   std::chrono::milliseconds delay_;
   bool away_told_ = false;
 };

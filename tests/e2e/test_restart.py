@@ -161,6 +161,10 @@ def test_idle_service_ends_and_is_started_again(machine):
         done = machine.run("sh", "-c", "for i in $(seq 8); do sleep 1.0$i; wrap -- true || echo failed; done",
                            user="alice", timeout=60)
         assert done.stdout == "", done.stdout + done.stderr
+        script = ("for i in $(seq 0 9) $(seq 0 9); do sleep 1.0$i; busctl --timeout=20 call org.wrapd1 /org/wrapd1 "
+                  "org.wrapd1.Manager ListSessions || echo failed; done")
+        done = machine.run("sh", "-c", script, user="alice", timeout=90)
+        assert "failed" not in done.stdout, done.stdout + done.stderr
     finally:
         machine.root("rm", "-r", "/run/systemd/system/wrapd.service.d")
         machine.root("systemctl", "daemon-reload")
