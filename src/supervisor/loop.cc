@@ -14,7 +14,7 @@ namespace wrapd::supervisor {
 namespace {
 
 constexpr size_t kStackBytes = 256 * 1024;
-// ERESTARTSYS (include/linux/errno.h), which no program may see: pending_signals.h says when it does not.
+// ERESTARTSYS (include/linux/errno.h). What keeps it from programs is said in pending_signals.h.
 constexpr int kRestart = 512;
 
 int interrupt_signal() {
