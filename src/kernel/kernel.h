@@ -25,6 +25,7 @@ namespace wrapd::kernel {
 
 // The parts of /proc/TID/status (proc_pid_status(5)) that decisions or answers need.
 struct TaskStatus {
+  char state = 0;  // 'S': sleeps and can be woken by a signal; 'Z', 'X': has ended
   pid_t tgid = 0;
   mode_t umask = 022;
   unsigned threads = 0;
@@ -79,6 +80,8 @@ class Kernel {
   // Target of the symbolic link /proc/TID/fd/N, as text ("socket:[123]"). Allocates.
   [[nodiscard]] virtual Result<std::string> task_descriptor_name(pid_t tid, int fd) = 0;
   [[nodiscard]] virtual int task_status(pid_t tid, TaskStatus& status) = 0;
+  // The threads of a process, and how many they are; -E2BIG if there is not room for all. Allocates.
+  [[nodiscard]] virtual int threads(pid_t tgid, std::span<pid_t> room) = 0;
   // For the record only. Allocate; empty where they cannot be had.
   [[nodiscard]] virtual std::string task_comm(pid_t tid) = 0;
   [[nodiscard]] virtual std::string task_exe(pid_t tid) = 0;
@@ -142,6 +145,7 @@ class RealKernel final : public Kernel {
   int open_task_link(pid_t tid, const char* link) override;
   Result<std::string> task_descriptor_name(pid_t tid, int fd) override;
   int task_status(pid_t tid, TaskStatus& status) override;
+  int threads(pid_t tgid, std::span<pid_t> room) override;
   std::string task_comm(pid_t tid) override;
   std::string task_exe(pid_t tid) override;
   int open_proc_directory(const char* relative) override;

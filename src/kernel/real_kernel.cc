@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <poll.h>
@@ -17,6 +18,7 @@
 #include <climits>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 
 #include "kernel/kernel.h"
 #include "kernel/uapi.h"
@@ -25,6 +27,10 @@ namespace wrapd::kernel {
 namespace {
 
 constexpr long kProcSuperMagic = 0x9fa0;  // linux/magic.h
+
+struct CloseDirectory {
+  void operator()(DIR* directory) const { ::closedir(directory); }
+};
 
 int result(long rc) {
   return rc < 0 ? -errno : static_cast<int>(rc);
@@ -229,6 +235,11 @@ int RealKernel::task_status(pid_t tid, TaskStatus& status) {
       ++found;
       return true;
     };
+    constexpr std::string_view kState = "State:\t";
+    if (line.starts_with(kState) && line.size() > kState.size()) {
+      status.state = line[kState.size()];
+      ++found;
+    }
     uint64_t value = 0;
     if (field("Umask:", 8, value)) status.umask = static_cast<mode_t>(value);
     if (field("Tgid:", 10, value)) status.tgid = static_cast<pid_t>(value);
@@ -238,7 +249,26 @@ int RealKernel::task_status(pid_t tid, TaskStatus& status) {
     if (field("SigBlk:", 16, value)) status.blocked = value;
     if (field("SigCgt:", 16, value)) status.caught = value;
   }
-  return found == 7 ? 0 : -ESRCH;
+  return found == 8 ? 0 : -ESRCH;
+}
+
+int RealKernel::threads(pid_t tgid, std::span<pid_t> room) {
+  ProcName name(tgid, "task");
+  UniqueFd fd(::openat(proc_.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) return -errno;
+  std::unique_ptr<DIR, CloseDirectory> directory(::fdopendir(fd.get()));
+  if (!directory) return -errno;
+  (void)fd.release();  // the stream's now
+  size_t count = 0;
+  for (;;) {
+    errno = 0;
+    const dirent* entry = ::readdir(directory.get());
+    if (entry == nullptr) return errno != 0 ? -errno : static_cast<int>(count);
+    uint64_t tid = 0;
+    if (!parse_number(entry->d_name, 10, tid)) continue;  // "." and ".."
+    if (count == room.size()) return -E2BIG;
+    room[count++] = static_cast<pid_t>(tid);
+  }
 }
 
 std::string RealKernel::task_comm(pid_t tid) {

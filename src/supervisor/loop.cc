@@ -14,8 +14,7 @@ namespace wrapd::supervisor {
 namespace {
 
 constexpr size_t kStackBytes = 256 * 1024;
-// What a call of the kernel's own returns when a signal ends its wait (ERESTARTSYS, include/linux/errno.h). Programs
-// never see it: on the way back the kernel makes it EINTR, or begins the call anew where the handler is SA_RESTART.
+// ERESTARTSYS (include/linux/errno.h). What keeps it from programs is said in pending_signals.h.
 constexpr int kRestart = 512;
 
 int interrupt_signal() {
@@ -26,11 +25,8 @@ extern "C" void on_interrupt(int) {}
 
 constexpr const char* kNoDecision = "no decision within the deadline";
 
-// WAIT_KILLABLE_RECV holds back every signal that does not kill. Natively a wait would end for a handler to run.
-bool must_run_handler(kernel::Kernel& kernel, pid_t tid) {
-  kernel::TaskStatus status;
-  return kernel.task_status(tid, status) == 0 &&
-         ((status.pending | status.shared_pending) & ~status.blocked & status.caught) != 0;
+int error_of(WaitEnd end) {
+  return end == WaitEnd::restart ? kRestart : EINTR;
 }
 
 }  // namespace
@@ -47,7 +43,7 @@ struct Loop::Worker final : CallContext {
   [[nodiscard]] int interrupted() const override {
     if (loop.stopping_) return EINTR;
     // What was meant for the call before is not for this one.
-    return interrupted_call == call_id ? kRestart : 0;
+    return interrupted_call == call_id ? interrupted_error.load() : 0;
   }
 
   Loop& loop;
@@ -65,11 +61,15 @@ struct Loop::Worker final : CallContext {
   std::atomic<uint64_t> sequence{0};
   std::atomic<uint64_t> unanswered{0};  // whoever takes the call's id from here answers it
   std::atomic<uint64_t> interrupted_call{0};
+  std::atomic<int> interrupted_error{0};  // of that call; set before it
   std::atomic<bool> interrupting{false};
 
   [[nodiscard]] bool take(uint64_t id) { return unanswered.compare_exchange_strong(id, 0); }
 
-  uint64_t seen_sequence = 0;  // the monitor's
+  // The monitor's.
+  uint64_t seen_sequence = 0;
+  uint64_t watched_call = 0;
+  PendingSignals::Watch watch;
 
   // Whose name was read last. The name of a program is its own to choose at any time; which program it is must be asked
   // every time, as it may have executed another one since.
@@ -86,7 +86,8 @@ Loop::Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int)> ha
       handler_for_(std::move(handler_for)),
       approvals_(approvals),
       limits_(limits),
-      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      signals_(kernel) {
   threads_.reserve(limits_.threads);
   records_.reserve(16);
 }
@@ -267,7 +268,7 @@ void Loop::park(const Notification& call, Outcome outcome) {
     std::lock_guard lock(parked_lock_);
     // terminate() and this either see each other's work or come after it.
     if (!terminating_ && parked_.size() + parked_in_hand_ < limits_.parked) {
-      parked_.push_back({call, std::move(outcome)});
+      parked_.push_back({call, std::move(outcome), {}});
       // It may have been answered before it was here, and the session has to tell who is asked.
       wake_monitor();
       return;
@@ -312,10 +313,11 @@ bool Loop::resolve(Parked& parked, bool look, Clock::time_point now) {
     approvals_.leave(question, Approvals::Leaving::done);
     return true;
   }
-  if (!must_run_handler(kernel_, parked.call.tid)) return false;
+  const WaitEnd end = signals_.look(parked.call.tid, parked.watch, now);
+  if (end == WaitEnd::none) return false;
   // Nothing was decided, so nothing is recorded: the call ends, or is made again and joins its question.
   approvals_.leave(question, Approvals::Leaving::interrupted);
-  answer(parked.call, Answer::errno_of(kRestart));
+  answer(parked.call, Answer::errno_of(error_of(end)));
   return true;
 }
 
@@ -448,9 +450,12 @@ void Loop::look_at(Worker& worker, Clock::time_point now) {
     return;
   }
 
-  bool interrupt = !kernel_.valid(id);
-  if (!interrupt) interrupt = must_run_handler(kernel_, worker.tid);
-  if (!interrupt || worker.call_id.load() != id || !worker.has_timer) return;
+  if (worker.interrupted_call.load() == id || !worker.has_timer) return;
+  if (std::exchange(worker.watched_call, id) != id) worker.watch = {};
+  const WaitEnd end =
+      kernel_.valid(id) ? signals_.look(worker.tid, worker.watch, now) : WaitEnd::interrupt;  // nobody hears of it
+  if (end == WaitEnd::none || worker.call_id.load() != id) return;
+  worker.interrupted_error = error_of(end);
   worker.interrupted_call = id;
   if (worker.interrupting.exchange(true)) return;
   // Repeats until the wait has ended: the first one may come just before it begins.
@@ -517,6 +522,7 @@ void Loop::tick(Clock::time_point now) {
     }
     if (!found) refuse_waiting();
   }
+  signals_.begin_pass();
   for (Worker* worker : all) look_at(*worker, now);
   look_at_parked(now);
   hand_out_retries(now);

@@ -37,6 +37,7 @@
 #include "kernel/kernel.h"
 #include "supervisor/approvals.h"
 #include "supervisor/handler.h"
+#include "supervisor/pending_signals.h"
 
 namespace wrapd::supervisor {
 
@@ -104,6 +105,7 @@ class Loop {
   struct Parked {
     Notification call;
     Outcome refusal;
+    PendingSignals::Watch watch;
   };
   struct Retry {
     Notification call;
@@ -149,6 +151,7 @@ class Loop {
 
   std::atomic<uint64_t> received_{0};
   std::atomic<bool> monitor_sleeps_{true};
+  PendingSignals signals_;  // the monitor's
   bool active_ = false;
   uint64_t last_received_ = 0;
   Clock::time_point last_activity_{};

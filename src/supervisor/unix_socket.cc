@@ -21,7 +21,9 @@ constexpr std::string_view kProtected[] = {"/run/wrapd", "/etc/wrapd"};
 // An autobound socket's name is five hexadecimal digits of the kernel's choice (unix(7)).
 constexpr std::string_view kAutobindName = "?????";
 
-// The kernel names what has no name any more, or none that can be reached, like this (d_path()).
+// False for what d_path() writes of an object without a name: of no file system tree ("socket:[1]"), or deleted (and of
+// a file that is really called so). True does not say that the name leads to the object in our root: one of another
+// mount namespace, of a detached tree or from outside of our root gets an ordinary absolute path as well.
 bool is_nameable(const std::string& path) {
   return path.starts_with('/') && !path.ends_with(" (deleted)");
 }

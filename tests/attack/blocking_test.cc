@@ -236,6 +236,88 @@ TEST(Blocking, AHandlerThatRestartsRunsAndTheWaitGoesOn) {
       });
 }
 
+// A signal for the process is one thread's to handle; the others wait on and are told nothing. The main thread
+// connects, and another one does `prepare` and then what `also_waits` says.
+struct SignalForTheProcess {
+  void (*prepare)();
+  bool also_waits;
+  bool exact;  // else a call may be interrupted where it would be restarted, but never end with an error of the
+               // kernel's own
+};
+
+void expect_one_wait_to_end(const SignalForTheProcess& given) {
+  FullServer* server = nullptr;
+  std::vector<std::unique_ptr<FullServer>> servers;
+  expect_same_story(
+      [&](const Place& place) {
+        servers.push_back(std::make_unique<FullServer>(place / "full"));
+        server = servers.back().get();
+      },
+      allow_everything,
+      [&](const Place& place, Story& told) {
+        to_be_opened = server;
+        for (int number : {SIGALRM, SIGCHLD}) {
+          struct sigaction action {};
+          action.sa_handler = [](int) {
+            alarms = alarms + 1;
+            to_be_opened->accept_from_now_on();
+          };
+          action.sa_flags = SA_RESTART;
+          ::sigaction(number, &action, nullptr);
+        }
+        auto connect = [&] {
+          for (;;) {
+            std::string how = connect_to(place / "full");
+            if (given.exact || how != "EINTR") return how;
+          }
+        };
+        int until_done[2];
+        if (::pipe2(until_done, O_CLOEXEC) < 0) ::_exit(1);
+        std::atomic<pid_t> tid{0};
+        std::string second;
+        std::thread other([&] {
+          given.prepare();
+          tid = ::gettid();
+          char byte;
+          second = given.also_waits ? connect() : outcome(static_cast<int>(::read(until_done[0], &byte, 1)));
+        });
+        while (tid == 0) ::sched_yield();
+        if (given.also_waits) wait_until_connecting(::getpid(), tid);
+        told.tell("first", connect());
+        (void)!::write(until_done[1], "d", 1);
+        other.join();
+        told.tell("second", second);
+        told.tell("handlers", std::to_string(alarms));
+      });
+}
+
+void send_alarm() {
+  every_millisecond(300, 0);
+}
+
+void have_child() {
+  if (::fork() != 0) return;
+  ::usleep(300'000);
+  ::_exit(0);
+}
+
+TEST(Blocking, ASignalForTheProcessEndsOneWait) {
+  expect_one_wait_to_end({.prepare = send_alarm, .also_waits = true, .exact = false});
+}
+
+// The kernel suggests the thread that has the child, not the main one.
+TEST(Blocking, ASignalForTheThreadThatHasTheChildEndsOneWait) {
+  expect_one_wait_to_end({.prepare = have_child, .also_waits = true, .exact = false});
+}
+
+TEST(Blocking, ASignalForTheProcessRestartsTheOnlyWait) {
+  expect_one_wait_to_end({.prepare = send_alarm, .also_waits = false, .exact = true});
+}
+
+TEST(Blocking, ASignalForASleepingThreadEndsNoWait) {
+  expect_one_wait_to_end({.prepare = have_child, .also_waits = false, .exact = true});
+}
+
 TEST(Blocking, IgnoredAndBlockedSignalsDoNotEndTheWait) {
   FullServer* server = nullptr;
   std::vector<std::unique_ptr<FullServer>> servers;

@@ -266,6 +266,42 @@ print(result, len(os.read(caught, 1000)) > 3, flush=True)
     assert len(asked) == 1, asked
 
 
+# The signal of a child is for the thread that has it. The other one, which waits as well, may be interrupted but must not
+# see an error that is the kernel's own. In C: Python takes an interrupted connect() for one that goes on by itself.
+def test_a_signal_for_one_of_two_that_ask_is_not_an_error_for_the_other(service):
+    code = CONNECT + """
+import ctypes, time
+libc = ctypes.CDLL(None, use_errno=True)
+address = b"\\1\\0" + (place + "/ask").encode() + b"\\0"
+def connect_in_c():
+    s = socket.socket(socket.AF_UNIX)
+    while libc.connect(s.fileno(), address, len(address)) < 0:
+        if ctypes.get_errno() != 4: return ctypes.get_errno()
+    return 0
+caught, catcher = os.pipe()
+os.set_blocking(catcher, False)
+signal.set_wakeup_fd(catcher)
+signal.signal(signal.SIGCHLD, lambda *_: None)
+signal.siginterrupt(signal.SIGCHLD, False)
+results = []
+def other():
+    if os.fork() == 0:
+        time.sleep(0.3)
+        os._exit(0)
+    results.append(connect_in_c())
+thread = threading.Thread(target=other)
+thread.start()
+result = connect_in_c()
+thread.join()
+print(result, *results, len(os.read(caught, 100)), flush=True)
+"""
+    session = Session(service, code, timeout="3s")
+    serve(session.place / "ask")
+    session.go()
+    assert session.line() == "13 13 1"
+    session.end()
+
+
 # ---- the end of a session
 
 TREES = {

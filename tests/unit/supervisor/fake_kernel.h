@@ -36,7 +36,8 @@ class FakeKernel : public kernel::Kernel {
   bool is_non_blocking = false;
   std::string cwd = "/";
   std::string descriptor_name;
-  kernel::TaskStatus status{.tgid = 100, .umask = 022, .threads = 1};
+  kernel::TaskStatus status{.state = 'D', .tgid = 100, .umask = 022, .threads = 1};
+  std::map<pid_t, kernel::TaskStatus> others;            // threads that have a status of their own
   std::function<int()> on_operation = [] { return 0; };  // connect, bind, listen, rename, link
 
   // What the handlers did.
@@ -88,9 +89,19 @@ class FakeKernel : public kernel::Kernel {
     return real_.open_task_link(tid, link);
   }
   Result<std::string> task_descriptor_name(pid_t, int) override { return descriptor_name; }
-  int task_status(pid_t, kernel::TaskStatus& out) override {
-    out = status;
+  int task_status(pid_t tid, kernel::TaskStatus& out) override {
+    auto other = others.find(tid);
+    out = other == others.end() ? status : other->second;
     return 0;
+  }
+  int threads(pid_t tgid, std::span<pid_t> room) override {
+    if (room.size() < others.size() + 1) return -E2BIG;
+    size_t count = 0;
+    room[count++] = tgid;
+    for (const auto& [tid, other] : others) {
+      if (tid != tgid) room[count++] = tid;
+    }
+    return static_cast<int>(count);
   }
   std::string task_comm(pid_t) override { return "comm"; }
   std::string task_exe(pid_t) override { return "/exe"; }

@@ -236,8 +236,7 @@ TEST(Loop, AWaitEndsForAHandlerOnly) {
   s.kernel.status.blocked = 0;
   s.kernel.queue_call(2, kWaits);
   ASSERT_TRUE(s.run_until_answers(2));
-  constexpr int kRestart = 512;  // ERESTARTSYS
-  EXPECT_EQ(s.kernel.error_of(2), kRestart);
+  EXPECT_EQ(s.kernel.error_of(2), 512);  // ERESTARTSYS
   ASSERT_TRUE(s.run_until([&] { return s.records.size() == 2; }));
   EXPECT_EQ(s.records[1].error, EINTR);
   // The next call of the same thread has nothing to do with it.
@@ -247,6 +246,119 @@ TEST(Loop, AWaitEndsForAHandlerOnly) {
   s.handler.let_go(1);
   ASSERT_TRUE(s.run_until_answers(3));
   EXPECT_EQ(s.kernel.error_of(3), 0);
+}
+
+constexpr uint64_t kSignal = 1U << 13;
+constexpr int kRestart = 512;  // ERESTARTSYS
+
+// A process whose threads wait in calls, with a signal pending for the process; its main thread is 100.
+struct Crowd : Scene {
+  explicit Crowd(std::initializer_list<pid_t> threads) : Scene({.look_after = 1ms}) {
+    for (pid_t tid : threads) {
+      kernel.others[tid] = {.state = 'D',
+                            .tgid = 100,
+                            .threads = static_cast<unsigned>(threads.size()),
+                            .shared_pending = kSignal,
+                            .caught = kSignal};
+    }
+  }
+  void handled() {
+    for (auto& [tid, status] : kernel.others) status.shared_pending = 0;
+  }
+  // Lets the monitor look for longer than any wait is left alone.
+  [[nodiscard]] bool pass(std::chrono::milliseconds time = 700ms) {
+    auto end = Loop::Clock::now() + time;
+    return run_until([&] { return Loop::Clock::now() > end; });
+  }
+};
+
+TEST(SignalForTheProcess, IsTheOnlyThreads) {
+  for (int call : {kWaits, kAsks}) {
+    Crowd s({100});
+    s.kernel.queue_call(1, call);
+    ASSERT_TRUE(s.run_until_answers(1));
+    EXPECT_EQ(s.kernel.error_of(1), kRestart);
+  }
+}
+
+TEST(SignalForTheProcess, SentToTheThreadItIsItsOwn) {
+  for (int call : {kWaits, kAsks}) {
+    Crowd s({100, 101, 102});
+    s.handled();
+    s.kernel.others[101].pending = kSignal;
+    s.kernel.queue_call(1, call, 100);
+    s.kernel.queue_call(2, call, 101);
+    s.kernel.queue_call(3, call, 102);
+    ASSERT_TRUE(s.run_until_answers(1));
+    EXPECT_EQ(s.kernel.error_of(2), kRestart);
+    ASSERT_TRUE(s.pass());
+    EXPECT_EQ(s.kernel.answer_count(), 1U);
+  }
+}
+
+TEST(SignalForTheProcess, IsWhoseWaitNobodyElseCanHaveBeenChosenFor) {
+  for (int call : {kWaits, kAsks}) {
+    for (pid_t tid : {100, 101}) {
+      Crowd s({100, 101, 102, 103, 104});
+      for (auto& [other, status] : s.kernel.others) status.state = 'S';
+      s.kernel.others[tid].state = 'D';
+      s.kernel.others[103].state = 'R';
+      s.kernel.others[103].blocked = kSignal;
+      s.kernel.others[104].state = 'Z';
+      s.kernel.queue_call(1, call, static_cast<uint32_t>(tid));
+      ASSERT_TRUE(s.run_until_answers(1));
+      EXPECT_EQ(s.kernel.error_of(1), kRestart);
+    }
+  }
+}
+
+TEST(SignalForTheProcess, ThatAnotherThreadTakesEndsNoWait) {
+  for (int call : {kWaits, kAsks}) {
+    Crowd s({100, 101});
+    s.kernel.queue_call(1, call, 100);
+    s.kernel.others[101].state = 'R';
+    ASSERT_TRUE(s.pass(60ms));
+    s.handled();
+    ASSERT_TRUE(s.pass());
+    EXPECT_EQ(s.kernel.answer_count(), 0U);
+  }
+}
+
+TEST(SignalForTheProcess, InDoubtInterruptsOneWaitAndRestartsNone) {
+  for (int call : {kWaits, kAsks}) {
+    Crowd s({100, 101, 102});
+    s.kernel.queue_call(1, call, 101);
+    s.kernel.queue_call(2, call, 100);
+    s.kernel.queue_call(3, call, 102);
+    auto begin = Loop::Clock::now();
+    ASSERT_TRUE(s.run_until_answers(1));
+    EXPECT_GE(Loop::Clock::now() - begin, PendingSignals::kGiveUp);
+    EXPECT_EQ(s.kernel.error_of(2), EINTR) << "the main thread's first";
+    s.handled();
+    ASSERT_TRUE(s.pass());
+    EXPECT_EQ(s.kernel.answer_count(), 1U);
+  }
+}
+
+TEST(SignalForTheProcess, ThatStaysEndsOneWaitAfterAnother) {
+  for (int call : {kWaits, kAsks}) {
+    Crowd s({100, 101, 102, 103});
+    for (uint32_t i = 0; i < 3; ++i) s.kernel.queue_call(1 + i, call, 100 + i);
+    for (size_t i = 1; i <= 3; ++i) {
+      ASSERT_TRUE(s.run_until_answers(i));
+      EXPECT_EQ(s.kernel.answer_count(), i) << "not two at once";
+    }
+    for (uint64_t id = 1; id <= 3; ++id) EXPECT_EQ(s.kernel.error_of(id), EINTR);
+  }
+}
+
+// What cannot be looked through is in doubt.
+TEST(SignalForTheProcess, OfTooManyThreadsNeverRestarts) {
+  Crowd s({100});
+  s.kernel.others[100].threads = PendingSignals::kThreadsPerPass + 1;
+  s.kernel.queue_call(1, kWaits, 100);
+  ASSERT_TRUE(s.run_until_answers(1));
+  EXPECT_EQ(s.kernel.error_of(1), EINTR);
 }
 
 TEST(Loop, RecordsAreBoundedAndTheLostAreCounted) {
