@@ -18,6 +18,8 @@
 namespace wrapd::daemon {
 namespace {
 
+constexpr gid_t kNoGroup = 65534;  // the kernel's overflowgid
+
 // Exit status of wrap-compile --check: its output says what is wrong with the text.
 constexpr int kExitProblems = 1;
 
@@ -65,17 +67,22 @@ PolicyChecker::~PolicyChecker() {
 
 void PolicyChecker::check(const PeerCredentials& caller, UniqueFd text, Done done) {
   auto refuse = [&](const char* code, const std::string& message) { done(std::unexpected(ApiError{code, message})); };
-  if (auto good = check_text(text.get()); !good) {
+  auto dispose = [&] {
     std::vector<UniqueFd> received;
     received.push_back(std::move(text));
     disposal_.close_received(std::move(received), {});
+  };
+  if (running_.of(caller.uid) >= kMostPerUser || running_.total() >= kMost) {
+    const bool own = running_.of(caller.uid) >= kMostPerUser;
+    dispose();
+    return refuse("LimitExceeded",
+                  own ? "you have " + std::to_string(kMostPerUser) + " policies being checked; wait for one"
+                      : "too many policies are being checked; try again later");
+  }
+  if (auto good = check_text(text.get()); !good) {
+    dispose();
     return refuse("InvalidArgument", good.error().message);
   }
-  if (running_.of(caller.uid) >= kMostPerUser) {
-    return refuse("LimitExceeded",
-                  "you have " + std::to_string(kMostPerUser) + " policies being checked; wait for one");
-  }
-  if (running_.total() >= kMost) return refuse("LimitExceeded", "too many policies are being checked; try again later");
   const uint64_t id = next_++;
   auto check = std::make_unique<Check>();
   check->ticket = running_.take(caller.uid);
@@ -110,8 +117,9 @@ Result<> PolicyChecker::start(Check& check, const PeerCredentials& caller, int t
   if (rc == 0) rc = ::posix_spawn_file_actions_adddup2(&actions, text, STDIN_FILENO);
   if (rc == 0) rc = ::posix_spawn_file_actions_adddup2(&actions, check.output.get(), STDOUT_FILENO);
   if (rc == 0) rc = ::posix_spawn_file_actions_adddup2(&actions, check.output.get(), STDERR_FILENO);
+  // Groups give nothing that reading one descriptor needs, and the bus does not say which is the primary one.
   std::string words[] = {"wrap-compile", "--check", "--become",
-                         std::to_string(caller.uid) + ":" + std::to_string(caller.gid)};
+                         std::to_string(caller.uid) + ":" + std::to_string(kNoGroup)};
   char* argv[] = {words[0].data(), words[1].data(), words[2].data(), words[3].data(), nullptr};
   char* envp[] = {nullptr};
   pid_t pid = 0;

@@ -119,7 +119,8 @@ void Bouncer::decide(const std::shared_ptr<Call>& call, const std::optional<Gran
       return;
     }
     if (!grant) {
-      ask(call, {.action = leave.action, .owner = target.owner}, std::move(target));
+      Grant wanted{.action = leave.action, .owner = target.owner};
+      ask(call, std::move(wanted), std::move(target));
       return;
     }
     if (grant->action != leave.action || grant->owner != target.owner) {

@@ -18,7 +18,7 @@ DTD = "/usr/share/polkit-1/policyconfig-1.dtd"
 
 
 def test_the_list_can_be_hidden_by_the_documented_drop_in(own_machine):
-    text = re.search(r"```xml\n(.*?)```", (ROOT / "docs/dbus.md").read_text(), re.S).group(1)
+    text = (ROOT / "docs/dbus.md").read_text().split("\n## Hiding the list\n")[1]
     # A group that every machine has: OTHER's.
     rules = re.search(r"<busconfig>(.*)</busconfig>", text, re.S).group(1).replace('group="operators"', 'group="bin"')
     machine = own_machine(bus_policy=rules)
@@ -43,6 +43,21 @@ def test_the_list_can_be_hidden_by_the_documented_drop_in(own_machine):
     # What the bus has for the owner comes before the answer to this.
     owner.driver("GetId")
     assert not [m for m in owner.inbox if m.kind == wire.SIGNAL and m.path.startswith("/org/wrapd1")]
+
+
+def test_users_send_no_descriptors_unless_the_administrator_lets_them(own_machine):
+    machine = own_machine(bus_policy="")
+    owner, root = machine.client(OWNER), machine.client(0)
+    for member, signature, body in (("OpenSession", "ha{sv}", [0, {}]), ("CheckPolicy", "h", [0]),
+                                    ("ListSessions", "", [])):
+        with pytest.raises(wire.Failure) as failed:
+            owner.manager(member, signature, body, fds=[0])
+        assert failed.value.name == "org.freedesktop.DBus.Error.AccessDenied", member
+    # Root's come through, and are judged.
+    with pytest.raises(wire.Failure) as failed:
+        root.manager("OpenSession", "ha{sv}", [0, {}], fds=[0])
+    assert failed.value.name == "InvalidArgument"
+    assert owner.manager("ListSessions") == [[]]
 
 
 @pytest.mark.skipif(not shutil.which("xmllint"), reason="needs xmllint")

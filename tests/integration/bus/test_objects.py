@@ -46,8 +46,9 @@ def test_the_bus_policy_lists_what_is_documented_and_nothing_else():
                   for i in ElementTree.parse(ROOT / "docs/org.wrapd1.xml").getroot().findall("interface")
                   for m in i.findall("method")}
     default = ElementTree.parse(ROOT / "daemon/bus/data/org.wrapd1.conf").getroot().find("policy[@context='default']")
-    allowed = {(a.get("send_interface"), a.get("send_member")) for a in default}
-    assert all(a.get("send_destination") == "org.wrapd1" and a.tag == "allow" for a in default)
+    allowed = {(a.get("send_interface"), a.get("send_member")) for a in default if a.tag == "allow"}
+    assert all(a.get("send_destination") == "org.wrapd1" for a in default)
+    assert [a.tag for a in default][-2:] == ["deny", "deny"] and default[-2].get("min_fds") == "1"
     assert {a for a in allowed if a[0].startswith("org.wrapd1")} == documented
 
 
