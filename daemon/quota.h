@@ -4,33 +4,43 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <memory>
 #include <unordered_map>
 #include <utility>
 
 namespace wrapd::daemon {
 
-// Counts what each user has of something. A Ticket is one of them and gives it back when it goes; the Quota must
-// outlive its tickets.
+// Counts what each user has of something. A Ticket is one of them and gives it back when it goes; it may outlive the
+// Quota.
 class Quota {
+  struct Counts {
+    std::unordered_map<uid_t, size_t> of;
+    size_t total = 0;
+    void release(uid_t uid) noexcept {
+      --total;
+      if (auto it = of.find(uid); it != of.end() && --it->second == 0) of.erase(it);
+    }
+  };
+
  public:
   class Ticket {
    public:
     Ticket() noexcept = default;
-    Ticket(Ticket&& other) noexcept : quota_(std::exchange(other.quota_, nullptr)), uid_(other.uid_) {}
+    Ticket(Ticket&& other) noexcept : counts_(std::exchange(other.counts_, nullptr)), uid_(other.uid_) {}
     Ticket& operator=(Ticket&& other) noexcept {
-      std::swap(quota_, other.quota_);
+      std::swap(counts_, other.counts_);
       std::swap(uid_, other.uid_);
       return *this;
     }
     ~Ticket() {
-      if (quota_ != nullptr) quota_->release(uid_);
+      if (counts_) counts_->release(uid_);
     }
-    [[nodiscard]] bool valid() const noexcept { return quota_ != nullptr; }
+    [[nodiscard]] bool valid() const noexcept { return counts_ != nullptr; }
 
    private:
     friend class Quota;
-    Ticket(Quota* quota, uid_t uid) noexcept : quota_(quota), uid_(uid) {}
-    Quota* quota_ = nullptr;
+    Ticket(std::shared_ptr<Counts> counts, uid_t uid) noexcept : counts_(std::move(counts)), uid_(uid) {}
+    std::shared_ptr<Counts> counts_;
     uid_t uid_ = 0;
   };
 
@@ -39,23 +49,18 @@ class Quota {
   Quota& operator=(const Quota&) = delete;
 
   [[nodiscard]] size_t of(uid_t uid) const {
-    auto it = counts_.find(uid);
-    return it == counts_.end() ? 0 : it->second;
+    auto it = counts_->of.find(uid);
+    return it == counts_->of.end() ? 0 : it->second;
   }
-  [[nodiscard]] size_t total() const noexcept { return total_; }
+  [[nodiscard]] size_t total() const noexcept { return counts_->total; }
   [[nodiscard]] Ticket take(uid_t uid) {
-    ++counts_[uid];
-    ++total_;
-    return Ticket(this, uid);
+    ++counts_->of[uid];
+    ++counts_->total;
+    return Ticket(counts_, uid);
   }
 
  private:
-  void release(uid_t uid) noexcept {
-    --total_;
-    if (auto it = counts_.find(uid); it != counts_.end() && --it->second == 0) counts_.erase(it);
-  }
-  std::unordered_map<uid_t, size_t> counts_;
-  size_t total_ = 0;
+  std::shared_ptr<Counts> counts_ = std::make_shared<Counts>();
 };
 
 }  // namespace wrapd::daemon
