@@ -3,11 +3,9 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <cstdio>
@@ -103,37 +101,18 @@ void PolicyChecker::check(const PeerCredentials& caller, UniqueFd text, Done don
 Result<> PolicyChecker::start(Check& check, const PeerCredentials& caller, int text) {
   check.output.reset(::memfd_create("wrapd-check", MFD_CLOEXEC));
   if (!check.output) return fail_errno("cannot make a memfd");
-  posix_spawnattr_t attributes;
-  posix_spawn_file_actions_t actions;
-  ::posix_spawnattr_init(&attributes);
-  ::posix_spawn_file_actions_init(&actions);
-  sigset_t none;
-  sigset_t all;
-  sigemptyset(&none);
-  sigfillset(&all);
-  int rc = ::posix_spawnattr_setsigmask(&attributes, &none);
-  if (rc == 0) rc = ::posix_spawnattr_setsigdefault(&attributes, &all);
-  if (rc == 0) rc = ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  if (rc == 0) rc = ::posix_spawn_file_actions_adddup2(&actions, text, STDIN_FILENO);
-  if (rc == 0) rc = ::posix_spawn_file_actions_adddup2(&actions, check.output.get(), STDOUT_FILENO);
-  if (rc == 0) rc = ::posix_spawn_file_actions_adddup2(&actions, check.output.get(), STDERR_FILENO);
   // Groups give nothing that reading one descriptor needs, and the bus does not say which is the primary one.
   std::string words[] = {"wrap-compile", "--check", "--become",
                          std::to_string(caller.uid) + ":" + std::to_string(kNoGroup)};
-  char* argv[] = {words[0].data(), words[1].data(), words[2].data(), words[3].data(), nullptr};
-  char* envp[] = {nullptr};
-  pid_t pid = 0;
-  if (rc == 0) rc = ::posix_spawn(&pid, program_.c_str(), &actions, &attributes, argv, envp);
-  ::posix_spawn_file_actions_destroy(&actions);
-  ::posix_spawnattr_destroy(&attributes);
-  if (rc != 0) return fail_errno("cannot start " + printable(program_), rc);
-  check.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (check.pidfd) return {};
-  auto error = fail_errno("cannot get a pidfd");
-  ::kill(pid, SIGKILL);  // ours and not reaped: the number is its own
-  while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-  }
-  return error;
+  auto child = spawn_child(program_, words, [&](posix_spawn_file_actions_t* actions) {
+    int rc = ::posix_spawn_file_actions_adddup2(actions, text, STDIN_FILENO);
+    if (rc == 0) rc = ::posix_spawn_file_actions_adddup2(actions, check.output.get(), STDOUT_FILENO);
+    if (rc == 0) rc = ::posix_spawn_file_actions_adddup2(actions, check.output.get(), STDERR_FILENO);
+    return rc;
+  });
+  if (!child) return std::unexpected(child.error());
+  check.pidfd = std::move(child->pidfd);
+  return {};
 }
 
 void PolicyChecker::on_deadline(uint64_t id) {

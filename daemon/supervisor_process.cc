@@ -33,7 +33,7 @@ struct SpawnAttributes {
   SpawnAttributes& operator=(const SpawnAttributes&) = delete;
 
   // Zero or an errno value.
-  int prepare(int channel) {
+  int prepare(const std::function<int(posix_spawn_file_actions_t*)>& files) {
     sigset_t none;
     sigset_t all;
     sigemptyset(&none);
@@ -41,15 +41,35 @@ struct SpawnAttributes {
     int rc = ::posix_spawnattr_setsigmask(&attributes, &none);
     if (rc == 0) rc = ::posix_spawnattr_setsigdefault(&attributes, &all);
     if (rc == 0) rc = ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    // First: the channel may be 0 or 1 itself. Everything else of ours is close-on-exec from birth.
-    if (rc == 0) rc = ::posix_spawn_file_actions_adddup2(&actions, channel, kSupervisorChannel);
-    if (rc == 0) rc = ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    if (rc == 0) rc = ::posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-    return rc;
+    return rc == 0 ? files(&actions) : rc;
   }
 };
 
 }  // namespace
+
+Result<ChildProcess> spawn_child(const std::string& program, std::span<std::string> words,
+                                 const std::function<int(posix_spawn_file_actions_t*)>& files) {
+  SpawnAttributes how;
+  std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  char* envp[] = {nullptr};
+  ChildProcess child;
+  int rc = how.prepare(files);
+  if (rc == 0) rc = ::posix_spawn(&child.pid, program.c_str(), &how.actions, &how.attributes, argv.data(), envp);
+  if (rc != 0) return fail_errno("cannot start " + printable(program), rc);
+  // Ours and not yet reaped: the number is its own.
+  child.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, child.pid, 0)));
+  if (!child.pidfd) {
+    auto error = fail_errno("cannot get the pidfd of " + printable(program));
+    ::kill(child.pid, SIGKILL);
+    while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    return error;
+  }
+  return child;
+}
 
 Result<> SupervisorProcess::configure(const wire::SupervisorConfig& config, std::span<const int> fds) const {
   std::string text = wire::encode(config);
@@ -72,25 +92,17 @@ Result<SupervisorProcess> SupervisorProcess::spawn(const std::string& program) {
   if (flags < 0 || ::fcntl(process.channel.get(), F_SETFL, flags | O_NONBLOCK) < 0) {
     return fail_errno("cannot set up a socketpair");
   }
-  SpawnAttributes how;
-  if (int rc = how.prepare(theirs.get()); rc != 0) return fail_errno("cannot prepare a supervisor", rc);
-  std::string name = "wrap-supervisor";
-  char* argv[] = {name.data(), nullptr};
-  char* envp[] = {nullptr};
-  pid_t pid = 0;
-  if (int rc = ::posix_spawn(&pid, program.c_str(), &how.actions, &how.attributes, argv, envp); rc != 0) {
-    return fail_errno("cannot start " + printable(program), rc);
-  }
-  // Ours and not yet reaped: the number is its own.
-  process.pid = pid;
-  process.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!process.pidfd) {
-    auto error = fail_errno("cannot get a supervisor's pidfd");
-    ::kill(pid, SIGKILL);
-    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-    }
-    return error;
-  }
+  std::string words[] = {"wrap-supervisor"};
+  auto child = spawn_child(program, words, [&theirs](posix_spawn_file_actions_t* actions) {
+    // First: the channel may be 0 or 1 itself.
+    int rc = ::posix_spawn_file_actions_adddup2(actions, theirs.get(), kSupervisorChannel);
+    if (rc == 0) rc = ::posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
+    if (rc == 0) rc = ::posix_spawn_file_actions_addopen(actions, 1, "/dev/null", O_WRONLY, 0);
+    return rc;
+  });
+  if (!child) return std::unexpected(child.error());
+  process.pid = child->pid;
+  process.pidfd = std::move(child->pidfd);
   return process;
 }
 

@@ -4,8 +4,10 @@
 // A wrap-supervisor: spawned (vfork and exec, never a fork that goes on), with the other end of a SOCK_SEQPACKET pair
 // as descriptor 3, /dev/null as 0 and 1, our stderr, nothing else, an empty environment and no blocked signals.
 
+#include <spawn.h>
 #include <sys/types.h>
 
+#include <functional>
 #include <span>
 #include <string>
 
@@ -27,6 +29,17 @@ struct SupervisorProcess {
   // `fds` in the order of wire::ConfigFd.
   [[nodiscard]] Result<> configure(const wire::SupervisorConfig& config, std::span<const int> fds) const;
 };
+
+// A child and its pidfd.
+struct ChildProcess {
+  pid_t pid = 0;
+  UniqueFd pidfd;
+};
+// Starts `program` (vfork and exec) with an empty environment, no blocked signals and every signal at its default. It
+// has our standard streams, unless `files` changes that: what else we hold is close-on-exec. `files` returns zero or an
+// errno value.
+[[nodiscard]] Result<ChildProcess> spawn_child(const std::string& program, std::span<std::string> words,
+                                               const std::function<int(posix_spawn_file_actions_t*)>& files);
 
 // The system user whose ids a supervisor keeps as real and saved. Nobody, or root, is an error.
 struct SupervisorIds {
