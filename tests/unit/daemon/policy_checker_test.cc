@@ -120,10 +120,12 @@ TEST_F(Checker, TheReaderHasGivenUpEverything) {
                              {"Max file size", "65536 65536"},
                              {"Max open files", "8 8"},
                              {"Max processes", "0 0"},
-                             {"Max core file size", "0 0"},
-                             {"Max address space", "536870912 536870912"}}) {
+                             {"Max core file size", "0 0"}}) {
     EXPECT_EQ(seen[name], limit) << name;
   }
+#if !defined(__SANITIZE_ADDRESS__)  // which takes terabytes of it
+  EXPECT_EQ(seen["Max address space"], "536870912 536870912");
+#endif
   ASSERT_EQ(::kill(pid, SIGKILL), 0);
   ASSERT_EQ(::waitpid(pid, nullptr, 0), pid);
 }
