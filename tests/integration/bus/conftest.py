@@ -209,7 +209,11 @@ class Service:
     def __init__(self, bus, polkit_ms, retry_ms=20):
         self.process = subprocess.Popen([SERVICE, str(polkit_ms), str(retry_ms)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1,
-                                        env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": bus.address})
+                                        env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": bus.address,
+                                             # Where memory is measured, what was freed must go.
+                                             "ASAN_OPTIONS": ":".join(filter(None, (
+                                                 os.environ.get("ASAN_OPTIONS"), "quarantine_size_mb=0",
+                                                 "thread_local_quarantine_size_kb=0")))})
         self.pid = self.process.pid
 
     def order(self, line):
