@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -24,46 +23,22 @@ namespace wrapd::daemon {
 namespace {
 
 constexpr int kAcceptBatch = 16;
-constexpr size_t kAllFds = 253;  // SCM_MAX_FD, include/net/scm.h
 constexpr std::chrono::milliseconds kAcceptPause{100};
 // No hand-off lasts longer than two steps of a session; what is older has no session any more.
 constexpr std::chrono::seconds kSessionDirectoryAge = 2 * SessionTable::kStepDeadline + std::chrono::seconds(1);
 
 const std::string kAskAdministrator = "the administrator can raise it in wrapd.yaml";
 
-// A profile is passed on unread; it must be what cannot change or grow.
-Result<> check_profile(int fd) {
-  constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-  int seals = ::fcntl(fd, F_GET_SEALS);
-  if (seals < 0 || (seals & kSeals) != kSeals) return fail("the profile is not a sealed memfd");
-  struct stat st {};
-  if (::fstat(fd, &st) < 0) return fail_errno("cannot stat the profile");
-  if (st.st_size <= 0 || static_cast<size_t>(st.st_size) > policy::kMaxProfileRulesBytes) {
-    return fail("the profile is empty or larger than " + std::to_string(policy::kMaxProfileRulesBytes) + " bytes");
-  }
-  return {};
-}
-
-int option(int socket, int name) {
-  int value = -1;
-  socklen_t length = sizeof value;
-  return ::getsockopt(socket, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
-}
-
-// The socket that a caller on the bus gave us: what the kernel says about who made it must be what the bus says.
-Result<PeerCredentials> check_given_socket(int socket, const PeerCredentials& caller) {
-  if (option(socket, SO_DOMAIN) != AF_UNIX || option(socket, SO_TYPE) != SOCK_SEQPACKET) {
-    return fail("the connection must be one end of an AF_UNIX SOCK_SEQPACKET socketpair");
-  }
-  auto peer = option(socket, SO_ACCEPTCONN) == 0 ? peer_credentials(socket, false) : fail("it listens");
-  if (!peer) return fail("the connection is not connected; give one end of a socketpair");
-  if (peer->uid != caller.uid || peer->pid != caller.pid) {
-    return fail("the connection was not made by the process that asks; make the socketpair yourself", EPERM);
-  }
-  // Whoever shares it could take this back; everything here and in the supervisor is sent and received without waiting.
-  int flags = ::fcntl(socket, F_GETFL);
-  if (flags < 0 || ::fcntl(socket, F_SETFL, flags | O_NONBLOCK) < 0) return fail_errno("cannot set up the connection");
-  return peer;
+struct Pair {
+  UniqueFd ours;  // non-blocking
+  UniqueFd theirs;
+};
+Result<Pair> make_pair() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) return fail_errno("cannot make a connection");
+  Pair pair{.ours = UniqueFd(ends[0]), .theirs = UniqueFd(ends[1])};
+  if (::fcntl(pair.ours.get(), F_SETFL, O_RDWR | O_NONBLOCK) < 0) return fail_errno("cannot set up a connection");
+  return pair;
 }
 
 std::string api_code(std::string_view wire_code) {
@@ -84,11 +59,11 @@ struct Broker::Connection {
   Quota::Ticket pending;
   EventSource readable;
   EventSource deadline;
-  OpenDone done;  // who asked over the bus; empty for the control socket
+  // Of who asked over the bus; empty for the control socket.
+  OpenDone done;
+  UniqueFd theirs;
 
   wire::OpenRequest request;
-  std::vector<UniqueFd> received;  // unchecked
-  UniqueFd profile;
   UniqueFd pidfd;
   CallerPlace place;
   std::string policy_name;
@@ -197,7 +172,7 @@ bool Broker::shed_newcomer() {
     if (drained) {
       socket.reset();
     } else {
-      disposal_.close_unread(std::move(socket));
+      disposal_.close(std::move(socket));
     }
   }
   reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -246,26 +221,21 @@ std::optional<Broker::Refusal> Broker::count_pending(Connection& connection) {
   return std::nullopt;
 }
 
-void Broker::open(UniqueFd socket, const wire::OpenRequest& request, UniqueFd profile, const PeerCredentials& caller,
-                  OpenDone done) {
-  auto peer = check_given_socket(socket.get(), caller);
-  std::vector<UniqueFd> given;
-  if (profile) given.push_back(std::move(profile));
-  if (!peer) {
-    given.push_back(std::move(socket));
-    disposal_.close_received(std::move(given), pending_.take(caller.uid));
-    journal_.reject(caller.uid, caller.pid, "bad-request: " + peer.error().message);
-    return done(std::unexpected(ApiError{.code = peer.error().code == EPERM ? "NotPermitted" : "InvalidArgument",
-                                         .message = peer.error().message}));
+void Broker::open(const wire::OpenRequest& request, const PeerCredentials& caller, UniqueFd pidfd, OpenDone done) {
+  auto pair = make_pair();
+  if (!pair) {
+    std::fprintf(stderr, "wrapd: cannot open a session for uid %u: %s\n", caller.uid, pair.error().message.c_str());
+    return done(std::unexpected(ApiError{.code = "Internal", .message = pair.error().message}));
   }
-  Connection& connection = enter(std::move(socket), std::move(*peer));
+  Connection& connection = enter(std::move(pair->ours), caller);
+  connection.theirs = std::move(pair->theirs);
+  connection.pidfd = std::move(pidfd);
   connection.done = std::move(done);
-  connection.received = std::move(given);
   if (auto refusal = count_pending(connection)) return refuse(connection, *refusal);
   // As strict as a request on the control socket.
-  if (auto taken = take_request(connection, wire::encode(request)); !taken) {
-    return refuse(connection, {"bad-request", taken.error().message});
-  }
+  auto checked = wire::decode_open_request(wire::encode(request));
+  if (!checked) return refuse(connection, {"bad-request", checked.error().message});
+  connection.request = std::move(*checked);
   on_request(connection);
 }
 
@@ -283,13 +253,11 @@ Result<> Broker::watch(Connection& connection) {
 }
 
 void Broker::refuse(Connection& connection, const Refusal& refusal) {
-  bool drained = send_refusal(connection.socket.get(), refusal.code, refusal.message);
   journal_.reject(connection.peer.uid, connection.peer.pid, refusal.code + ": " + refusal.message);
   connection.readable.reset();
-  if (!drained) disposal_.close_unread(std::move(connection.socket));
-  if (!connection.received.empty())
-    disposal_.close_received(std::move(connection.received), std::move(connection.pending));
   const OpenDone done = std::move(connection.done);
+  const bool drained = done || send_refusal(connection.socket.get(), refusal.code, refusal.message);
+  if (!drained) disposal_.close(std::move(connection.socket));
   drop(connection);
   if (done) done(std::unexpected(ApiError{.code = api_code(refusal.code), .message = refusal.message}));
 }
@@ -306,9 +274,13 @@ void Broker::on_readable(Connection& connection) {
   if (!next) return refuse(connection, {"bad-request", next.error().message});
   if (next->size == 0 && !next->brings_descriptors) return drop(connection);
   connection.readable.reset();
-  if (next->size > wire::kMaxOpenRequest) {  // and whatever descriptors it brings stay where they are
+  if (next->size > wire::kMaxOpenRequest) {
     return refuse(connection,
                   {"bad-request", "message is longer than " + std::to_string(wire::kMaxOpenRequest) + " bytes"});
+  }
+  // Not taken: whoever takes a stranger's descriptor has to close it, and that may wait for the stranger.
+  if (next->brings_descriptors) {
+    return refuse(connection, {"bad-request", "the request brings descriptors; none belong to it"});
   }
   if (auto request = receive_request(connection); !request) {
     return refuse(connection, {"bad-request", request.error().message});
@@ -316,29 +288,12 @@ void Broker::on_readable(Connection& connection) {
   on_request(connection);
 }
 
-// All descriptors are taken, so that none is left to be closed here by the kernel or by a receiver that wants one only.
 Result<> Broker::receive_request(Connection& connection) {
-  auto packet = wire::receive_packet(connection.socket.get(), wire::kMaxOpenRequest, kAllFds);
+  auto packet = wire::receive_packet(connection.socket.get(), wire::kMaxOpenRequest, 0);
   if (!packet) return std::unexpected(packet.error());
-  connection.received = std::move(packet->fds);
-  if (connection.received.size() > 1) {
-    return fail("message brings " + std::to_string(connection.received.size()) +
-                " descriptors, at most 1 belong to it");
-  }
-  return take_request(connection, packet->bytes);
-}
-
-Result<> Broker::take_request(Connection& connection, std::string_view text) {
-  auto request = wire::decode_open_request(text);
+  auto request = wire::decode_open_request(packet->bytes);
   if (!request) return std::unexpected(request.error());
   connection.request = std::move(*request);
-  if (connection.request.profile == connection.received.empty()) {
-    return fail("a profile and its descriptor must come together");
-  }
-  if (connection.received.empty()) return {};
-  if (auto good = check_profile(connection.received.front().get()); !good) return good;
-  connection.profile = std::move(connection.received.front());  // memory: closing it waits for nobody
-  connection.received.clear();
   return {};
 }
 
@@ -356,13 +311,22 @@ void Broker::on_request(Connection& connection) {
   find_user(connection);
 }
 
-std::optional<Broker::Refusal> Broker::check_caller(Connection& connection) {
+// Who is at the other end of the control socket's connection, by the kernel's word.
+Result<> Broker::identify(Connection& connection) {
   auto peer = peer_credentials(connection.socket.get(), true);
-  if (!peer) return Refusal{"internal", peer.error().message};
+  if (!peer) return std::unexpected(peer.error());
   connection.peer = std::move(*peer);
   auto pidfd = peer_pidfd(connection.socket.get(), connection.peer);
-  if (!pidfd) return Refusal{"confined", "cannot tell who is asking: " + pidfd.error().message};
+  if (!pidfd) return std::unexpected(pidfd.error());
   connection.pidfd = std::move(*pidfd);
+  return {};
+}
+
+std::optional<Broker::Refusal> Broker::check_caller(Connection& connection) {
+  if (!connection.done) {
+    auto known = identify(connection);
+    if (!known) return Refusal{"confined", "cannot tell who is asking: " + known.error().message};
+  }
   if (auto free = check_unconfined(connection.peer, connection.pidfd.get()); !free) {
     return Refusal{"confined", "a confined program gets no session of the service (" + free.error().message +
                                    "); use wrap --standalone"};
@@ -459,8 +423,9 @@ void Broker::open_session(Connection& connection, const PreparedPlan& plan) {
   }
   // The supervisor's from now on: our copy goes, so that its closing means the supervisor's end.
   const OpenDone done = std::move(connection.done);
+  OpenedSession opened{.id = std::move(*started), .connection = std::move(connection.theirs)};
   drop(connection);
-  if (done) done(std::move(*started));
+  if (done) done(std::move(opened));
 }
 
 wire::SupervisorConfig Broker::config_for(const Connection& connection, const PreparedPlan& plan,
@@ -474,6 +439,7 @@ wire::SupervisorConfig Broker::config_for(const Connection& connection, const Pr
   config.client_pid = connection.peer.pid;
   config.command = connection.request.command;
   config.events = connection.request.events;
+  config.profile = connection.request.profile;
   config.reply.id = directory.id();
   config.reply.directory = directory.path();
   config.reply.notify_token = random_hex(32);
@@ -519,9 +485,9 @@ Result<std::string> Broker::start_supervisor(Connection& connection, const Prepa
   if (!directory) return std::unexpected(directory.error());
   const auto config = config_for(connection, plan, *directory);
   const auto& listeners = directory->listeners();
-  std::vector<int> fds = {connection.socket.get(),     listeners[0].get(), listeners[1].get(), listeners[2].get(),
-                          connection.place.root.get(), plan.rules.get(),   plan.filter.get()};
-  if (connection.profile) fds.push_back(connection.profile.get());
+  const int fds[wire::kConfigFds] = {connection.socket.get(), listeners[0].get(),          listeners[1].get(),
+                                     listeners[2].get(),      connection.place.root.get(), plan.rules.get(),
+                                     plan.filter.get()};
 
   SessionFacts facts{.id = config.reply.id,
                      .uid = config.uid,

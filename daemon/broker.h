@@ -8,7 +8,11 @@
 //
 //   request ── who, may they? ──> passwd entry (thread) ──> plan (thread, cached) ──> sockets, supervisor ──> gone
 //
-// A request that came over the bus goes the same way, with one end of the caller's own socketpair as its connection.
+// A request that came over the bus goes the same way; its connection is one end of a pair whose other end the caller
+// gets with the answer.
+//
+// No descriptor of a stranger's is ever taken: closing one can wait for whoever made it (a FUSE file system, a socket
+// that lingers), and what waits like this cannot be killed. A profile stays in the connection, for the supervisor.
 //
 // Every refusal is one error reply, one record (rate-limited per user), and the end of the connection.
 
@@ -71,9 +75,8 @@ class Broker {
   }
 
   // ServiceApi::open_session().
-  using OpenDone = std::function<void(ApiResult<std::string>)>;
-  void open(UniqueFd socket, const wire::OpenRequest& request, UniqueFd profile, const PeerCredentials& caller,
-            OpenDone done);
+  using OpenDone = std::function<void(ApiResult<OpenedSession>)>;
+  void open(const wire::OpenRequest& request, const PeerCredentials& caller, UniqueFd pidfd, OpenDone done);
 
   // Nobody waits for a session.
   [[nodiscard]] bool idle() const { return connections_.empty(); }
@@ -108,8 +111,6 @@ class Broker {
   // The way of a request; each step ends in the next, in refuse() or in drop().
   void on_readable(Connection& connection);
   [[nodiscard]] Result<> receive_request(Connection& connection);
-  // The request's own part of the above, once its descriptors are in connection.received.
-  [[nodiscard]] static Result<> take_request(Connection& connection, std::string_view text);
   void on_request(Connection& connection);
   void find_user(Connection& connection);
   void find_plan(Connection& connection);
@@ -120,6 +121,7 @@ class Broker {
   [[nodiscard]] Result<SupervisorProcess> hire(SessionFacts& facts, const wire::SupervisorConfig& config,
                                                std::span<const int> fds);
 
+  [[nodiscard]] static Result<> identify(Connection& connection);
   // nullopt: go on.
   [[nodiscard]] std::optional<Refusal> check_caller(Connection& connection);
   [[nodiscard]] std::optional<Refusal> pick_policy(Connection& connection);

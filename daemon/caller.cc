@@ -85,9 +85,11 @@ Result<Confinement> parse_status(std::string_view status) {
   auto no_new_privs = field(status, "NoNewPrivs");
   auto filters = field(status, "Seccomp_filters");
   auto euid = field(status, "Uid", 1);
-  if (!no_new_privs || !filters || !euid)
-    return fail("a process status lacks NoNewPrivs, Seccomp_filters or Uid", EPROTO);
-  return Confinement{.no_new_privs = *no_new_privs, .seccomp_filters = *filters, .effective_uid = *euid};
+  auto egid = field(status, "Gid", 1);
+  if (!no_new_privs || !filters || !euid || !egid)
+    return fail("a process status lacks NoNewPrivs, Seccomp_filters, Uid or Gid", EPROTO);
+  return Confinement{
+      .no_new_privs = *no_new_privs, .seccomp_filters = *filters, .effective_uid = *euid, .effective_gid = *egid};
 }
 
 Result<> check_unconfined(const PeerCredentials& peer, int pidfd) {
@@ -114,6 +116,18 @@ Result<> check_unconfined(const PeerCredentials& peer, int pidfd) {
   if (*again != *threads) return fail("the caller's threads come and go", EPERM);
   if (auto same = check_user_namespace(directory); !same) return same;
   return check_alive(pidfd);
+}
+
+Result<gid_t> effective_group(const PeerCredentials& peer, int pidfd) {
+  if (auto alive = check_alive(pidfd); !alive) return std::unexpected(alive.error());
+  auto status = read_confinement(proc_directory(peer));
+  if (!status) return std::unexpected(status.error());
+  if (auto alive = check_alive(pidfd); !alive) return std::unexpected(alive.error());
+  if (status->effective_uid != peer.uid) return fail("the caller has changed its user id", EPERM);
+  if (std::ranges::find(peer.groups, status->effective_gid) == peer.groups.end()) {
+    return fail("the caller runs with a group that it did not have when it connected", EPERM);
+  }
+  return status->effective_gid;
 }
 
 Result<CallerPlace> open_caller_place(const PeerCredentials& peer, int pidfd) {

@@ -25,6 +25,7 @@ struct Confinement {
   unsigned no_new_privs = 0;
   unsigned seccomp_filters = 0;
   uid_t effective_uid = static_cast<uid_t>(-1);
+  gid_t effective_gid = static_cast<gid_t>(-1);
 };
 // Parses the text of a status file. A missing field is an error.
 [[nodiscard]] Result<Confinement> parse_status(std::string_view status);
@@ -37,6 +38,8 @@ struct CallerPlace {
 
 // Errors: EPERM the caller is confined, ESRCH it has died, others: something could not be read. All are refusals.
 [[nodiscard]] Result<> check_unconfined(const PeerCredentials& peer, int pidfd);
+// Which of `peer`'s groups is the process's own now. EPERM: none, it runs with another.
+[[nodiscard]] Result<gid_t> effective_group(const PeerCredentials& peer, int pidfd);
 [[nodiscard]] Result<CallerPlace> open_caller_place(const PeerCredentials& peer, int pidfd);
 
 }  // namespace wrapd::daemon

@@ -6,7 +6,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <limits>
 #include <utility>
@@ -14,9 +13,8 @@
 namespace wrapd::daemon {
 namespace {
 
-constexpr size_t kReceivedThreads = 256;
-constexpr size_t kUnreadThreads = 4;
-constexpr size_t kNoLimit = std::numeric_limits<size_t>::max();  // tickets and accept(2) bound what waits
+constexpr size_t kThreads = 4;
+constexpr size_t kNoLimit = std::numeric_limits<size_t>::max();  // accept(2) bounds what waits
 constexpr int kNudge = SIGURG;
 constexpr long kNudgeEvery = 500'000;  // nanoseconds
 
@@ -51,38 +49,24 @@ Result<std::unique_ptr<Disposal>> Disposal::create(EventLoop& loop) {
   action.sa_handler = [](int) {};  // without SA_RESTART
   if (::sigaction(kNudge, &action, nullptr) < 0) return fail_errno("cannot set up a signal");
   std::unique_ptr<Disposal> disposal(new Disposal);
-  for (auto [worker, threads] :
-       std::array{std::pair{&disposal->received_, kReceivedThreads}, std::pair{&disposal->unread_, kUnreadThreads}}) {
-    auto created = Worker::create(loop, threads, kNoLimit);
-    if (!created) return std::unexpected(created.error());
-    *worker = std::move(*created);
-  }
+  auto worker = Worker::create(loop, kThreads, kNoLimit);
+  if (!worker) return std::unexpected(worker.error());
+  disposal->worker_ = std::move(*worker);
   return disposal;
 }
 
-void Disposal::close_received(std::vector<UniqueFd> fds, Quota::Ticket ticket) {
-  submit(*received_, std::move(fds), std::move(ticket));
-}
-
-void Disposal::close_unread(UniqueFd socket) {
-  std::vector<UniqueFd> fds;
-  fds.push_back(std::move(socket));
-  submit(*unread_, std::move(fds), {});
-}
-
-void Disposal::submit(Worker& worker, std::vector<UniqueFd> fds, Quota::Ticket ticket) {
-  const uint64_t id = next_++;
-  tickets_.emplace(id, std::move(ticket));
-  auto shared = std::make_shared<std::vector<UniqueFd>>(std::move(fds));
-  auto submitted = worker.submit([this, id, shared]() -> Worker::Completion {
+void Disposal::close(UniqueFd fd) {
+  auto shared = std::make_shared<UniqueFd>(std::move(fd));
+  ++open_;
+  auto submitted = worker_->submit([this, shared]() -> Worker::Completion {
     Nudges nudges;
-    shared->clear();
-    return [this, id] { tickets_.erase(id); };
+    shared->reset();
+    return [this] { --open_; };
   });
   if (submitted) return;
-  // No thread can be had. Better a few descriptors that stay open than a service that stands still.
-  for (UniqueFd& fd : *shared) static_cast<void>(fd.release());
-  tickets_.erase(id);
+  // No thread can be had. Better a descriptor that stays open than a service that stands still.
+  static_cast<void>(shared->release());
+  --open_;
 }
 
 Result<Waiting> look_at_next(int socket) {

@@ -1,23 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Closing what strangers sent. The last close(2) of a descriptor can wait for whoever made it: a TCP socket with
-// SO_LINGER waits for its peer, a file on a FUSE file system for its server. It makes no difference whether we received
-// the descriptor, or close a connection in which it lies unread. So both happen on threads of their own.
-//
-// What lies unread waits at most until a signal comes, and signals come all the time: a few threads are enough. A
-// received descriptor is closed like any other, and then FUSE is asked, which no signal ends: these threads can be
-// stuck.
+// Closing connections in which something lies unread that strangers sent. The last close(2) of a descriptor can wait
+// for whoever made it (a TCP socket with SO_LINGER waits for its peer), also where it was never received. So this
+// happens on threads of its own. Such a wait ends when a signal comes, and signals come all the time: a few threads are
+// enough. (What was received is flushed when it is closed, and a FUSE file system's flush is a wait that no signal
+// ends. The service receives no descriptors of strangers.)
 
-#include <cstdint>
 #include <memory>
-#include <unordered_map>
-#include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "daemon/event_loop.h"
-#include "daemon/quota.h"
 #include "daemon/worker.h"
 
 namespace wrapd::daemon {
@@ -26,20 +20,14 @@ class Disposal {
  public:
   [[nodiscard]] static Result<std::unique_ptr<Disposal>> create(EventLoop& loop);
 
-  // `ticket` is given back when all is closed: until then it counts against the user who sent it.
-  void close_received(std::vector<UniqueFd> fds, Quota::Ticket ticket);
-  // A connection with messages that were not received.
-  void close_unread(UniqueFd socket);
-  [[nodiscard]] bool idle() const { return tickets_.empty(); }
+  void close(UniqueFd fd);
+  [[nodiscard]] bool idle() const { return open_ == 0; }
 
  private:
   Disposal() = default;
-  void submit(Worker& worker, std::vector<UniqueFd> fds, Quota::Ticket ticket);
 
-  std::unordered_map<uint64_t, Quota::Ticket> tickets_;
-  uint64_t next_ = 1;
-  std::unique_ptr<Worker> received_;
-  std::unique_ptr<Worker> unread_;
+  size_t open_ = 0;
+  std::unique_ptr<Worker> worker_;
 };
 
 // What a connection holds for us, without taking any of it.

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/policy_checker.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <cstdio>
+#include <span>
 
 #include "base/io.h"
 #include "daemon/supervisor_process.h"
@@ -20,18 +19,6 @@ constexpr gid_t kNoGroup = 65534;  // the kernel's overflowgid
 
 // Exit status of wrap-compile --check: its output says what is wrong with the text.
 constexpr int kExitProblems = 1;
-
-Result<> check_text(int fd) {
-  constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-  int seals = ::fcntl(fd, F_GET_SEALS);
-  if (seals < 0 || (seals & kSeals) != kSeals) return fail("the policy's text must come as a sealed memfd");
-  struct stat st {};
-  if (::fstat(fd, &st) < 0) return fail_errno("cannot stat the policy's text");
-  if (st.st_size <= 0 || static_cast<size_t>(st.st_size) > PolicyChecker::kMaxText) {
-    return fail("the policy's text is empty or larger than " + std::to_string(PolicyChecker::kMaxText) + " bytes");
-  }
-  return {};
-}
 
 std::vector<std::string> lines_of(std::string_view text) {
   std::vector<std::string> lines;
@@ -55,36 +42,29 @@ struct PolicyChecker::Check {
   EventSource deadline;
 };
 
-PolicyChecker::PolicyChecker(EventLoop& loop, Disposal& disposal, std::string program)
-    : loop_(loop), disposal_(disposal), program_(std::move(program)) {}
+PolicyChecker::PolicyChecker(EventLoop& loop, std::string program) : loop_(loop), program_(std::move(program)) {}
 
 PolicyChecker::~PolicyChecker() {
   // Nobody waits for them any more; they end by their own limits.
   for (auto& [id, check] : checks_) static_cast<void>(kill_process(check->pidfd.get()));
 }
 
-void PolicyChecker::check(const PeerCredentials& caller, UniqueFd text, Done done) {
+void PolicyChecker::check(const PeerCredentials& caller, std::string_view text, Done done) {
   auto refuse = [&](const char* code, const std::string& message) { done(std::unexpected(ApiError{code, message})); };
-  auto dispose = [&] {
-    std::vector<UniqueFd> received;
-    received.push_back(std::move(text));
-    disposal_.close_received(std::move(received), {});
-  };
   if (running_.of(caller.uid) >= kMostPerUser || running_.total() >= kMost) {
     const bool own = running_.of(caller.uid) >= kMostPerUser;
-    dispose();
     return refuse("LimitExceeded",
                   own ? "you have " + std::to_string(kMostPerUser) + " policies being checked; wait for one"
                       : "too many policies are being checked; try again later");
   }
-  if (auto good = check_text(text.get()); !good) {
-    dispose();
-    return refuse("InvalidArgument", good.error().message);
+  if (text.empty() || text.size() > kMaxText) {
+    return refuse("InvalidArgument", "the policy's text is empty or larger than " + std::to_string(kMaxText) +
+                                         " bytes; wrapctl policy check FILE takes larger ones");
   }
   const uint64_t id = next_++;
   auto check = std::make_unique<Check>();
   check->ticket = running_.take(caller.uid);
-  if (auto started = start(*check, caller, text.get()); !started) return refuse("Internal", started.error().message);
+  if (auto started = start(*check, caller, text); !started) return refuse("Internal", started.error().message);
   check->done = std::move(done);
   auto exit = loop_.on_io(check->pidfd.get(), EPOLLIN, [this, id](uint32_t) { on_exit(id); });
   auto deadline = loop_.after(kDeadline, [this, id] { on_deadline(id); });
@@ -98,14 +78,16 @@ void PolicyChecker::check(const PeerCredentials& caller, UniqueFd text, Done don
   checks_.emplace(id, std::move(check));
 }
 
-Result<> PolicyChecker::start(Check& check, const PeerCredentials& caller, int text) {
+Result<> PolicyChecker::start(Check& check, const PeerCredentials& caller, std::string_view text) {
+  auto input = sealed_memfd("policy", std::as_bytes(std::span(text)));
+  if (!input) return std::unexpected(input.error());
   check.output.reset(::memfd_create("wrapd-check", MFD_CLOEXEC));
   if (!check.output) return fail_errno("cannot make a memfd");
   // Groups give nothing that reading one descriptor needs, and the bus does not say which is the primary one.
   std::string words[] = {"wrap-compile", "--check", "--become",
                          std::to_string(caller.uid) + ":" + std::to_string(kNoGroup)};
   auto child = spawn_child(program_, words, [&](posix_spawn_file_actions_t* actions) {
-    int rc = ::posix_spawn_file_actions_adddup2(actions, text, STDIN_FILENO);
+    int rc = ::posix_spawn_file_actions_adddup2(actions, input->get(), STDIN_FILENO);
     if (rc == 0) rc = ::posix_spawn_file_actions_adddup2(actions, check.output.get(), STDOUT_FILENO);
     if (rc == 0) rc = ::posix_spawn_file_actions_adddup2(actions, check.output.get(), STDERR_FILENO);
     return rc;

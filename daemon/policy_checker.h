@@ -10,13 +10,13 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "base/credentials.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
-#include "daemon/disposal.h"
 #include "daemon/event_loop.h"
 #include "daemon/quota.h"
 #include "daemon/service_api.h"
@@ -25,28 +25,27 @@ namespace wrapd::daemon {
 
 class PolicyChecker {
  public:
-  static constexpr size_t kMaxText = 1U << 20;
+  static constexpr size_t kMaxText = 60'000;  // bytes; it comes in a message, daemon/bus/admission.h
   static constexpr size_t kMaxOutput = 65536;
   static constexpr size_t kMostPerUser = 2;
   static constexpr size_t kMost = 16;
   static constexpr std::chrono::seconds kDeadline{5};
 
-  PolicyChecker(EventLoop& loop, Disposal& disposal, std::string program);
+  PolicyChecker(EventLoop& loop, std::string program);
   ~PolicyChecker();
 
-  // `text`: a sealed memfd. The answer is a line for each thing that is wrong.
+  // The answer is a line for each thing that is wrong.
   using Done = std::function<void(ApiResult<std::vector<std::string>>)>;
-  void check(const PeerCredentials& caller, UniqueFd text, Done done);
+  void check(const PeerCredentials& caller, std::string_view text, Done done);
   [[nodiscard]] bool idle() const { return checks_.empty(); }
 
  private:
   struct Check;
-  [[nodiscard]] Result<> start(Check& check, const PeerCredentials& caller, int text);
+  [[nodiscard]] Result<> start(Check& check, const PeerCredentials& caller, std::string_view text);
   void on_exit(uint64_t id);
   void on_deadline(uint64_t id);
 
   EventLoop& loop_;
-  Disposal& disposal_;
   std::string program_;
   Quota running_;
   std::unordered_map<uint64_t, std::unique_ptr<Check>> checks_;

@@ -84,7 +84,7 @@ Result<> Service::make_parts() {
   auto loader = Worker::create(loop_, 1, 1);
   if (!loader) return std::unexpected(loader.error());
   loader_ = std::move(*loader);
-  checker_ = std::make_unique<PolicyChecker>(loop_, *disposal_, options_.compiler);
+  checker_ = std::make_unique<PolicyChecker>(loop_, options_.compiler);
   sessions_ = std::make_unique<SessionTable>(loop_, journal_, store_, SessionTable::Deadlines{});
   sessions_->on_change([this] {
     note_activity();
@@ -118,7 +118,7 @@ void Service::restore(std::vector<PassedFd> stored) {
     std::fprintf(stderr, "wrapd: what was stored as %s is no session of ours and is dropped: %s\n",
                  printable(entry.name, 256).c_str(), entry.why.c_str());
     store_.remove(entry.name);
-    disposal_->close_received(std::move(entry.fds), {});
+    for (UniqueFd& fd : entry.fds) disposal_->close(std::move(fd));
   }
   for (auto& session : sorted.found) {
     const std::string id = session.facts.id;
@@ -239,10 +239,10 @@ void Service::observe(ServiceObserver* observer) {
   sessions_->observe(observer);
 }
 
-void Service::open_session(UniqueFd socket, wire::OpenRequest request, UniqueFd profile, const PeerCredentials& caller,
-                           std::function<void(ApiResult<std::string>)> done) {
+void Service::open_session(const wire::OpenRequest& request, const PeerCredentials& caller, UniqueFd pidfd,
+                           std::function<void(ApiResult<OpenedSession>)> done) {
   note_activity();
-  broker_->open(std::move(socket), request, std::move(profile), caller, std::move(done));
+  broker_->open(request, caller, std::move(pidfd), std::move(done));
 }
 
 std::vector<SessionInfo> Service::sessions() const {
@@ -273,10 +273,10 @@ void Service::test_policy(const PeerCredentials& caller, std::string_view name, 
   tester_->test(caller.uid, std::move(*policy), operation, target, std::move(done));
 }
 
-void Service::check_policy(const PeerCredentials& caller, UniqueFd text,
+void Service::check_policy(const PeerCredentials& caller, std::string_view text,
                            std::function<void(ApiResult<std::vector<std::string>>)> done) {
   note_activity();
-  checker_->check(caller, std::move(text), std::move(done));
+  checker_->check(caller, text, std::move(done));
 }
 
 std::vector<QuestionInfo> Service::questions() const {

@@ -55,8 +55,8 @@ class Service final : public ServiceApi {
   void note_activity() { last_activity_ = std::chrono::steady_clock::now(); }
 
   void observe(ServiceObserver* observer) override;
-  void open_session(UniqueFd socket, wire::OpenRequest request, UniqueFd profile, const PeerCredentials& caller,
-                    std::function<void(ApiResult<std::string>)> done) override;
+  void open_session(const wire::OpenRequest& request, const PeerCredentials& caller, UniqueFd pidfd,
+                    std::function<void(ApiResult<OpenedSession>)> done) override;
   [[nodiscard]] std::vector<SessionInfo> sessions() const override;
   [[nodiscard]] std::optional<SessionInfo> session(std::string_view id) const override;
   ApiResult<> terminate(std::string_view id, std::string_view by) override;
@@ -65,7 +65,7 @@ class Service final : public ServiceApi {
                                                       std::string_view name) const override;
   void test_policy(const PeerCredentials& caller, std::string_view name, std::string_view operation,
                    std::string_view target, std::function<void(ApiResult<PolicyVerdict>)> done) override;
-  void check_policy(const PeerCredentials& caller, UniqueFd text,
+  void check_policy(const PeerCredentials& caller, std::string_view text,
                     std::function<void(ApiResult<std::vector<std::string>>)> done) override;
   void reload(std::function<void(ApiResult<>)> done) override;
   [[nodiscard]] std::vector<QuestionInfo> questions() const override;

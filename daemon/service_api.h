@@ -42,6 +42,11 @@ struct SessionInfo {
   bool stale = false;  // the policy in force now is another one than the session's
 };
 
+struct OpenedSession {
+  std::string id;
+  UniqueFd connection;  // the client's end: what it would have had of the control socket
+};
+
 // A question that waits for an answer (a rule with `decision: ask`).
 struct QuestionInfo {
   std::string id;       // of the service: 16 hexadecimal digits
@@ -99,10 +104,9 @@ class ServiceApi {
   // One observer; nullptr: none. Borrowed.
   virtual void observe(ServiceObserver* observer) = 0;
 
-  // What a connection on the control socket would get: `socket` is one end of a pair that the caller made, over which
-  // the supervisor answers and the session is kept. `profile` may be invalid. `done` gets the session's id.
-  virtual void open_session(UniqueFd socket, wire::OpenRequest request, UniqueFd profile, const PeerCredentials& caller,
-                            std::function<void(ApiResult<std::string>)> done) = 0;
+  // What a request on the control socket would get. `pidfd` is that of the process in `caller`.
+  virtual void open_session(const wire::OpenRequest& request, const PeerCredentials& caller, UniqueFd pidfd,
+                            std::function<void(ApiResult<OpenedSession>)> done) = 0;
 
   [[nodiscard]] virtual std::vector<SessionInfo> sessions() const = 0;
   [[nodiscard]] virtual std::optional<SessionInfo> session(std::string_view id) const = 0;
@@ -118,9 +122,9 @@ class ServiceApi {
   // `name`: the caller's default policy.
   virtual void test_policy(const PeerCredentials& caller, std::string_view name, std::string_view operation,
                            std::string_view target, std::function<void(ApiResult<PolicyVerdict>)> done) = 0;
-  // Checks a policy text (a sealed memfd) with the caller's rights and no others. The answer is what is wrong with it,
-  // a line each; empty: nothing.
-  virtual void check_policy(const PeerCredentials& caller, UniqueFd text,
+  // Checks a policy's text with the caller's rights and no others. The answer is what is wrong with it, a line each;
+  // empty: nothing.
+  virtual void check_policy(const PeerCredentials& caller, std::string_view text,
                             std::function<void(ApiResult<std::vector<std::string>>)> done) = 0;
   // Reads configuration and policies again, whole or not at all.
   virtual void reload(std::function<void(ApiResult<>)> done) = 0;

@@ -79,11 +79,12 @@ struct Answer {
   UniqueFd control;
   wire::Packet packet;
 };
-Result<Answer> ask(const std::string& control_path, const std::string& request, std::span<const int> fds,
+Result<Answer> ask(const std::string& control_path, const std::string& request, int profile,
                    Clock::time_point deadline) {
   auto control = connect_to(control_path);
   if (!control) return unreachable(control_path, control.error());
-  auto sent = wire::send_packet(control->get(), request, fds, false);
+  auto sent = wire::send_packet(control->get(), request, {}, false);
+  if (sent && profile >= 0) sent = wire::send_packet(control->get(), wire::kProfileMessage, {&profile, 1}, false);
   // A service that has refused already has closed; its reason is there to be read.
   if (!sent && sent.error().code != EPIPE && sent.error().code != ECONNRESET) {
     return fail("cannot ask the service: " + sent.error().message);
@@ -102,13 +103,12 @@ std::span<const sock_filter> OpenSession::filter() const {
 
 Result<OpenSession> open_session(const std::string& control_path, const wire::OpenRequest& request, int profile) {
   constexpr int kMostAttempts = 8;
-  const std::span<const int> fds(&profile, profile >= 0 ? 1 : 0);
   const std::string text = wire::encode(request);
   const auto deadline = Clock::now() + kBrokerTimeout;
-  auto answer = ask(control_path, text, fds, deadline);
+  auto answer = ask(control_path, text, profile, deadline);
   for (int attempt = 1; attempt < kMostAttempts; ++attempt) {
     if (answer || answer.error().code != ECONNRESET || Clock::now() >= deadline) break;
-    answer = ask(control_path, text, fds, deadline);
+    answer = ask(control_path, text, profile, deadline);
   }
   if (!answer) return std::unexpected(answer.error());
   OpenSession session;

@@ -21,11 +21,11 @@ namespace wrapd::daemon::bus {
 
 class Admission {
  public:
-  static constexpr size_t kMaxArguments = 16384;  // bytes
+  static constexpr size_t kMaxArguments = 65536;  // bytes
   // Calls that wait until the bus has said who their sender is.
   static constexpr size_t kMaxHeldPerSender = 8;
   // More than one user has connections (256 by the bus's default) times the above.
-  static constexpr size_t kMaxHeld = 4096;
+  static constexpr size_t kMaxHeld = 1024;
 
   // What a call costs its user, in calls of the cheapest kind.
   using Cost = std::function<double(const char* interface, const char* member)>;

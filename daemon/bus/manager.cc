@@ -156,12 +156,7 @@ void describe_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
 }
 
 void check_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
-  auto text = raw::read_descriptor(raw::message_of(call->arguments()));
-  if (!text) {
-    call->refuse({"InvalidArgument", text.error().message});
-    return;
-  }
-  service.check_policy(call->sender().credentials(), std::move(*text),
+  service.check_policy(call->sender().credentials(), text_of(*call),
                        later<std::vector<std::string>>(call, [](Call& waiting, const std::vector<std::string>& lines) {
                          std::vector<std::string> shown;
                          for (const auto& line : lines) shown.push_back(printable(line));

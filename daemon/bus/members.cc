@@ -36,7 +36,7 @@ std::span<const Method> methods() {
   static const Method kMethods[] = {
       // clang-format off
     // interface, name, in, names, out, names, authorisation, cost, per session, find, run
-    {kManagerInterface, "OpenSession", "ha{sv}", {"connection", "options"}, "oa{sv}", {"session", "properties"},
+    {kManagerInterface, "OpenSession", "a{sv}", {"options"}, "oha{sv}", {"session", "connection", "properties"},
      kChange, kWork, 0, nullptr, open_session},
     {kManagerInterface, "ListSessions", "", {}, "a(souussststtb)", {"sessions"},
      kRead, kLook, kPerSession, nullptr, list_sessions},
@@ -50,7 +50,7 @@ std::span<const Method> methods() {
      kRead, kAct, 0, nullptr, list_policies},
     {kManagerInterface, "DescribePolicy", "s", {"name"}, "sss", {"file", "mode", "text"},
      kRead, kWork, 0, nullptr, describe_policy},
-    {kManagerInterface, "CheckPolicy", "h", {"text"}, "as", {"problems"},
+    {kManagerInterface, "CheckPolicy", "s", {"text"}, "as", {"problems"},
      kChange, kWork, 0, nullptr, check_policy},
     {kManagerInterface, "TestPolicy", "sss", {"name", "operation", "target"}, "sss", {"decision", "rule", "guidance"},
      kRead, kWork, 0, nullptr, test_policy},

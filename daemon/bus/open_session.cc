@@ -1,26 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // org.wrapd1.Manager.OpenSession: the control socket's request, by another door. The request is held against the same
-// rules by passing it through the same decoder.
+// rules by passing it through the same decoder. The connection is made here and given out: the bus brings no
+// descriptors in, because whoever receives one has to close it (daemon/broker.h).
 
-#include <sys/socket.h>
+#include <fcntl.h>
 
-#include <algorithm>
 #include <map>
 #include <set>
 
 #include "base/io.h"
 #include "daemon/bus/members.h"
 #include "daemon/bus/raw.h"
+#include "daemon/caller.h"
 #include "wire/control.h"
 
 namespace wrapd::daemon::bus::methods_of {
 namespace {
-
-struct Request {
-  wire::OpenRequest open;
-  UniqueFd profile;
-};
 
 Result<std::string> read_text(sd_bus_message* value) {
   const char* text = nullptr;
@@ -45,19 +41,20 @@ Result<bool> keep(To& to, Result<From> from) {
   return true;
 }
 
-Result<bool> read_option(Request& request, std::string_view key, std::string_view type, sd_bus_message* value) {
-  if (key == "command" && type == "s") return keep(request.open.command, read_text(value));
-  if (key == "cwd" && type == "s") return keep(request.open.cwd, read_text(value));
-  if (key == "policy" && type == "s") return keep(request.open.policy, read_text(value));
-  if (key == "profile" && type == "h") return keep(request.profile, raw::read_descriptor(value));
-  if (key == "trap_unix_sockets" && type == "b") return keep(request.open.trap_unix_sockets, read_flag(value));
-  if (key == "trap_renames" && type == "b") return keep(request.open.trap_renames, read_flag(value));
-  if (key == "events" && type == "b") return keep(request.open.events, read_flag(value));
+Result<bool> read_option(wire::OpenRequest& request, std::string_view key, std::string_view type,
+                         sd_bus_message* value) {
+  if (key == "command" && type == "s") return keep(request.command, read_text(value));
+  if (key == "cwd" && type == "s") return keep(request.cwd, read_text(value));
+  if (key == "policy" && type == "s") return keep(request.policy, read_text(value));
+  if (key == "profile" && type == "b") return keep(request.profile, read_flag(value));
+  if (key == "trap_unix_sockets" && type == "b") return keep(request.trap_unix_sockets, read_flag(value));
+  if (key == "trap_renames" && type == "b") return keep(request.trap_renames, read_flag(value));
+  if (key == "events" && type == "b") return keep(request.events, read_flag(value));
   return fail("option " + printable(key, 64) + " is unknown or has another type than " + printable(type, 16), EINVAL);
 }
 
-Result<Request> read_options(sd_bus_message* message) {
-  Request request;
+Result<wire::OpenRequest> read_options(sd_bus_message* message) {
+  wire::OpenRequest request;
   std::set<std::string, std::less<>> seen;
   auto read = raw::read_dictionary(
       message, [&](std::string_view key, std::string_view type, sd_bus_message* value) -> Result<bool> {
@@ -65,74 +62,55 @@ Result<Request> read_options(sd_bus_message* message) {
         return read_option(request, key, type, value);
       });
   if (!read) return std::unexpected(read.error());
-  request.open.profile = request.profile.valid();
-  auto open = wire::decode_open_request(wire::encode(request.open));
-  if (!open) return std::unexpected(open.error());
-  request.open = std::move(*open);
-  return request;
+  return wire::decode_open_request(wire::encode(request));
 }
 
-std::vector<gid_t> all_groups(const PeerCredentials& credentials) {
-  std::vector<gid_t> groups = credentials.groups;
-  if (credentials.gid != static_cast<gid_t>(-1)) groups.push_back(credentials.gid);
-  std::sort(groups.begin(), groups.end());
-  groups.erase(std::unique(groups.begin(), groups.end()), groups.end());
-  return groups;
+struct Caller {
+  PeerCredentials credentials;
+  UniqueFd pidfd;
+};
+// The bus says who connected, but not which of the groups is the primary one: the process says that.
+Result<Caller> caller_of(const Sender& sender) {
+  if (!sender.pidfd) return fail("the caller's process cannot be looked at");
+  Caller caller{.credentials = sender.credentials(),
+                .pidfd = UniqueFd(::fcntl(sender.pidfd.get(), F_DUPFD_CLOEXEC, 3))};
+  if (!caller.pidfd) return fail_errno("cannot keep the caller's pidfd");
+  auto gid = effective_group(caller.credentials, caller.pidfd.get());
+  if (!gid) return std::unexpected(gid.error());
+  caller.credentials.gid = *gid;
+  return caller;
 }
 
-// The kernel's word about who made the socket must be the bus's word about who calls: else somebody passes on a socket
-// that was made by somebody else, and the session would be that somebody's.
-Result<PeerCredentials> maker_of(int socket, const Sender& sender) {
-  for (auto [option, wanted] : {std::pair(SO_DOMAIN, AF_UNIX), {SO_TYPE, SOCK_SEQPACKET}, {SO_ACCEPTCONN, 0}}) {
-    int value = -1;
-    socklen_t size = sizeof value;
-    if (::getsockopt(socket, SOL_SOCKET, option, &value, &size) < 0 || value != wanted) {
-      return fail("the connection is not one end of a SOCK_SEQPACKET socketpair", EINVAL);
-    }
-  }
-  auto peer = peer_credentials(socket, true);
-  if (!peer) return peer;
-  if (sender.pid == 0 || peer->pid != sender.pid || peer->uid != sender.uid ||
-      all_groups(*peer) != all_groups(sender.credentials())) {
-    return fail("the connection was not made by the process that calls, with the ids that it had on the bus", EPERM);
-  }
-  return peer;
-}
-
-void answer(ServiceApi& service, Call& call, const std::string& id) {
-  std::map<std::string, sdbus::Variant> properties{{"Id", sdbus::Variant(id)}};
-  if (auto info = service.session(id)) properties.emplace("Policy", sdbus::Variant(printable(info->policy)));
-  call.answer(sdbus::ObjectPath(session_path(id)), properties);
+void answer(ServiceApi& service, Call& call, OpenedSession opened) {
+  std::map<std::string, sdbus::Variant> properties{{"Id", sdbus::Variant(opened.id)}};
+  if (auto info = service.session(opened.id)) properties.emplace("Policy", sdbus::Variant(printable(info->policy)));
+  const sdbus::UnixFd connection(opened.connection.release(), sdbus::adopt_fd);  // a duplicate would not be CLOEXEC
+  call.answer(sdbus::ObjectPath(session_path(opened.id)), connection, properties);
 }
 
 }  // namespace
 
 void open_session(ServiceApi& service, const std::shared_ptr<Call>& call) {
-  sd_bus_message* message = raw::message_of(call->arguments());
-  auto socket = raw::read_descriptor(message);
-  if (!socket) {
-    call->refuse({"InvalidArgument", socket.error().message});
-    return;
-  }
-  auto maker = maker_of(socket->get(), call->sender());
-  if (!maker) {
-    call->refuse({maker.error().code == EPERM ? "NotPermitted" : "InvalidArgument", maker.error().message});
-    return;
-  }
-  auto request = read_options(message);
+  auto request = read_options(raw::message_of(call->arguments()));
   if (!request) {
     call->refuse({"InvalidArgument", request.error().message});
     return;
   }
-  service.open_session(std::move(*socket), std::move(request->open), std::move(request->profile), *maker,
-                       [&service, weak = std::weak_ptr(call)](const ApiResult<std::string>& id) {
+  auto caller = caller_of(call->sender());
+  if (!caller) {
+    call->refuse({"Confined", caller.error().message});
+    return;
+  }
+  service.open_session(*request, caller->credentials, std::move(caller->pidfd),
+                       [&service, weak = std::weak_ptr(call)](ApiResult<OpenedSession> opened) {
+                         // Where the caller has gone its end is closed here, and the session ends.
                          auto waiting = weak.lock();
                          if (!waiting) return;
-                         if (!id) {
-                           waiting->refuse(id.error());
+                         if (!opened) {
+                           waiting->refuse(opened.error());
                            return;
                          }
-                         waiting->run([&] { answer(service, *waiting, *id); });
+                         waiting->run([&] { answer(service, *waiting, std::move(*opened)); });
                        });
 }
 

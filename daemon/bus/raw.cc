@@ -14,15 +14,17 @@ std::unexpected<Error> broken(const char* what, int rc) {
   return fail_errno(what, -rc);
 }
 
-// Reads what is left of the container that `message` is in; every value counts at least one byte.
+constexpr size_t kValueSize = 64;
+
+// Reads what is left of the container that `message` is in.
 bool walk(sd_bus_message* message, size_t& left) noexcept {
   for (;;) {
     char type = 0;
     const char* contents = nullptr;
     int rc = sd_bus_message_peek_type(message, &type, &contents);
     if (rc <= 0) return rc == 0;
-    if (left == 0) return false;
-    --left;
+    if (left < kValueSize) return false;
+    left -= kValueSize;
     if (contents != nullptr) {
       if (sd_bus_message_enter_container(message, type, contents) < 0 || !walk(message, left) ||
           sd_bus_message_exit_container(message) < 0) {

@@ -39,7 +39,8 @@ using MessageRef = std::unique_ptr<sd_bus_message, Unref>;
 using DictionaryEntry = std::function<Result<bool>(std::string_view key, std::string_view type, sd_bus_message* value)>;
 [[nodiscard]] Result<> read_dictionary(sd_bus_message* message, const DictionaryEntry& entry);
 
-// True if path and arguments of a message take at most `limit` bytes, and as many values. Rewinds the message.
+// True if path and arguments of a message take at most `limit` bytes, where each value counts 64 at least: looking at
+// it costs more than copying it. Rewinds the message.
 [[nodiscard]] bool arguments_fit(sd_bus_message* message, size_t limit) noexcept;
 
 // Answers a method call with an error, unless no answer is wanted.

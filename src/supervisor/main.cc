@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -42,6 +43,8 @@ using namespace std::chrono_literals;
 
 constexpr int kBroker = 3;
 constexpr auto kHandoffPatience = 10s;
+constexpr auto kProfilePatience = 2s;
+constexpr size_t kAllFds = 253;  // SCM_MAX_FD, include/net/scm.h
 // Our descriptors have names in the working directory: no name is looked up in the caller's root.
 constexpr const char* kOwnDescriptors = ".";
 
@@ -53,7 +56,33 @@ Result<wire::Packet> receive_config() {
   while (::poll(&p, 1, -1) < 0) {
     if (errno != EINTR) return fail_errno("cannot wait for a configuration");
   }
-  return wire::receive_packet(kBroker, wire::kMaxSupervisorConfig, wire::kConfigFdsWithoutProfile + 1);
+  return wire::receive_packet(kBroker, wire::kMaxSupervisorConfig, wire::kConfigFds);
+}
+
+// Sent with the request, so that it is here by now or never comes.
+Result<wire::Packet> receive_profile(int control) {
+  const auto deadline = Clock::now() + kProfilePatience;
+  for (;;) {
+    auto packet = wire::receive_packet(control, wire::kProfileMessage.size(), kAllFds);
+    if (packet || packet.error().code != EAGAIN) return packet;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+    if (left.count() <= 0) return fail("the profile did not come in time");
+    struct pollfd p {
+      .fd = control, .events = POLLIN, .revents = 0
+    };
+    if (::poll(&p, 1, static_cast<int>(left.count())) < 0 && errno != EINTR) {
+      return fail_errno("cannot wait for the profile");
+    }
+  }
+}
+
+Result<SealedMapping> map_profile(const std::vector<UniqueFd>& fds) {
+  if (fds.size() != 1) return fail("one descriptor makes a profile, not " + std::to_string(fds.size()));
+  auto profile = SealedMapping::map(fds.front().get(), policy::kMaxProfileRulesBytes);
+  if (!profile) return fail("profile: " + profile.error().message);
+  auto rules = policy::RuleSet::open(profile->bytes());
+  if (!rules) return fail("profile: " + rules.error().message);
+  return profile;
 }
 
 std::string joined(const std::vector<std::string>& lines) {
@@ -96,6 +125,9 @@ class Supervisor {
 
  private:
   Result<> become_the_caller();
+  // Only now, as the caller: what a stranger gives may be anything, also what blocks who closes it.
+  Result<> take_profile();
+  void refuse(const char* code, const Error& error);
   Result<> offer();
   Result<Handoffs> accept_handoffs();
   Result<> supervise(Handoffs handoffs);
@@ -137,13 +169,19 @@ Result<> Supervisor::become_the_caller() {
   auto mapped = SealedMapping::map(fd(wire::ConfigFd::rules).get(), policy::kMaxRulesBytes);
   if (!mapped) return std::unexpected(mapped.error());
   rules_.push_back(std::move(*mapped));
-  if (fds_.size() > wire::kConfigFdsWithoutProfile) {
-    auto profile = SealedMapping::map(fd(wire::ConfigFd::profile).get(), policy::kMaxProfileRulesBytes);
-    if (!profile) return fail("profile: " + profile.error().message);
-    auto rules = policy::RuleSet::open(profile->bytes());
-    if (!rules) return fail("profile: " + rules.error().message);
-    rules_.push_back(std::move(*profile));
-  }
+  return {};
+}
+
+Result<> Supervisor::take_profile() {
+  if (!config_.profile) return {};
+  auto packet = receive_profile(fd(wire::ConfigFd::control).get());
+  if (!packet) return std::unexpected(packet.error());
+  if (packet->eof()) return fail("the client left before it sent its profile", ECANCELED);
+  auto profile = map_profile(packet->fds);
+  // Left to the end of the process: to close it may take what its maker likes, and the client waits for an answer.
+  if (!profile) std::ranges::for_each(packet->fds, [](UniqueFd& fd) { (void)fd.release(); });
+  if (!profile) return std::unexpected(profile.error());
+  rules_.push_back(std::move(*profile));
   return {};
 }
 
@@ -165,6 +203,13 @@ void Supervisor::report(audit::Event event) {
   if (auto written = sink_->write(event); !written) {
     std::fprintf(stderr, "wrap-supervisor: cannot record: %s\n", audit::to_json(event).c_str());
   }
+}
+
+// The client waits for an answer, and may be told: nothing in these errors is another user's.
+void Supervisor::refuse(const char* code, const Error& error) {
+  auto text = wire::encode(wire::ErrorReply{.code = code, .message = error.message});
+  // One that has gone does not need to know.
+  (void)wire::send_packet(fd(wire::ConfigFd::control).get(), text, {}, true);
 }
 
 void Supervisor::tell_broker(wire::SupervisorState state) {
@@ -267,9 +312,11 @@ Result<> Supervisor::supervise(Handoffs handoffs) {
 
 Result<> Supervisor::run() {
   if (auto rc = become_the_caller(); !rc) {
-    // The client waits for an answer, and may be told: nothing in these errors is another user's.
-    auto text = wire::encode(wire::ErrorReply{.code = "internal", .message = rc.error().message});
-    (void)wire::send_packet(fd(wire::ConfigFd::control).get(), text, {}, true);
+    refuse("internal", rc.error());
+    return rc;
+  }
+  if (auto rc = take_profile(); !rc) {
+    refuse("bad-request", rc.error());
     return rc;
   }
   tell_broker(wire::SupervisorState::ready);
@@ -304,7 +351,7 @@ int main_of_supervisor() {
   }
   if (packet->eof()) return EXIT_SUCCESS;
   auto config = wire::decode_supervisor_config(packet->bytes);
-  if (!config || packet->fds.size() < wire::kConfigFdsWithoutProfile) {
+  if (!config || packet->fds.size() != wire::kConfigFds) {
     std::fprintf(stderr, "wrap-supervisor: bad configuration: %s\n",
                  config ? "descriptors are missing" : config.error().message.c_str());
     return EXIT_FAILURE;

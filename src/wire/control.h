@@ -20,16 +20,19 @@ inline constexpr size_t kMaxOpenRequest = 16384;
 inline constexpr size_t kMaxReply = 65536;
 inline constexpr size_t kMaxCommand = 4096;  // bytes of the shown command; longer ones are cut by the sender
 
-// wrap -> wrapd, first message. The compiled profile, if any, is the message's one descriptor (a sealed memfd).
+// wrap -> wrapd, first message; it brings no descriptors. The compiled profile, if any, is the one descriptor (a sealed
+// memfd) of the second message, of one byte, which the service leaves to the supervisor: what a stranger gives may
+// block whoever closes it.
 struct OpenRequest {
   std::string command;  // shown, never run
   std::string cwd;      // absolute; fills ${CWD}
   std::optional<std::string> policy;
-  bool profile = false;            // a descriptor comes along
+  bool profile = false;            // a second message comes along
   bool trap_unix_sockets = false;  // the profile judges unix sockets
   bool trap_renames = false;
   bool events = false;  // the supervisor shall send every audit event here, too
 };
+inline constexpr std::string_view kProfileMessage = "p";
 [[nodiscard]] std::string encode(const OpenRequest& request);
 [[nodiscard]] Result<OpenRequest> decode_open_request(std::string_view text);
 

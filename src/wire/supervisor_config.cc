@@ -33,6 +33,7 @@ std::string encode(const SupervisorConfig& config) {
   writer.number("client_pid", static_cast<uint64_t>(config.client_pid));
   writer.string("command", cut(config.command, kMaxCommand));
   writer.boolean("events", config.events);
+  writer.boolean("profile", config.profile);
   writer.raw("reply", encode(config.reply));
   writer.finish();
   return out;
@@ -53,6 +54,7 @@ Result<SupervisorConfig> decode_supervisor_config(std::string_view text) {
   config.client_pid = static_cast<pid_t>(fields.number("client_pid", INT_MAX));
   config.command = fields.text("command", kMaxCommand);
   config.events = fields.boolean("events");
+  config.profile = fields.boolean("profile");
   const Value* reply = fields.take("reply", Value::Type::object);
   if (groups != nullptr) {
     for (const Value& group : groups->items) {

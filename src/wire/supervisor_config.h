@@ -17,18 +17,17 @@ namespace wrapd::wire {
 
 inline constexpr size_t kMaxSupervisorConfig = 65536;
 
-// Descriptors of the message, in this order.
+// Descriptors of the message, all of them, in this order.
 enum class ConfigFd : size_t {
   control = 0,  // accepted control channel
   notify = 1,   // listening hand-off sockets
   signal = 2,
   ptrace = 3,
-  root = 4,     // O_PATH of the client's root directory
-  rules = 5,    // sealed memfd, policy::RuleSet
-  filter = 6,   // sealed memfd, array of sock_filter (present always; empty programs are one instruction: allow)
-  profile = 7,  // optional: a compiled profile, from the user
+  root = 4,    // O_PATH of the client's root directory
+  rules = 5,   // sealed memfd, policy::RuleSet
+  filter = 6,  // sealed memfd, array of sock_filter (present always; empty programs are one instruction: allow)
 };
-inline constexpr size_t kConfigFdsWithoutProfile = 7;
+inline constexpr size_t kConfigFds = 7;
 
 struct SupervisorConfig {
   uid_t own_uid = static_cast<uid_t>(-1);  // real and saved ids of the supervisor: the system user `wrapd`
@@ -39,7 +38,8 @@ struct SupervisorConfig {
   pid_t client_pid = 0;  // decoration for the audit
   std::string command;   // decoration
   bool events = false;
-  SessionReply reply;  // sent to the client as soon as the supervisor is ready
+  bool profile = false;  // the client sends one, wire::kProfileMessage
+  SessionReply reply;    // sent to the client as soon as the supervisor is ready
 };
 [[nodiscard]] std::string encode(const SupervisorConfig& config);
 [[nodiscard]] Result<SupervisorConfig> decode_supervisor_config(std::string_view text);

@@ -137,8 +137,8 @@ def test_an_unwilling_descriptor_is_one():
         one.close()
 
 
-@pytest.mark.parametrize("how", ["as a profile", "without a request", "unread", "two", "253", "too long", "not waited for",
-                                 "above the limit"])
+@pytest.mark.parametrize("how", ["with the request", "as a profile", "without a request", "unread", "two", "253",
+                                 "too long", "not waited for", "above the limit"])
 def test_nobody_waits_for_a_descriptor(service, how):
     """The service's is the last copy: what it closes itself, it would close for an hour, and serve nobody meanwhile."""
     if how == "above the limit":
@@ -155,16 +155,18 @@ def test_nobody_waits_for_a_descriptor(service, how):
     if how == "unread":
         mallory.send(b"{}")
         mallory.send(b"x", [client.fileno()])
-    elif how == "two":
-        mallory.send(request(profile=True), [client.fileno()] * 2)
-    elif how == "253":
-        mallory.send(request(profile=True), [client.fileno()] * 253)
+    elif how in ("two", "253"):
+        mallory.send(request(profile=True))
+        mallory.send(b"p", [client.fileno()] * int(how.replace("two", "2")))
+    elif how == "with the request":
+        mallory.send(request(profile=True), [client.fileno()])
     elif how == "too long":
         mallory.send(b"x" * 20000, [client.fileno()])
     elif how == "without a request":
         mallory.send(b"{}", [client.fileno()])
     else:
-        mallory.send(request(profile=True), [client.fileno()])
+        mallory.send(request(profile=True))
+        mallory.send(b"p", [client.fileno()])
     client.close()
     if how == "not waited for":
         mallory.close()
@@ -177,7 +179,7 @@ def test_nobody_waits_for_a_descriptor(service, how):
 
 
 def test_unwilling_descriptors_count_against_their_user(service):
-    """Each is closed on a thread of its own; the next request then opens a session all the same, also for their user."""
+    """Each is its own supervisor's to close; the next request then opens a session all the same, also for their user."""
     service.start()
     kept = []
     for _ in range(40):
@@ -185,7 +187,8 @@ def test_unwilling_descriptors_count_against_their_user(service):
         kept.extend(keep)
         with Peer(service.control, MALLORY) as mallory:
             service.process.send_signal(signal.SIGSTOP)
-            mallory.send(request(profile=True), [client.fileno()])
+            mallory.send(request(profile=True))
+            mallory.send(b"p", [client.fileno()])
             client.close()
             service.process.send_signal(signal.SIGCONT)
             assert mallory.receive()["code"] in ("bad-request", "limit")
@@ -193,6 +196,48 @@ def test_unwilling_descriptors_count_against_their_user(service):
     for one in kept:
         one.close()
     assert wrap(service, "true", uid=MALLORY).returncode == 0
+
+
+@pytest.fixture
+def stalling(tmp_path_factory):
+    """A file on a file system that holds up wrapd and its supervisors when they close it, and the server's output."""
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("needs /dev/fuse")
+    directory = tmp_path_factory.mktemp("stalling")
+    server = subprocess.Popen([sys.executable, Path(__file__).with_name("stalling_fs.py"), directory], text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert server.stdout.readline() == "ready\n"
+        yield directory / "file", server.stdout
+    finally:
+        server.stdin.close()
+        assert server.wait(PATIENCE) == 0
+        server.stdout.close()
+
+
+@pytest.mark.parametrize("how", ["with the request", "as a profile", "unread"])
+def test_a_file_system_that_stalls_holds_up_its_user_alone(service, stalling, how):
+    """Who closes a file of a FUSE server waits for the server in a sleep that SIGKILL does not end. A service that did
+    would serve nobody, keep its lock, and could not be restarted."""
+    path, server = stalling
+    service.start()
+    with service.peer(MALLORY) as mallory:
+        fd = os.open(path, os.O_RDONLY)
+        if how == "with the request":
+            mallory.send(request(profile=True), [fd])
+            assert mallory.receive()["code"] == "bad-request"
+        else:
+            mallory.send(request(profile=how == "as a profile"))
+            mallory.send(b"p", [fd])
+        if how == "as a profile":
+            assert server.readline() == "stalls wrap-supervisor\n"
+        os.close(fd)
+        assert opens_promptly(service)
+        service.process.terminate()
+        service.process.wait(PATIENCE)
+        service.start()
+        assert opens_promptly(service)
+    assert not select.select([server], [], [], 0)[0], server.readline()
 
 
 # ---- floods

@@ -8,6 +8,7 @@
 
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -101,15 +102,16 @@ class MemoryService final : public ServiceApi {
   }
 
   void observe(ServiceObserver* observer) override { observer_ = observer; }
-  void open_session(UniqueFd socket, wire::OpenRequest request, UniqueFd profile, const PeerCredentials& caller,
-                    std::function<void(ApiResult<std::string>)> done) override {
+  void open_session(const wire::OpenRequest& request, const PeerCredentials& caller, UniqueFd pidfd,
+                    std::function<void(ApiResult<OpenedSession>)> done) override {
+    int ends[2];
+    if (!pidfd_alive(pidfd.get()) || ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) std::abort();
     const std::string id = random_hex(16);
     told("open " + id + " " + std::to_string(caller.uid) + " " + std::to_string(caller.gid) + " " +
-         std::to_string(caller.pid) + " " + (profile ? "profile" : "-") + " " + request.command);
-    sockets_.push_back(std::move(socket));
-    sockets_.push_back(std::move(profile));
+         std::to_string(caller.pid) + " " + (request.profile ? "profile" : "-") + " " + request.command);
+    sockets_.emplace_back(ends[0]);
     add(id, caller.uid, request.command);
-    done(id);
+    done(OpenedSession{.id = id, .connection = UniqueFd(ends[1])});
   }
   std::vector<SessionInfo> sessions() const override {
     std::vector<SessionInfo> out;
@@ -148,10 +150,9 @@ class MemoryService final : public ServiceApi {
     });
     timers_.push_back(std::move(*later));
   }
-  void check_policy(const PeerCredentials&, UniqueFd text,
+  void check_policy(const PeerCredentials&, std::string_view text,
                     std::function<void(ApiResult<std::vector<std::string>>)> done) override {
-    auto mapping = SealedMapping::map(text.get(), 1 << 20);
-    if (!mapping) return done(std::unexpected(ApiError{"InvalidArgument", mapping.error().message}));
+    if (text.empty()) return done(std::unexpected(ApiError{"InvalidArgument", "no text"}));
     done(std::vector<std::string>{"1:1: bad"});
   }
   void reload(std::function<void(ApiResult<>)> done) override {

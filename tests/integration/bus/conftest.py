@@ -5,7 +5,6 @@ a stand-in for polkit that answers as it is told, and clients with uids of their
 Nothing here waits for time to pass: everything that happens is seen on a socket or a pipe."""
 
 import ctypes
-import fcntl
 import json
 import os
 import queue
@@ -56,19 +55,6 @@ def table():
     return json.loads(subprocess.run([SERVICE, "--table"], check=True, capture_output=True).stdout) if SERVICE else []
 
 
-def sealed(content):
-    fd = os.memfd_create("policy", os.MFD_ALLOW_SEALING)
-    os.write(fd, content)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
-    return fd
-
-
-# The drop-in of docs/dbus.md that lets users send descriptors.
-DESCRIPTORS = re.search(r"<busconfig>(.*)</busconfig>",
-                        (ROOT / "docs/dbus.md").read_text().split("\n## Descriptors\n")[1].split("\n## ")[0],
-                        re.S).group(1)
-
-
 class Bus:
     def __init__(self, directory, more=""):
         self.path = directory / "bus"
@@ -106,9 +92,9 @@ class Bus:
 
 
 class Client(wire.Connection):
-    """A connection whose peer is a process of its own with the uid `uid`. `pair` is a socketpair that it made."""
+    """A connection whose peer is a process of its own with the uid `uid`."""
 
-    def __init__(self, bus, uid, confined=False):
+    def __init__(self, bus, uid, confined=False, later_group=None):
         ours, theirs = socket.socketpair()
         self.pid = os.fork()
         if self.pid == 0:
@@ -116,30 +102,27 @@ class Client(wire.Connection):
                 os.closerange(3, theirs.fileno())
                 os.closerange(theirs.fileno() + 1, 65536)
                 os.setgroups([])
-                os.setresgid(uid, uid, uid)
+                os.setresgid(uid, uid, later_group or uid)
                 os.setresuid(uid, uid, uid)
                 if confined:
                     ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
                 connected = socket.socket(socket.AF_UNIX)
                 connected.connect(str(bus.path))
-                pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                socket.send_fds(theirs, [b"ok"], [connected.fileno(), *[end.fileno() for end in pair]])
-                for end in pair:
-                    end.close()
+                if later_group:
+                    os.setresgid(-1, later_group, -1)
+                socket.send_fds(theirs, [b"ok"], [connected.fileno()])
                 theirs.recv(1)
             finally:
                 os._exit(0)
         theirs.close()
-        _, fds, _, _ = socket.recv_fds(ours, 16, 3)
+        _, fds, _, _ = socket.recv_fds(ours, 16, 1)
         self.leash = ours
         self.uid = uid
-        self.pair = [socket.socket(fileno=fd) for fd in fds[1:]]
         super().__init__(socket.socket(fileno=fds[0]), uid)
 
     def close(self):
         super().close()
-        for end in (*self.pair, self.leash):
-            end.close()
+        self.leash.close()
         os.waitpid(self.pid, 0)
 
 
@@ -237,7 +220,7 @@ class Service:
 
 
 class Machine:
-    def __init__(self, polkit_ms=60000, retry_ms=20, bus_policy=DESCRIPTORS):
+    def __init__(self, polkit_ms=60000, retry_ms=20, bus_policy=""):
         # Not pytest's: others than root must get there.
         self.directory = Path(tempfile.mkdtemp(prefix="wrapd-bus-"))
         self.bus = Bus(self.directory, bus_policy)
@@ -253,8 +236,8 @@ class Machine:
         if watcher.driver("NameHasOwner", "s", ["org.wrapd1"]) == [False]:
             watcher.wait(lambda m: m.member == "NameOwnerChanged" and m.body[0] == "org.wrapd1" and m.body[2])
 
-    def client(self, uid, confined=False):
-        client = Client(self.bus, uid, confined)
+    def client(self, uid, confined=False, later_group=None):
+        client = Client(self.bus, uid, confined, later_group)
         self.clients.append(client)
         return client
 

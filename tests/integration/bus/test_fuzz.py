@@ -7,7 +7,7 @@ import socket
 import xml.etree.ElementTree as ElementTree
 
 import wire
-from conftest import OTHER, OWNER, QUESTION, SESSION, sealed, session_path
+from conftest import OTHER, OWNER, QUESTION, SESSION, session_path
 
 ROUNDS = int(os.environ.get("WRAPD_TEST_FUZZ_ROUNDS", "30"))
 TEXTS = ["", "x", SESSION, QUESTION, "default", "/", "@", "a" * 300, "\x1b[2J", "../../etc", "\u202e", "org.wrapd1"]
@@ -41,13 +41,16 @@ def value(random_, kind):
     return tuple(value(random_, inner) for inner in wire.split(kind[1:-1]))
 
 
-def descriptors(random_, client, tmp_path):
+def descriptors(random_, tmp_path):
+    """The bus refuses what has any: few have."""
+    if random_.random() < 0.9:
+        return []
     kinds = [lambda: os.open("/dev/null", os.O_RDWR), lambda: os.open("/", os.O_PATH),
-             lambda: os.dup(client.pair[0].fileno()), lambda: sealed(b"version: 1\n"), lambda: os.memfd_create("x"),
+             lambda: socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).detach(), lambda: os.memfd_create("x"),
              lambda: os.open("/proc/self/mem", os.O_RDONLY), lambda: os.pidfd_open(os.getpid()),
              lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).detach(), lambda: os.eventfd(0),
              lambda: os.open(tmp_path / "fifo", os.O_RDWR | os.O_NONBLOCK)]
-    return [random_.choice(kinds)() for _ in range(random_.randrange(4))]
+    return [random_.choice(kinds)() for _ in range(random_.randrange(1, 4))]
 
 
 def offered(client):
@@ -75,9 +78,9 @@ def test_random_calls_of_everything(own_machine, tmp_path):
     for round_ in range(ROUNDS):
         for path, interface, member, signature in everything:
             used = signature if random_.random() < 0.7 else random_.choice(
-                ["", "s", "u", "h", "a{sv}", "ss", "hh", "ha{sv}", "as", "(so)", "v"])
+                ["", "s", "u", "h", "a{sv}", "ss", "hh", "sa{sv}", "as", "(so)", "v"])
             args = [value(random_, kind) for kind in wire.split(used)]
-            fds = descriptors(random_, client, tmp_path)
+            fds = descriptors(random_, tmp_path)
             serial = client.send("org.wrapd1", path, interface, member, used, args, fds=fds,
                                  flags=random_.choice([0, wire.INTERACTIVE]))
             for fd in fds:
@@ -106,7 +109,7 @@ def test_random_calls_of_an_unprivileged_user(own_machine, tmp_path):
     for _ in range(ROUNDS):
         for path, interface, member, signature in everything:
             args = [value(random_, kind) for kind in wire.split(signature)]
-            fds = descriptors(random_, client, tmp_path)
+            fds = descriptors(random_, tmp_path)
             serial = client.send("org.wrapd1", path, interface, member, signature, args, fds=fds)
             for fd in fds:
                 os.close(fd)
@@ -120,7 +123,7 @@ def test_random_calls_of_an_unprivileged_user(own_machine, tmp_path):
 def test_broken_messages_are_the_bus_s_to_refuse(machine):
     """Cut and flipped bytes: the bus hangs up on their sender, and the service does not see them."""
     random_ = random.Random(3)
-    whole = wire.message(wire.CALL, 9, "ha{sv}", [0, {"command": wire.Variant("s", "x")}], path="/org/wrapd1",
+    whole = wire.message(wire.CALL, 9, "a{sv}", [{"command": wire.Variant("s", "x")}], path="/org/wrapd1",
                          interface="org.wrapd1.Manager", member="OpenSession", destination="org.wrapd1")
     for _ in range(60):
         client = machine.client(OWNER)

@@ -48,7 +48,9 @@ def test_the_bus_policy_lists_what_is_documented_and_nothing_else():
     default = ElementTree.parse(ROOT / "daemon/bus/data/org.wrapd1.conf").getroot().find("policy[@context='default']")
     allowed = {(a.get("send_interface"), a.get("send_member")) for a in default if a.tag == "allow"}
     assert all(a.get("send_destination") == "org.wrapd1" for a in default)
-    assert [a.tag for a in default][-2:] == ["deny", "deny"] and default[-2].get("min_fds") == "1"
+    assert [a.get("send_type") for a in default if a.tag == "deny"] == ["signal"] and default[-1].tag == "deny"
+    last = ElementTree.parse(ROOT / "daemon/bus/data/org.wrapd1.conf").getroot().find("policy[@context='mandatory']")
+    assert [(a.tag, a.get("send_destination"), a.get("min_fds")) for a in last] == [("deny", "org.wrapd1", "1")]
     assert {a for a in allowed if a[0].startswith("org.wrapd1")} == documented
 
 

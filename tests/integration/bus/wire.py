@@ -141,6 +141,7 @@ class Connection:
     def __init__(self, connected, uid):
         self.socket, self.buffer, self.serials = connected, b"", itertools.count(1)
         self.inbox = []
+        self.fds = []  # that came and were not taken yet
         self.socket.sendall(b"\0AUTH EXTERNAL " + str(uid).encode().hex().encode() + b"\r\n")
         self._line(b"OK")
         self.socket.sendall(b"NEGOTIATE_UNIX_FD\r\n")
@@ -156,8 +157,14 @@ class Connection:
             line += byte
         assert line.startswith(expected), line
 
+    def take_fds(self):
+        taken, self.fds = self.fds, []
+        return taken
+
     def close(self):
         self.socket.close()
+        for fd in self.take_fds():
+            os.close(fd)
 
     def send(self, destination, path, interface, member, signature="", args=(), flags=0, fds=()):
         serial = next(self.serials)
@@ -185,8 +192,7 @@ class Connection:
             if not select.select([self.socket], [], [], max(0, deadline - time.monotonic()))[0]:
                 return None
             data, fds, _, _ = socket.recv_fds(self.socket, 65536, 16)
-            for fd in fds:
-                os.close(fd)
+            self.fds += fds
             if not data:
                 raise ConnectionError("the bus hung up")
             self.buffer += data

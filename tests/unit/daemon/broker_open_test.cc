@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Sessions that are asked for with a socket of the caller's own (Broker::open). The caller is a process of another uid;
-// its supervisor is one that never reads.
+// Sessions that are asked for over the bus (Broker::open). The caller is a process of another uid; its supervisor is
+// one that never answers.
 
 #include <fcntl.h>
 #include <grp.h>
@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -21,7 +22,6 @@
 #include "daemon/broker.h"
 #include "policy/load.h"
 #include "tests/unit/daemon/temporary_directory.h"
-#include "wire/packet.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -80,50 +80,45 @@ class BrokerOpen : public ::testing::Test {
     }
   }
 
-  // A process of another uid that makes a pair and gives us one end.
+  // A process of another uid.
   struct Caller {
     PeerCredentials credentials;
-    UniqueFd socket;
+    UniqueFd pidfd;
   };
-  Caller caller(int type = SOCK_SEQPACKET, bool confined = false, bool pair = true) {
+  Caller caller(bool confined = false) {
     int link[2];
-    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, link), 0);
-    UniqueFd ours(link[0]);
-    UniqueFd theirs(link[1]);
+    EXPECT_EQ(::pipe2(link, O_CLOEXEC), 0);
+    UniqueFd reading(link[0]);
+    UniqueFd writing(link[1]);
     const pid_t pid = ::fork();
     if (pid == 0) {
-      int ends[2];
       bool good = ::setgroups(0, nullptr) == 0 && ::setresgid(kStranger, kStranger, kStranger) == 0 &&
                   ::setresuid(kStranger, kStranger, kStranger) == 0;
       good = good && (!confined || ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-      good = good && (pair ? ::socketpair(AF_UNIX, type, 0, ends) == 0 : (ends[0] = ::socket(AF_UNIX, type, 0)) >= 0);
-      good = good && wire::send_packet(theirs.get(), "x", {ends, 1}, false);
+      good = good && ::write(writing.get(), "x", 1) == 1;
       if (good) {
         for (;;) ::pause();
       }
       ::_exit(1);
     }
     callers_.push_back(pid);
-    theirs.reset();
-    EXPECT_EQ(::fcntl(ours.get(), F_GETFL) & O_NONBLOCK, 0);
-    pollfd polled{.fd = ours.get(), .events = POLLIN, .revents = 0};
-    EXPECT_EQ(::poll(&polled, 1, 20'000), 1);
-    auto packet = wire::receive_packet(ours.get(), 1, 1);
-    Caller out{.credentials = {.pid = pid, .uid = kStranger, .gid = kStranger, .groups = {}}, .socket = {}};
-    out.socket = std::move(packet.value().fds.at(0));
-    return out;
+    writing.reset();
+    char byte = 0;
+    EXPECT_EQ(::read(reading.get(), &byte, 1), 1);
+    return {.credentials = {.pid = pid, .uid = kStranger, .gid = kStranger, .groups = {}}, .pidfd = open_pidfd(pid)};
   }
+  static UniqueFd open_pidfd(pid_t pid) { return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
 
-  ApiResult<std::string> open(Caller caller, const std::string& cwd = "/") {
-    std::optional<ApiResult<std::string>> answer;
-    broker_->open(std::move(caller.socket), {.command = "true", .cwd = cwd}, {}, caller.credentials,
-                  [&](ApiResult<std::string> given) { answer = std::move(given); });
+  ApiResult<OpenedSession> open(Caller caller, const std::string& cwd = "/") {
+    std::optional<ApiResult<OpenedSession>> answer;
+    broker_->open({.command = "true", .cwd = cwd}, caller.credentials, std::move(caller.pidfd),
+                  [&](ApiResult<OpenedSession> given) { answer = std::move(given); });
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
     while (!answer && std::chrono::steady_clock::now() < deadline) {
       EXPECT_TRUE(loop_->run_once(std::chrono::milliseconds(100)));
     }
     EXPECT_TRUE(broker_->idle());
-    return answer.value();
+    return std::move(*answer);
   }
 
   TemporaryDirectory top_;
@@ -138,44 +133,38 @@ class BrokerOpen : public ::testing::Test {
   std::unique_ptr<Broker> broker_;
 };
 
-TEST_F(BrokerOpen, TheCallersOwnPairIsASession) {
-  Caller one = caller();
-  UniqueFd kept(::fcntl(one.socket.get(), F_DUPFD_CLOEXEC, 3));
-  auto id = open(std::move(one));
-  ASSERT_TRUE(id) << id.error().message;
-  auto info = sessions_->find(*id);
+TEST_F(BrokerOpen, TheAnswerBringsTheOtherEnd) {
+  auto opened = open(caller());
+  ASSERT_TRUE(opened) << opened.error().message;
+  auto info = sessions_->find(opened->id);
   ASSERT_TRUE(info);
   EXPECT_EQ(info->uid, kStranger);
-  EXPECT_NE(::fcntl(kept.get(), F_GETFL) & O_NONBLOCK, 0) << "it could block the service";
+  EXPECT_EQ(::fcntl(opened->connection.get(), F_GETFL) & O_NONBLOCK, 0);
+  // The supervisor's copy of our end is the only one: it is gone when that ends.
+  pollfd polled{.fd = opened->connection.get(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&polled, 1, 0), 0);
+  ASSERT_TRUE(sessions_->terminate(opened->id, "uid 0"));
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (::poll(&polled, 1, 0) == 0 && std::chrono::steady_clock::now() < deadline) {
+    ASSERT_TRUE(loop_->run_once(std::chrono::milliseconds(100)));
+  }
+  EXPECT_NE(polled.revents & POLLHUP, 0);
 }
 
-TEST_F(BrokerOpen, SomebodyElsesPairIsNot) {
+TEST_F(BrokerOpen, AnotherProcessThanThePidfdsIsNot) {
   Caller other_uid = caller();
   other_uid.credentials.uid = kStranger + 1;
-  EXPECT_EQ(open(std::move(other_uid)).error().code, "NotPermitted");
-  Caller other_process = caller();
-  other_process.credentials.pid = ::getpid();
-  EXPECT_EQ(open(std::move(other_process)).error().code, "NotPermitted");
-  Caller ours = caller();
-  int pair[2];
-  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-  UniqueFd far(pair[1]);
-  ours.socket.reset(pair[0]);  // root's: who passes it on would be served as root
-  EXPECT_EQ(open(std::move(ours)).error().code, "NotPermitted");
-  EXPECT_EQ(sessions_->size(), 0U);
-}
-
-TEST_F(BrokerOpen, WhatIsNoPairIsRefused) {
-  EXPECT_EQ(open(caller(SOCK_STREAM)).error().code, "InvalidArgument");
-  EXPECT_EQ(open(caller(SOCK_SEQPACKET, false, false)).error().code, "InvalidArgument");
-  Caller file = caller();
-  file.socket.reset(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  EXPECT_EQ(open(std::move(file)).error().code, "InvalidArgument");
+  EXPECT_EQ(open(std::move(other_uid)).error().code, "Confined");
+  Caller gone = caller();
+  ::kill(gone.credentials.pid, SIGKILL);
+  ASSERT_EQ(::waitpid(gone.credentials.pid, nullptr, 0), gone.credentials.pid);
+  callers_.pop_back();
+  EXPECT_EQ(open(std::move(gone)).error().code, "Confined");
   EXPECT_EQ(sessions_->size(), 0U);
 }
 
 TEST_F(BrokerOpen, TheSameRulesHoldAsOnTheControlSocket) {
-  EXPECT_EQ(open(caller(SOCK_SEQPACKET, true)).error().code, "Confined");
+  EXPECT_EQ(open(caller(true)).error().code, "Confined");
   EXPECT_EQ(open(caller(), "not/absolute").error().code, "InvalidArgument");
   EXPECT_EQ(sessions_->size(), 0U);
 }
