@@ -76,6 +76,7 @@ def set_up(machine):
         if program.endswith(".py"):
             with open(f"{HERE}/programs/{program}") as f:
                 machine.write(f"/usr/local/e2e/{program}", f.read())
+    machine.copy_in(f"{HERE}/../integration/bus/wire.py", "/usr/local/e2e/wire.py", 0o644)
     machine.copy_in(f"{os.environ['WRAPD_E2E_BUILD']}/tests/e2e/signal_storm", "/usr/local/e2e/signal_storm")
 
 

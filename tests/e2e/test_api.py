@@ -129,6 +129,35 @@ def test_terminate_ends_the_whole_tree(machine, kind):
     assert "terminated" in events.parsed(closed[0])["reason"]
 
 
+def bus_client(machine, user, *addresses, **options):
+    options = {"command": "by the bus", "cwd": "/", **options}
+    return machine.run("python3", "/usr/local/e2e/bus_client.py", json.dumps(options), *addresses, user=user)
+
+
+def test_a_session_over_the_bus_is_one(machine):
+    cursor = machine.cursor()
+    done = bus_client(machine, "alice", "/run/e2e/redis.sock", "/run/docker.sock")
+    assert done.returncode == 0, done.stderr
+    *lines, summary = done.stdout.splitlines()
+    assert lines == ["/run/e2e/redis.sock ok", "/run/docker.sock EACCES"]
+    assert json.loads(summary)["denied"] == 1
+    opened = machine.wait_journal(lambda e: True, events.match("session_opened"), after=cursor)[0]
+    assert events.parsed(opened)["command"] == "by the bus"
+    api.wait_for(machine, api.sessions, lambda seen: not seen)
+
+
+def test_the_bus_is_no_wider_door(machine):
+    assert bus_client(machine, "carol").stderr.startswith("NotPermitted: ")
+    assert bus_client(machine, "alice", policy="builders").stderr.startswith("NotPermitted: ")
+    # A profile that is announced and does not come: no session.
+    done = bus_client(machine, "alice", profile=True)
+    assert done.returncode != 0
+    # What wrap runs is confined.
+    confined = machine.run(*wrap("python3", "/usr/local/e2e/bus_client.py", '{"command":"x","cwd":"/"}'), user="alice")
+    assert "Confined: " in confined.stderr
+    api.wait_for(machine, api.sessions, lambda seen: not seen)
+
+
 def test_monitor_shows_what_happens(machine):
     follower = machine.popen("wrapctl", "--json", "monitor", user="bob")
     follower.wait_line("{")
