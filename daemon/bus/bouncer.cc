@@ -10,7 +10,7 @@ namespace {
 
 std::optional<ApiError> refuse_confined(const Sender& sender) {
   constexpr const char* kHint = ": programs that are confined may look, but change nothing";
-  if (!sender.pidfd) return ApiError{"Confined", std::string("the caller's process cannot be looked at") + kHint};
+  if (!sender.pidfd) return ApiError{"Confined", sender.unseen + kHint};
   auto checked = check_unconfined(sender.credentials(), sender.pidfd.get());
   if (!checked) return ApiError{"Confined", checked.error().message + kHint};
   return std::nullopt;

@@ -173,6 +173,7 @@ Result<> BusApi::serve(std::shared_ptr<sdbus::IConnection> connection) {
   link_->filter = std::move(*filter);
   for (const SessionInfo& session : service_.sessions()) link_->objects.show(session);
   if (auto attached = raw::attach(link_->bus, loop_); !attached) return attached;
+  link_->senders.begin(link_->bus);
   // Last: who finds the name finds everything.
   auto call = compat::method_call(*link_->driver, "org.freedesktop.DBus", "RequestName");
   call << std::string(kBusName) << kDoNotQueue;
@@ -193,7 +194,8 @@ bool BusApi::on_message(sd_bus_message* message) {
   bool stopped = true;
   guarded("admission", [&] {
     stopped = link_->admission.stop(message);
-    if (!stopped) settings_.on_call();
+    // The bus's own signals (names that come and leave) are nobody's need of us.
+    if (!stopped && sd_bus_message_is_method_call(message, nullptr, nullptr) > 0) settings_.on_call();
   });
   return stopped;
 }

@@ -10,6 +10,10 @@
 namespace wrapd::daemon::bus::raw {
 namespace {
 
+constexpr const char* kNameOwnerChanged =
+    "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',interface='org.freedesktop.DBus',"
+    "member='NameOwnerChanged'";
+
 std::unexpected<Error> broken(const char* what, int rc) {
   return fail_errno(what, -rc);
 }
@@ -133,7 +137,7 @@ Result<> dispatch_again(sd_bus* bus, sd_bus_message* message) noexcept {
 // Kept alive by its Registration, and by a running call of its own.
 struct Registration::State : std::enable_shared_from_this<State> {
   Handler handler;
-  std::function<void(Result<>)> gone;
+  std::function<void(Result<>)> installed;
   sd_bus_slot* slot = nullptr;
 
   ~State() { sd_bus_slot_unref(slot); }
@@ -143,19 +147,20 @@ struct Registration::State : std::enable_shared_from_this<State> {
     auto keep = static_cast<State*>(self)->shared_from_this();
     return keep->handler(message) ? 1 : 0;
   }
-  static int on_gone(sd_bus_message* message, void* self, sd_bus_error*) noexcept {
+  // Of the bus itself.
+  static int on_signal(sd_bus_message* message, void* self, sd_bus_error*) noexcept {
     // A match on a well-known sender lets signals from every unique name through: sd-bus does not know who has which
     // name.
     const char* sender = sd_bus_message_get_sender(message);
     if (sender == nullptr || std::strcmp(sender, "org.freedesktop.DBus") != 0) return 0;
     auto keep = static_cast<State*>(self)->shared_from_this();
-    keep->gone({});
-    return 0;
+    static_cast<void>(keep->handler(message));
+    return 0;  // also for the others who wait for it
   }
   static int on_installed(sd_bus_message* reply, void* self, sd_bus_error*) noexcept {
     auto keep = static_cast<State*>(self)->shared_from_this();
     const sd_bus_error* error = sd_bus_message_get_error(reply);
-    if (error != nullptr) keep->gone(fail(std::string("the bus refuses a match: ") + error->name));
+    keep->installed(error == nullptr ? Result<>{} : fail(std::string("the bus refuses a match: ") + error->name));
     return 1;
   }
 };
@@ -178,22 +183,45 @@ Result<Registration> Registration::filter(sd_bus* bus, Handler handler) {
   return out;
 }
 
-Result<Registration> Registration::name_gone(sd_bus* bus, const std::string& unique_name,
-                                             std::function<void(Result<>)> gone) {
-  // Unique names are the bus's: nothing in them needs quoting.
-  const std::string match =
-      "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',interface='org.freedesktop.DBus',"
-      "member='NameOwnerChanged',arg0='" +
-      unique_name + "'";
+Result<Registration> Registration::match(sd_bus* bus, const std::string& rule, Handler handler,
+                                         std::function<void(Result<>)> installed) {
   Registration out;
   out.state_ = std::make_shared<State>();
-  out.state_->gone = std::move(gone);
-  if (int rc = sd_bus_add_match_async(bus, &out.state_->slot, match.c_str(), State::on_gone, State::on_installed,
+  out.state_->handler = std::move(handler);
+  out.state_->installed = std::move(installed);
+  if (int rc = sd_bus_add_match_async(bus, &out.state_->slot, rule.c_str(), State::on_signal, State::on_installed,
                                       out.state_.get());
       rc < 0) {
-    return broken("cannot watch a name on the bus", rc);
+    return broken("cannot watch names on the bus", rc);
   }
   return out;
+}
+
+Result<Registration> Registration::name_gone(sd_bus* bus, const std::string& unique_name,
+                                             std::function<void(Result<>)> gone) {
+  auto on_signal = [gone](sd_bus_message*) {
+    gone({});
+    return true;
+  };
+  auto on_installed = [gone](Result<> installed) {
+    if (!installed) gone(std::move(installed));
+  };
+  // Unique names are the bus's: nothing in them needs quoting.
+  return match(bus, kNameOwnerChanged + (",arg0='" + unique_name + "'"), std::move(on_signal), std::move(on_installed));
+}
+
+Result<Registration> Registration::all_names(sd_bus* bus,
+                                             std::function<void(std::string_view name, bool there)> changed,
+                                             std::function<void(Result<>)> installed) {
+  auto on_signal = [changed = std::move(changed)](sd_bus_message* message) {
+    const char* name = nullptr;
+    const char* before = nullptr;
+    const char* after = nullptr;
+    if (sd_bus_message_read(message, "sss", &name, &before, &after) <= 0) return false;
+    if (*before == '\0' || *after == '\0') changed(name, *after != '\0');
+    return true;
+  };
+  return match(bus, kNameOwnerChanged, std::move(on_signal), std::move(installed));
 }
 
 Result<> attach(sd_bus* bus, EventLoop& loop) {

@@ -71,8 +71,15 @@ class Registration {
   // `gone` is called once when `unique_name` leaves the bus, or with an error when the bus does not take the match.
   [[nodiscard]] static Result<Registration> name_gone(sd_bus* bus, const std::string& unique_name,
                                                       std::function<void(Result<>)> gone);
+  // `changed` is called for each name that comes to the bus (true) or leaves it, once `installed` was called without an
+  // error.
+  [[nodiscard]] static Result<Registration> all_names(sd_bus* bus,
+                                                      std::function<void(std::string_view name, bool there)> changed,
+                                                      std::function<void(Result<>)> installed);
 
  private:
+  [[nodiscard]] static Result<Registration> match(sd_bus* bus, const std::string& rule, Handler handler,
+                                                  std::function<void(Result<>)> installed);
   struct State;
   std::shared_ptr<State> state_;
 };

@@ -5,11 +5,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdio>
 #include <optional>
 #include <utility>
 
+#include "base/io.h"
 #include "daemon/bus/guard.h"
-#include "daemon/bus/raw.h"
+#include "kernel/process_table.h"
 
 namespace wrapd::daemon::bus {
 namespace {
@@ -53,8 +56,18 @@ Result<bool> keep(To& to, Result<From> from) {
   return true;
 }
 
+// Who calls then is refused what changes anything; who looks is served.
+void complain(sd_bus* bus, const std::string& why) {
+  // A bus that has gone is told of by who notices, and the next one is asked anew.
+  if (sd_bus_is_open(bus) <= 0) return;
+  std::fprintf(stderr,
+               "wrapd: D-Bus API: who calls cannot be looked at, so nobody may change anything: %s; restart the "
+               "service\n",
+               printable(why, 256).c_str());
+}
+
 // Without user and groups nobody can be told from anybody else.
-std::shared_ptr<const Sender> make_sender(std::string name, const sdbus::Message& reply) {
+std::shared_ptr<Sender> make_sender(std::string name, const sdbus::Message& reply) {
   Words words;
   auto read = raw::read_dictionary(raw::message_of(reply),
                                    [&](std::string_view key, std::string_view type, sd_bus_message* value) {
@@ -75,9 +88,6 @@ std::shared_ptr<const Sender> make_sender(std::string name, const sdbus::Message
   sender->groups = std::move(*words.groups);
   sender->pid = static_cast<pid_t>(words.pid.value_or(0));
   sender->pidfd = std::move(words.pidfd);
-  if (!sender->pidfd && sender->pid > 0) {
-    sender->pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, sender->pid, 0)));
-  }
   return sender;
 }
 
@@ -101,18 +111,79 @@ void Senders::remember(std::shared_ptr<const Sender> sender) {
 }
 
 void Senders::ask(const std::string& name, std::function<void(std::shared_ptr<const Sender>)> done) {
+  request(name, [this, done = std::move(done)](std::shared_ptr<Sender> sender) {
+    if (sender) {
+      if (!sender->pidfd) look_up(*sender);
+      remember(sender);
+    }
+    done(std::move(sender));
+  });
+}
+
+// `answer` gets nullptr if the bus does not say.
+void Senders::request(const std::string& name, Answer answer) {
   auto call = compat::method_call(driver_, "org.freedesktop.DBus", "GetConnectionCredentials");
   call << name;
   compat::call_async(
       driver_, call,
-      [this, name, done = std::move(done)](sdbus::MethodReply& reply, const sdbus::Error* error) {
-        guarded("who calls", [&] {
-          auto sender = error == nullptr ? make_sender(name, reply) : nullptr;
-          if (sender) remember(sender);
-          done(std::move(sender));
-        });
+      [name, answer = std::move(answer)](sdbus::MethodReply& reply, const sdbus::Error* error) {
+        guarded("who calls", [&] { answer(error == nullptr ? make_sender(name, reply) : nullptr); });
       },
       kTimeout);
+}
+
+void Senders::begin(sd_bus* bus) {
+  const char* own = nullptr;
+  if (int rc = sd_bus_get_unique_name(bus, &own); rc < 0) {
+    complain(bus, fail_errno("we have no name on the bus", -rc).error().message);
+    return;
+  }
+  request(own, [this, bus](const std::shared_ptr<Sender>& us) {
+    if (!us) {
+      complain(bus, "the bus does not say who we are");
+    } else if (!us->pidfd) {
+      watch_names(bus);
+    }
+  });
+}
+
+void Senders::watch_names(sd_bus* bus) {
+  proc_.reset(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!proc_) return complain(bus, fail_errno("cannot open /proc").error().message);
+  auto names = raw::Registration::all_names(
+      bus,
+      [this](std::string_view name, bool there) {
+        guarded("names on the bus", [&] {
+          if (!appearances_) return;
+          if (there) {
+            appearances_->came(name, Appearances::now());
+          } else {
+            appearances_->left(name);
+          }
+        });
+      },
+      [this, bus](const Result<>& installed) {
+        if (!installed) return complain(bus, installed.error().message);
+        appearances_.emplace(Appearances::now());
+      });
+  if (!names) return complain(bus, names.error().message);
+  names_ = std::move(*names);
+}
+
+// By the number, where the bus gives nothing better.
+void Senders::look_up(Sender& sender) const {
+  sender.unseen = "the caller's process cannot be looked at";
+  if (!appearances_ || sender.pid <= 0) return;
+  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, sender.pid, 0)));
+  if (!pidfd) return;
+  auto process = kernel::read_process(proc_.get(), sender.pid);
+  // Alive until now: what was read is of the process behind the pidfd.
+  if (!process || !pidfd_alive(pidfd.get())) return;
+  if (process->start > appearances_->of(sender.name)) {
+    sender.unseen = "the caller's process has gone, and its number is another's";
+    return;
+  }
+  sender.pidfd = std::move(pidfd);
 }
 
 }  // namespace wrapd::daemon::bus

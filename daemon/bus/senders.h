@@ -4,12 +4,31 @@
 // Who is behind a unique name, by the bus's own word (GetConnectionCredentials of the D-Bus specification), which it
 // has from the kernel since the connection was made. Never by sd_bus_creds: those look things up in /proc afterwards.
 // A bus never uses a unique name twice, so an answer holds for as long as the connection to the bus.
+//
+// The process that connected is the one whose pidfd the bus gives (ProcessFD; dbus-daemon from 1.15.8, dbus-broker from
+// 34, on a kernel that has SO_PEERPIDFD). Such a bus is believed also when it gives none: then the process had died
+// before the bus could take one.
+//
+// An older bus gives a number, which may be another process's by the time it is looked up: a connection outlives its
+// maker, and whoever holds it then, a confined program say, would pass for whoever got the number. So on such a bus
+// every name's coming is watched (NameOwnerChanged), and the process behind the number must have started before its
+// name was there. Costs one short wake-up for each connection that anybody makes to the bus or ends, which does not
+// count as activity; a bus that gives pidfds is not watched. A number that was reused is still not noticed where it had
+// happened before we could know that the name was there:
+//  - before our own connection to the bus, for names that are older than it;
+//  - between connect(2), of which the kernel keeps the number, and the Hello that makes the name. A program can hold
+//  Hello
+//    back for as long as the bus lets it (auth_timeout, 30 s in dbus-daemon, and as long before as it can keep the bus
+//    from accepting), and in that time must see a process that it does not control get the very number: numbers are
+//    given out in turn, so that is once around kernel.pid_max;
+//  - between Hello and our loop's turn, normally less than a clock tick.
 
 #include <sys/types.h>
 
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -18,7 +37,9 @@
 #include "base/credentials.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "daemon/bus/appearances.h"
 #include "daemon/bus/compat.h"
+#include "daemon/bus/raw.h"
 
 namespace wrapd::daemon::bus {
 
@@ -27,9 +48,9 @@ struct Sender {
   uid_t uid = static_cast<uid_t>(-1);
   std::vector<gid_t> groups;  // all of them; the bus does not say which is the primary one
   pid_t pid = 0;              // 0: the bus does not say
-  // Of the process that connected. From the bus (ProcessFD) where it has one, else opened by the number when the sender
-  // was first seen: what is read about it may only refuse. Invalid: it was gone by then.
+  // Of the process that connected. What is read about it may only refuse.
   UniqueFd pidfd;
+  std::string unseen;  // why there is no pidfd
 
   [[nodiscard]] PeerCredentials credentials() const { return {.pid = pid, .uid = uid, .groups = groups}; }
 };
@@ -41,6 +62,10 @@ class Senders {
   // `driver`: proxy of org.freedesktop.DBus; must outlive this.
   explicit Senders(sdbus::IProxy& driver) : driver_(driver) {}
 
+  // Finds out how the bus tells processes. Once, when `bus`, the driver's connection, is served. Until the bus has
+  // answered, no sender has a pidfd that the bus does not give.
+  void begin(sd_bus* bus);
+
   // nullptr: not known yet, or not any more.
   [[nodiscard]] std::shared_ptr<const Sender> find(const std::string& name);
   // Asks the bus and calls `done` later; nullptr: the bus does not say who it is, or it has gone.
@@ -48,8 +73,15 @@ class Senders {
 
  private:
   using Recent = std::list<std::shared_ptr<const Sender>>;
+  using Answer = std::function<void(std::shared_ptr<Sender>)>;
+  void request(const std::string& name, Answer answer);
+  void watch_names(sd_bus* bus);
+  void look_up(Sender& sender) const;
   void remember(std::shared_ptr<const Sender> sender);
   sdbus::IProxy& driver_;
+  UniqueFd proc_;
+  std::optional<Appearances> appearances_;  // set: the bus gives numbers, and names are watched
+  raw::Registration names_;
   Recent recent_;  // the last used first
   std::unordered_map<std::string_view, Recent::iterator> known_;
 };

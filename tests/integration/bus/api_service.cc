@@ -94,12 +94,16 @@ class MemoryService final : public ServiceApi {
       end_at_once_ = true;
     } else if (verb == "reload-fails") {
       reload_problem_ = "default.yaml:1:1: broken";
+    } else if (verb == "calls") {
+      told(std::to_string(calls_));
     } else if (verb == "stop") {
       loop_.stop();
     } else {
       std::abort();
     }
   }
+
+  void note_call() { ++calls_; }
 
   void observe(ServiceObserver* observer) override { observer_ = observer; }
   void open_session(const wire::OpenRequest& request, const PeerCredentials& caller, UniqueFd pidfd,
@@ -204,6 +208,7 @@ class MemoryService final : public ServiceApi {
   std::vector<EventSource> timers_;
   std::string reload_problem_;
   bool end_at_once_ = false;
+  unsigned calls_ = 0;
 };
 
 int print_table() {
@@ -232,6 +237,7 @@ int run(int argc, char** argv) {
     bus::BusSettings settings;
     settings.polkit_timeout = std::chrono::milliseconds(std::atoi(argv[1]));
     settings.retry_first = settings.retry_most = std::chrono::milliseconds(std::atoi(argv[2]));
+    settings.on_call = [&service] { service.note_call(); };
     auto api = bus::BusApi::create(*loop, service, settings);
     if (!api) return 1;
     std::string pending;

@@ -10,6 +10,7 @@ import os
 import queue
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -26,6 +27,7 @@ SERVICE = os.environ.get("WRAPD_TEST_API_SERVICE", "")
 SYSTEM_CONF = Path("/usr/share/dbus-1/system.conf")
 OWNER, OTHER = 1, 2  # daemon and bin: the bus wants users that have an entry
 PR_SET_NO_NEW_PRIVS = 38
+SYS_CLONE3 = 435
 POLKIT = "org.freedesktop.PolicyKit1"
 
 
@@ -91,12 +93,24 @@ class Bus:
         self.process.wait()
 
 
-class Client(wire.Connection):
-    """A connection whose peer is a process of its own with the uid `uid`."""
+def fork_as(number):
+    """fork(2), and the child gets the process number `number`, if that is not None."""
+    if number is None:
+        return os.fork()
+    numbers = (ctypes.c_int * 1)(number)
+    # struct clone_args: exit_signal, set_tid and set_tid_size are its fifth, ninth and tenth member.
+    args = (ctypes.c_uint64 * 10)(0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, ctypes.addressof(numbers), 1)
+    pid = ctypes.CDLL(None, use_errno=True).syscall(SYS_CLONE3, ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args)))
+    assert pid >= 0, os.strerror(ctypes.get_errno())
+    return pid
 
-    def __init__(self, bus, uid, confined=False, later_group=None):
+
+class Client(wire.Connection):
+    """A connection whose peer is a process of its own with the uid `uid`, and the number `number` if that is given."""
+
+    def __init__(self, bus, uid, confined=False, later_group=None, number=None):
         ours, theirs = socket.socketpair()
-        self.pid = os.fork()
+        self.pid = fork_as(number)
         if self.pid == 0:
             try:
                 os.closerange(3, theirs.fileno())
@@ -120,10 +134,15 @@ class Client(wire.Connection):
         self.uid = uid
         super().__init__(socket.socket(fileno=fds[0]), uid)
 
+    def end_process(self):
+        """Whoever else has the connection keeps it."""
+        if self.leash.fileno() >= 0:
+            self.leash.close()
+            os.waitpid(self.pid, 0)
+
     def close(self):
         super().close()
-        self.leash.close()
-        os.waitpid(self.pid, 0)
+        self.end_process()
 
 
 class Polkit:
@@ -236,8 +255,8 @@ class Machine:
         if watcher.driver("NameHasOwner", "s", ["org.wrapd1"]) == [False]:
             watcher.wait(lambda m: m.member == "NameOwnerChanged" and m.body[0] == "org.wrapd1" and m.body[2])
 
-    def client(self, uid, confined=False, later_group=None):
-        client = Client(self.bus, uid, confined, later_group)
+    def client(self, uid, confined=False, later_group=None, number=None):
+        client = Client(self.bus, uid, confined, later_group, number)
         self.clients.append(client)
         return client
 
