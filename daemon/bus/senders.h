@@ -5,9 +5,9 @@
 // has from the kernel since the connection was made. Never by sd_bus_creds: those look things up in /proc afterwards.
 // A bus never uses a unique name twice, so an answer holds for as long as the connection to the bus.
 //
-// The process that connected is the one whose pidfd the bus gives (ProcessFD; dbus-daemon from 1.15.8, dbus-broker from
-// 34, on a kernel that has SO_PEERPIDFD). Such a bus is believed also when it gives none: then the process had died
-// before the bus could take one.
+// The process that connected is the one whose pidfd the bus gives (ProcessFD; newer buses, on a kernel with
+// SO_PEERPIDFD, 6.5). Such a bus is believed also when it gives none: then the process had died before the bus could
+// take one.
 //
 // An older bus gives a number, which may be another process's by the time it is looked up: a connection outlives its
 // maker, and whoever holds it then, a confined program say, would pass for whoever got the number. So on such a bus
@@ -16,12 +16,12 @@
 // count as activity; a bus that gives pidfds is not watched. A number that was reused is still not noticed where it had
 // happened before we could know that the name was there:
 //  - before our own connection to the bus, for names that are older than it;
-//  - between connect(2), of which the kernel keeps the number, and the Hello that makes the name. A program can hold
-//  Hello
-//    back for as long as the bus lets it (auth_timeout, 30 s in dbus-daemon, and as long before as it can keep the bus
-//    from accepting), and in that time must see a process that it does not control get the very number: numbers are
-//    given out in turn, so that is once around kernel.pid_max;
-//  - between Hello and our loop's turn, normally less than a clock tick.
+//  - between connect(2), of which the kernel keeps the number, and the Hello that makes the name. A program can hold it
+//    back for as long as the bus lets it (auth_timeout, 30 s in dbus-daemon, and before that as long as it can keep the
+//    bus from accepting). In that time a process that it does not control must get the very number; numbers are given
+//    out in turn, so they must go once around kernel.pid_max;
+//  - between Hello and our loop's turn, and within one clock tick.
+// A signal that the bus drops because we are slow makes a caller older than it is, which can only refuse it.
 
 #include <sys/types.h>
 
