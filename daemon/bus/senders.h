@@ -48,7 +48,7 @@ struct Sender {
   uid_t uid = static_cast<uid_t>(-1);
   std::vector<gid_t> groups;  // all of them; the bus does not say which is the primary one
   pid_t pid = 0;              // 0: the bus does not say
-  // Of the process that connected. What is read about it may only refuse.
+  // Of the process that connected; on an older bus as far as said above, so what is read about it should only refuse.
   UniqueFd pidfd;
   std::string unseen;  // why there is no pidfd
 
