@@ -14,6 +14,7 @@
 #include "base/credentials.h"
 #include "base/io.h"
 #include "daemon/caller.h"
+#include "kernel/process_table.h"
 #include "policy/notices.h"
 #include "policy/rules.h"
 #include "wire/control.h"
@@ -56,6 +57,7 @@ struct Broker::Connection {
   uint64_t id = 0;
   UniqueFd socket;
   PeerCredentials peer;
+  uint64_t accepted = 0;  // ticks since boot
   Quota::Ticket pending;
   EventSource readable;
   EventSource deadline;
@@ -116,6 +118,8 @@ Result<> Broker::start() {
   plans_ = std::move(*plans);
   reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!reserve_) return fail_errno("cannot open /dev/null");
+  proc_.reset(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!proc_) return fail_errno("cannot open /proc");
   sweep();
   return listen();
 }
@@ -205,6 +209,7 @@ Broker::Connection& Broker::enter(UniqueFd socket, PeerCredentials peer) {
   connection.id = next_connection_++;
   connection.socket = std::move(socket);
   connection.peer = std::move(peer);
+  connection.accepted = kernel::ticks_since_boot();
   connections_.emplace(connection.id, std::move(owned));
   return connection;
 }
@@ -312,11 +317,15 @@ void Broker::on_request(Connection& connection) {
 }
 
 // Who is at the other end of the control socket's connection, by the kernel's word.
-Result<> Broker::identify(Connection& connection) {
+Result<> Broker::identify(Connection& connection) const {
   auto peer = peer_credentials(connection.socket.get(), true);
   if (!peer) return std::unexpected(peer.error());
   connection.peer = std::move(*peer);
-  auto pidfd = peer_pidfd(connection.socket.get(), connection.peer);
+  auto pidfd = peer_pidfd(connection.socket.get());
+  // Somebody may hold the connection whose maker has gone, and wait for another process with its number.
+  if (!pidfd && pidfd.error().code == ENOPROTOOPT) {
+    pidfd = kernel::open_process(proc_.get(), connection.peer.pid, connection.accepted);
+  }
   if (!pidfd) return std::unexpected(pidfd.error());
   connection.pidfd = std::move(*pidfd);
   return {};

@@ -121,7 +121,7 @@ class Broker {
   [[nodiscard]] Result<SupervisorProcess> hire(SessionFacts& facts, const wire::SupervisorConfig& config,
                                                std::span<const int> fds);
 
-  [[nodiscard]] static Result<> identify(Connection& connection);
+  [[nodiscard]] Result<> identify(Connection& connection) const;
   // nullopt: go on.
   [[nodiscard]] std::optional<Refusal> check_caller(Connection& connection);
   [[nodiscard]] std::optional<Refusal> pick_policy(Connection& connection);
@@ -146,6 +146,7 @@ class Broker {
   std::unique_ptr<PlanCache> plans_;
   std::unordered_map<uint64_t, std::unique_ptr<Connection>> connections_;
   uint64_t next_connection_ = 1;
+  UniqueFd proc_;
   UniqueFd reserve_;  // given up for a moment to refuse a newcomer when there are no descriptors left
   EventSource newcomers_;
   EventSource pause_;

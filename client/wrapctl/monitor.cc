@@ -24,8 +24,8 @@ class Monitor {
     if (auto learnt = learn_sessions(false); !learnt) return learnt;
     if (auto learnt = learn_approvals(false); !learnt) return learnt;
     say({{"event", "watching"}, {"sessions", sessions_.size()}, {"approvals", approvals_.size()}},
-        "watching: " + std::to_string(sessions_.size()) + " sessions, " + std::to_string(approvals_.size()) +
-            " questions wait");
+        "watching (sessions: " + std::to_string(sessions_.size()) +
+            ", questions: " + std::to_string(approvals_.size()) + ")");
     for (;;) {
       std::cout.flush();
       if (!std::cout) return {};  // main() says so

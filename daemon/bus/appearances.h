@@ -31,9 +31,6 @@ class Appearances {
   // When `name`, which is on the bus, was there at the latest.
   [[nodiscard]] uint64_t of(std::string_view name) const;
 
-  // CLOCK_BOOTTIME of clock_gettime(2).
-  [[nodiscard]] static uint64_t now();
-
  private:
   uint64_t since_;
   std::map<std::string, uint64_t, std::less<>> names_;

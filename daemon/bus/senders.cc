@@ -155,7 +155,7 @@ void Senders::watch_names(sd_bus* bus) {
         guarded("names on the bus", [&] {
           if (!appearances_) return;
           if (there) {
-            appearances_->came(name, Appearances::now());
+            appearances_->came(name, kernel::ticks_since_boot());
           } else {
             appearances_->left(name);
           }
@@ -163,7 +163,7 @@ void Senders::watch_names(sd_bus* bus) {
       },
       [this, bus](const Result<>& installed) {
         if (!installed) return complain(bus, installed.error().message);
-        appearances_.emplace(Appearances::now());
+        appearances_.emplace(kernel::ticks_since_boot());
       });
   if (!names) return complain(bus, names.error().message);
   names_ = std::move(*names);
@@ -173,16 +173,12 @@ void Senders::watch_names(sd_bus* bus) {
 void Senders::look_up(Sender& sender) const {
   sender.unseen = "the caller's process cannot be looked at";
   if (!appearances_ || sender.pid <= 0) return;
-  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, sender.pid, 0)));
-  if (!pidfd) return;
-  auto process = kernel::read_process(proc_.get(), sender.pid);
-  // Alive until now: what was read is of the process behind the pidfd.
-  if (!process || !pidfd_alive(pidfd.get())) return;
-  if (process->start > appearances_->of(sender.name)) {
+  auto pidfd = kernel::open_process(proc_.get(), sender.pid, appearances_->of(sender.name));
+  if (pidfd) {
+    sender.pidfd = std::move(*pidfd);
+  } else if (pidfd.error().code == EPERM) {
     sender.unseen = "the caller's process has gone, and its number is another's";
-    return;
   }
-  sender.pidfd = std::move(pidfd);
 }
 
 }  // namespace wrapd::daemon::bus

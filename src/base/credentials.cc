@@ -3,7 +3,6 @@
 
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77  // include/uapi/asm-generic/socket.h, Linux 6.5
@@ -34,14 +33,11 @@ Result<PeerCredentials> peer_credentials(int socket, bool with_groups) {
   }
 }
 
-Result<UniqueFd> peer_pidfd(int socket, const PeerCredentials& peer) {
+Result<UniqueFd> peer_pidfd(int socket) {
   int fd = -1;
   socklen_t length = sizeof fd;
   if (::getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &length) == 0) return UniqueFd(fd);
-  if (errno != ENOPROTOOPT) return fail_errno("cannot get the peer's pidfd");
-  UniqueFd opened(static_cast<int>(::syscall(SYS_pidfd_open, peer.pid, 0)));
-  if (!opened) return fail_errno("cannot get the peer's pidfd");
-  return opened;
+  return fail_errno("cannot get the peer's pidfd");
 }
 
 bool pidfd_alive(int pidfd) noexcept {

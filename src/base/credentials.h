@@ -21,9 +21,8 @@ struct PeerCredentials {
 
 [[nodiscard]] Result<PeerCredentials> peer_credentials(int socket, bool with_groups);
 
-// A pidfd of the process that connected. SO_PEERPIDFD (6.5) where there is one, else pidfd_open(2) of the recorded
-// number: the latter may name a stranger if the peer has died meanwhile, so what is read about it may only refuse.
-[[nodiscard]] Result<UniqueFd> peer_pidfd(int socket, const PeerCredentials& peer);
+// A pidfd of the process that connected (SO_PEERPIDFD). ENOPROTOOPT before Linux 6.5.
+[[nodiscard]] Result<UniqueFd> peer_pidfd(int socket);
 
 // False once the process behind `pidfd` has exited.
 [[nodiscard]] bool pidfd_alive(int pidfd) noexcept;

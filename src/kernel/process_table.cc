@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <array>
@@ -16,6 +17,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/credentials.h"
 #include "base/unique_fd.h"
 
 namespace wrapd::kernel {
@@ -129,6 +131,26 @@ bool signal_process(int proc, const Process& process, int signal) {
   auto now = read_process(proc, process.pid);
   if (!now || !now->is(process)) return false;
   return ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) == 0;
+}
+
+uint64_t ticks_since_boot() {
+  constexpr uint64_t kNanoseconds = 1'000'000'000;
+  static const uint64_t kTick = kNanoseconds / static_cast<uint64_t>(::sysconf(_SC_CLK_TCK));
+  struct timespec time {};
+  // Cannot fail: every kernel has the clock.
+  ::clock_gettime(CLOCK_BOOTTIME, &time);
+  return (static_cast<uint64_t>(time.tv_sec) * kNanoseconds + static_cast<uint64_t>(time.tv_nsec)) / kTick;
+}
+
+Result<UniqueFd> open_process(int proc, pid_t pid, uint64_t latest_start) {
+  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd) return fail_errno("cannot open the process");
+  auto process = read_process(proc, pid);
+  if (!process) return fail("the process cannot be looked at", EACCES);
+  // Alive until now: what was read is of the process behind the pidfd.
+  if (!pidfd_alive(pidfd.get())) return fail("the process has gone", ESRCH);
+  if (process->start > latest_start) return fail("the process has gone, and its number is another's", EPERM);
+  return pidfd;
 }
 
 }  // namespace wrapd::kernel

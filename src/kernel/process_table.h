@@ -12,6 +12,9 @@
 #include <span>
 #include <vector>
 
+#include "base/result.h"
+#include "base/unique_fd.h"
+
 namespace wrapd::kernel {
 
 struct Process {
@@ -30,6 +33,14 @@ struct Process {
 // `proc` is a descriptor of a procfs's root directory (O_PATH will do). Nothing if there is no such process, or if it
 // is hidden (hidepid=) from the calling thread.
 [[nodiscard]] std::optional<Process> read_process(int proc, pid_t pid);
+
+// Now, in the unit of Process::start and rounded down as that is: of two instants the later never seems the earlier.
+[[nodiscard]] uint64_t ticks_since_boot();
+
+// A pidfd of the process `pid` that has not started after `latest_start`: who only knows that a number was somebody's
+// at that time does not get another's. Errors: ESRCH there is no such process, EPERM it started later, others: it
+// cannot be looked at.
+[[nodiscard]] Result<UniqueFd> open_process(int proc, pid_t pid, uint64_t latest_start);
 
 // Calls `visit` for each process that is shown, right after it was read, in the order of their numbers.
 void for_each_process(int proc, const std::function<void(const Process&)>& visit);

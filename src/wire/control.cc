@@ -2,6 +2,7 @@
 #include "wire/control.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "base/io.h"
 #include "base/json_text.h"
@@ -271,10 +272,11 @@ Result<SessionReply> decode_session_reply(std::string_view text) {
   Fields fields(*object, "error reply");
   fields.version();
   fields.constant("reply", "error");
-  fields.require(is_code(fields.text("code", 32)), "code", "lower-case letters and '-'");
+  const std::string code = fields.text("code", 32);
+  fields.require(is_code(code), "code", "lower-case letters and '-'");
   std::string message = fields.text("message", kMaxErrorMessage);
   if (auto done = fields.finish(); !done) return std::unexpected(done.error());
-  return fail(printable(message));
+  return fail(printable(message), code == kNotPermitted ? EACCES : 0);
 }
 
 std::string encode_finish_request() {

@@ -51,13 +51,14 @@ struct SessionReply {
   bool monitor_unsupported = false;
   std::vector<std::string> notices;  // lines for the user's stderr
 };
+inline constexpr std::string_view kNotPermitted = "not-permitted";
 struct ErrorReply {
   std::string code;     // stable word: not-permitted, unknown-policy, limit, confined, bad-request, internal, ...
   std::string message;  // one line: what, on what, what to do
 };
 [[nodiscard]] std::string encode(const SessionReply& reply);
 [[nodiscard]] std::string encode(const ErrorReply& reply);
-// An ErrorReply becomes an Error with its message.
+// An ErrorReply becomes an Error with its message; its code is EACCES where the caller may not open sessions.
 [[nodiscard]] Result<SessionReply> decode_session_reply(std::string_view text);
 
 // wrap -> supervisor, once CMD has ended: asks for the summary.

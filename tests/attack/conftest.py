@@ -4,6 +4,7 @@
 import importlib.util
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ _PATH = Path(__file__).resolve().parents[1] / "integration" / "daemon" / "confte
 _SPEC = importlib.util.spec_from_file_location("daemon_harness", _PATH)
 harness = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(harness)
+
+sys.path.insert(0, str(_PATH.parents[2] / "lib"))
 
 make_service, pytest_collection_modifyitems = harness.make_service, harness.pytest_collection_modifyitems
 Peer, PATIENCE, request = harness.Peer, harness.PATIENCE, harness.request

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ALICE, MALLORY, PATIENCE, Peer, request
+from conftest import ALICE, MALLORY, PATIENCE, SUPERVISOR, Peer, request
+from process_numbers import fork_as, next_tick
 
 WRAP = os.environ.get("WRAPD_TEST_WRAP", "")
 LINGER = 3600  # seconds
@@ -235,9 +236,44 @@ def test_a_file_system_that_stalls_holds_up_its_user_alone(service, stalling, ho
         assert opens_promptly(service)
         service.process.terminate()
         service.process.wait(PATIENCE)
+        service.log.unlink()  # where the next start says that it listens
         service.start()
         assert opens_promptly(service)
     assert not select.select([server], [], [], 0)[0], server.readline()
+
+
+# ---- numbers of processes that have gone
+
+
+@pytest.mark.parametrize("kernel", ["this kernel", "before 6.5"])
+def test_a_connection_outlives_its_maker_and_not_its_number(make_service, kernel):
+    """Somebody (here root's test, else a confined program) holds on to the connection of a process that has gone, until
+    an unconfined process of the same user has its number: the session would be that process's."""
+    prefix = [sys.executable, str(Path(__file__).with_name("without_peerpidfd.py"))] if kernel == "before 6.5" else []
+    service = make_service(supervisor=SUPERVISOR, prefix=prefix).start()
+    with service.peer(ALICE) as alive:
+        alive.send(request())
+        assert alive.receive()["reply"] == "session"
+    held = service.peer(ALICE)
+    number = held.pid
+    next_tick()
+    held.leash.close()
+    os.waitpid(number, 0)
+    heir = fork_as(number)
+    if heir == 0:
+        os.setgroups([])
+        os.setresgid(ALICE, ALICE, ALICE)
+        os.setresuid(ALICE, ALICE, ALICE)
+        signal.pause()
+        os._exit(0)
+    while status_of(heir)["Uid"].split() != [str(ALICE)] * 4:
+        pass
+    held.pid = 0
+    with held:
+        held.send(request())
+        assert held.receive()["code"] == "confined"
+    os.kill(heir, signal.SIGKILL)
+    os.waitpid(heir, 0)
 
 
 # ---- floods

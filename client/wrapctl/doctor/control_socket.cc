@@ -69,6 +69,10 @@ Finding examine_control_socket(const std::string& path) {
   if (!packet) return failed("cannot understand the service: " + packet.error().message, kSilent);
   if (packet->eof()) return failed("the service closed the connection without an answer", kSilent);
   auto reply = wire::decode_session_reply(packet->bytes);
+  if (!reply && reply.error().code == EACCES && ::geteuid() == 0) {
+    return fallback("the service answers, and root is granted no session (access in wrapd.yaml)",
+                    "ask again as one of the users who are");
+  }
   if (!reply)
     return failed("the service gives no session: " + safe_text(reply.error().message),
                   "wrap --standalone does without the service");

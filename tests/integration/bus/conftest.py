@@ -5,15 +5,14 @@ a stand-in for polkit that answers as it is told, and clients with uids of their
 Nothing here waits for time to pass: everything that happens is seen on a socket or a pipe."""
 
 import ctypes
-import errno
 import json
 import os
 import queue
 import re
 import shutil
-import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -24,11 +23,12 @@ import wire
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
+sys.path.insert(0, str(ROOT / "tests/lib"))
+from process_numbers import fork_as  # noqa: E402
 SERVICE = os.environ.get("WRAPD_TEST_API_SERVICE", "")
 SYSTEM_CONF = Path("/usr/share/dbus-1/system.conf")
 OWNER, OTHER = 1, 2  # daemon and bin: the bus wants users that have an entry
 PR_SET_NO_NEW_PRIVS = 38
-SYS_CLONE3 = 435
 POLKIT = "org.freedesktop.PolicyKit1"
 
 
@@ -92,20 +92,6 @@ class Bus:
     def stop(self):
         self.process.kill()
         self.process.wait()
-
-
-def fork_as(number):
-    """fork(2), and the child gets the process number `number`, if that is not None."""
-    if number is None:
-        return os.fork()
-    numbers = (ctypes.c_int * 1)(number)
-    # struct clone_args: exit_signal, set_tid and set_tid_size are its fifth, ninth and tenth member.
-    args = (ctypes.c_uint64 * 10)(0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, ctypes.addressof(numbers), 1)
-    pid = ctypes.CDLL(None, use_errno=True).syscall(SYS_CLONE3, ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args)))
-    if pid < 0 and ctypes.get_errno() in (errno.EPERM, errno.ENOSYS):
-        pytest.skip("needs CAP_CHECKPOINT_RESTORE and clone3(2): to choose process numbers")
-    assert pid >= 0, os.strerror(ctypes.get_errno())
-    return pid
 
 
 class Client(wire.Connection):

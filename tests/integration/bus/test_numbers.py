@@ -5,11 +5,11 @@ import ctypes
 import json
 import os
 import struct
-import time
 
 import pytest
 
 import wire
+from process_numbers import next_tick
 from conftest import OTHER, OWNER, PR_SET_NO_NEW_PRIVS, SESSION, Service
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
@@ -58,20 +58,17 @@ def terminate(client):
     return client.manager("TerminateSession", "s", [SESSION])
 
 
-def next_tick(machine):
+def next_instant(machine):
     """Once the service knows of all who are on the bus: the next instant that start times can tell from this one."""
     machine.watcher.manager("ListSessions")
-    ticks = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK") // 10**9
-    now = ticks()
-    while ticks() == now:
-        pass
+    next_tick()
 
 
 def attack(machine, maker, meanwhile=lambda: None):
     """A confined process uses what `maker` has left behind, when somebody unconfined of the same user has its number."""
     machine.service.order(f"add {SESSION} {OWNER} x")
     maker.end_process()
-    next_tick(machine)
+    next_instant(machine)
     heir = machine.client(OWNER, number=maker.pid)
     assert number_of(machine, maker) == number_of(machine, heir) == heir.pid
     meanwhile()
