@@ -3,6 +3,7 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <deque>
 #include <limits>
@@ -44,10 +45,11 @@ struct SessionTable::Session {
   Quota::Ticket ticket;
   bool restored = false;
   Step step = Step::starting;
-  bool told_to_end = false;
+  std::optional<EndOrder> end;  // it was told to
+  bool end_stored = false;
   bool stale = false;
   wire::CounterReport counters;
-  std::deque<std::string> orders;  // that the channel has not taken; bounded: one of each kind, one per question
+  std::deque<std::string> orders;  // that the channel has not taken; bounded: to report, to end
   std::string why_forced;          // why it was killed; empty: it was not
   EventSource channel;
   EventSource exit;
@@ -87,7 +89,8 @@ Result<> SessionTable::add(SessionFacts facts, SessionDirectory directory, Super
   return std::unexpected(error);
 }
 
-Result<> SessionTable::restore(SessionFacts facts, SessionDirectory directory, SupervisorProcess process) {
+Result<> SessionTable::restore(SessionFacts facts, SessionDirectory directory, SupervisorProcess process,
+                               std::optional<EndOrder> end) {
   // The sockets go with the hand-offs, so they tell how far it had come.
   const Step step = directory.exists() ? Step::starting : Step::running;
   auto ticket = places_.take(facts.uid);
@@ -105,6 +108,10 @@ Result<> SessionTable::restore(SessionFacts facts, SessionDirectory directory, S
     return entered;
   }
   order(s, wire::ReportOrder{});
+  if (end) {
+    s.end_stored = true;
+    order_end(s, std::move(*end));
+  }
   return {};
 }
 
@@ -195,8 +202,9 @@ Result<> SessionTable::on_state(Session& session, wire::SupervisorState state) {
   }
   session.step = next;
   if (next >= Step::running) session.directory.remove();
-  // Its end is recorded. Were it found again after a restart, that could not be known any more.
-  if (next == Step::finished) store_.remove(FdStore::name_of(session.facts.id));
+  // Its end is recorded. Were it found again after a restart, that could not be known any more. But what was told to
+  // end is not forgotten on its word.
+  if (next == Step::finished && !session.end) store_.remove(FdStore::name_of(session.facts.id));
   auto armed = arm_for_step(session);
   changed(session);
   return armed;
@@ -223,19 +231,29 @@ Result<> SessionTable::set_deadline(Session& session, std::chrono::milliseconds 
 }
 
 Result<> SessionTable::arm_for_step(Session& session) {
-  if (session.step == Step::terminating || (session.step == Step::running && session.told_to_end)) {
-    return set_deadline(session, deadlines_.end);
+  using std::chrono::milliseconds;
+  std::optional<milliseconds> limit;
+  if (session.step == Step::terminating) {
+    limit = deadlines_.end;
+  } else if (session.step != Step::running) {
+    limit = deadlines_.step;
   }
-  if (session.step == Step::running) {
-    session.deadline.reset();
-    return {};
+  if (session.end && session.step != Step::finished) {
+    // Whatever it says how far it is.
+    const auto left = std::chrono::ceil<milliseconds>(session.end->deadline - std::chrono::steady_clock::now());
+    limit = std::clamp(left, milliseconds::zero(), limit.value_or(deadlines_.end));
   }
-  return set_deadline(session, deadlines_.step);
+  if (limit) return set_deadline(session, *limit);
+  session.deadline.reset();
+  return {};
 }
 
 void SessionTable::on_deadline(Session& session) {
   const std::string step = std::to_string(deadlines_.step.count()) + " ms";
   const std::string end = std::to_string(deadlines_.end.count()) + " ms";
+  if (session.end && session.step < Step::terminating) {
+    return end_by_force(session, "supervisor did not end its programs within " + end + " and was killed");
+  }
   switch (session.step) {
     case Step::starting:
       return end_by_force(session, "supervisor was not ready within " + step + " and was killed");
@@ -267,10 +285,9 @@ void SessionTable::on_exit(Session& session) {
   // Its last words may still wait.
   while (session.channel.active() && read_report(session)) {
   }
-  if (session.step != Step::finished) {
-    record_end(session, end);
-    store_.remove(FdStore::name_of(session.facts.id));
-  }
+  const bool finished = session.step == Step::finished;
+  if (!finished) record_end(session, end);
+  if (!finished || session.end) store_.remove(FdStore::name_of(session.facts.id));
   session.step = Step::finished;
   questions_.remove_all(session.facts.id, "withdrawn");
   const SessionInfo info = info_of(session);
@@ -325,24 +342,53 @@ ApiResult<> SessionTable::terminate(std::string_view id, std::string_view by) {
   auto found = sessions_.find(id);
   if (found == sessions_.end()) return std::unexpected(ApiError{"NoSuchSession", "there is no session of this id"});
   Session& session = *found->second;
-  if (session.step == Step::finished || !session.why_forced.empty() || std::exchange(session.told_to_end, true)) {
-    return {};
+  if (session.step == Step::finished || !session.why_forced.empty()) return {};
+  if (!session.end) {
+    order_end(session, {.id = session.facts.id,
+                        .reason = "ended by " + std::string(by),
+                        .deadline = std::chrono::steady_clock::now() + deadlines_.end});
   }
-  order(session, wire::TerminateOrder{.reason = "ended by " + std::string(by)});
-  // One that is still opening has a deadline already.
-  Result<> armed;
-  if (session.step == Step::running) armed = set_deadline(session, deadlines_.end);
-  if (!armed) end_by_force(session, armed.error().message);
-  changed(session);
+  if (auto stored = store_end(session); !stored) {
+    std::fprintf(stderr, "wrapd: session %s: its order to end: %s\n", session.facts.id.c_str(),
+                 stored.error().message.c_str());
+    return std::unexpected(ApiError{
+        "Internal", "the session is being ended, but a restart of the service now could forget that; ask again"});
+  }
   return {};
 }
 
+void SessionTable::order_end(Session& session, EndOrder end) {
+  order(session, wire::TerminateOrder{.reason = end.reason});
+  session.end = std::move(end);
+  if (!session.why_forced.empty()) return;
+  if (auto armed = arm_for_step(session); !armed) end_by_force(session, armed.error().message);
+  changed(session);
+}
+
+Result<> SessionTable::store_end(Session& session) {
+  if (session.end_stored || !session.why_forced.empty()) return {};
+  auto record = seal_session_record(*session.end);
+  if (!record) return std::unexpected(record.error());
+  const int stored[] = {record->get()};
+  auto sent = store_.store(FdStore::name_of(session.facts.id), stored);
+  session.end_stored = sent.has_value();
+  return sent;
+}
+
 ApiResult<> SessionTable::answer(std::string_view question, bool allow, std::string_view by) {
-  auto asked = questions_.take_for_answer(question);
+  auto asked = questions_.find_for_answer(question);
   if (!asked) return std::unexpected(asked.error());
   // A question goes with its session.
-  order(*sessions_.at(asked->first),
-        wire::AnswerOrder{.question = asked->second, .allow = allow, .by = std::string(by)});
+  const Session& session = *sessions_.at(asked->first);
+  if (!session.channel.active()) return std::unexpected(ApiError{"NoSuchApproval", "the session is over"});
+  const wire::AnswerOrder order{.question = asked->second, .allow = allow, .by = std::string(by)};
+  Result<> sent = fail("other orders wait", EAGAIN);
+  if (session.orders.empty()) sent = wire::send_packet(session.process.channel.get(), wire::encode(order), {}, true);
+  if (!sent && sent.error().code == EAGAIN) {
+    return std::unexpected(ApiError{"LimitExceeded", "the session takes no answer at the moment; try again"});
+  }
+  if (!sent) return std::unexpected(ApiError{"NoSuchApproval", "the session is over"});
+  questions_.set_answered(question);
   return {};
 }
 
@@ -388,7 +434,7 @@ SessionInfo SessionTable::info_of(const Session& session) {
   info.stale = session.stale;
   if (session.step == Step::finished || !session.why_forced.empty()) {
     info.state = SessionState::closing;
-  } else if (session.told_to_end || session.step == Step::terminating) {
+  } else if (session.end || session.step == Step::terminating) {
     info.state = SessionState::terminating;
   } else if (session.step == Step::running) {
     info.state = SessionState::running;
