@@ -10,13 +10,20 @@
 
 #include "audit/event.h"
 #include "base/credentials.h"
+#include "base/token_bucket.h"
+#include "policy/model.h"
 #include "wire/packet.h"
 
 namespace wrapd::daemon {
 namespace {
 
 // Of one supervisor, before others get their turn.
-constexpr int kReportsAtOnce = 64;
+constexpr int kReportsInATurn = 16;
+// Not before whoever else wants something of the service: what supervisors send is not for them to hurry.
+constexpr auto kReportsPriority = EventLoop::kNewcomers;
+constexpr auto kExitPriority = EventLoop::kSessions;
+static_assert(wire::kMaxReportsPerSecond > 2 * policy::kMaxApprovalRate + 20);
+static_assert(wire::kMaxReportsAtOnce > 2 * policy::kMaxApprovalBurst + 500);
 
 uint64_t saturated_sum(uint64_t a, uint64_t b) {
   return a > std::numeric_limits<uint64_t>::max() - b ? std::numeric_limits<uint64_t>::max() : a + b;
@@ -48,6 +55,7 @@ struct SessionTable::Session {
   std::optional<EndOrder> end;  // it was told to
   bool end_stored = false;
   bool stale = false;
+  TokenBucket reports{wire::kMaxReportsPerSecond, wire::kMaxReportsAtOnce};
   wire::CounterReport counters;
   std::deque<std::string> orders;  // that the channel has not taken; bounded: to report, to end
   std::string why_forced;          // why it was killed; empty: it was not
@@ -121,9 +129,9 @@ Result<> SessionTable::enter(std::unique_ptr<Session> session) {
   sessions_.insert_or_assign(s.facts.id, std::move(session));
   if (stale_) s.stale = stale_(s.facts.policy, s.facts.policy_digest);
   auto exit = loop_.on_io(
-      s.process.pidfd.get(), EPOLLIN, [this, &s](uint32_t) { on_exit(s); }, EventLoop::kSessions);
+      s.process.pidfd.get(), EPOLLIN, [this, &s](uint32_t) { on_exit(s); }, kExitPriority);
   auto channel = loop_.on_io(
-      s.process.channel.get(), EPOLLIN, [this, &s](uint32_t events) { on_channel(s, events); }, EventLoop::kSessions);
+      s.process.channel.get(), EPOLLIN, [this, &s](uint32_t events) { on_channel(s, events); }, kReportsPriority);
   if (!exit || !channel) return std::unexpected(!exit ? exit.error() : channel.error());
   if (auto armed = arm_for_step(s); !armed) return armed;
   s.exit = std::move(*exit);
@@ -137,8 +145,13 @@ Result<> SessionTable::enter(std::unique_ptr<Session> session) {
 
 void SessionTable::on_channel(Session& session, uint32_t events) {
   if ((events & EPOLLOUT) != 0) send_orders(session);
-  for (int i = 0; i < kReportsAtOnce && session.channel.active(); ++i) {
+  for (int i = 0; i < kReportsInATurn && session.channel.active(); ++i) {
     if (!read_report(session)) return;
+  }
+}
+
+void SessionTable::hear_out(Session& session) {
+  while (session.channel.active() && read_report(session)) {
   }
 }
 
@@ -152,6 +165,10 @@ bool SessionTable::read_report(Session& session) {
   if (packet->eof()) {
     // Its death is seen on the pidfd; until then there is nothing more to hear.
     session.channel.reset();
+    return false;
+  }
+  if (!session.reports.take(std::chrono::steady_clock::now())) {
+    end_by_force(session, "supervisor flooded the service with reports and was killed");
     return false;
   }
   auto report = wire::decode_supervisor_report(packet->bytes);
@@ -249,6 +266,10 @@ Result<> SessionTable::arm_for_step(Session& session) {
 }
 
 void SessionTable::on_deadline(Session& session) {
+  // What it has said in time may still wait to be read.
+  const Step before = session.step;
+  hear_out(session);
+  if (session.step != before || !session.why_forced.empty()) return;
   const std::string step = std::to_string(deadlines_.step.count()) + " ms";
   const std::string end = std::to_string(deadlines_.end.count()) + " ms";
   if (session.end && session.step < Step::terminating) {
@@ -282,9 +303,7 @@ void SessionTable::end_by_force(Session& session, std::string why) {
 void SessionTable::on_exit(Session& session) {
   auto end = reap(session.process.pidfd.get());
   if (!end && end.error().code == EAGAIN) return;
-  // Its last words may still wait.
-  while (session.channel.active() && read_report(session)) {
-  }
+  hear_out(session);  // its last words
   const bool finished = session.step == Step::finished;
   if (!finished) record_end(session, end);
   if (!finished || session.end) store_.remove(FdStore::name_of(session.facts.id));

@@ -7,7 +7,7 @@
 //
 //   starting ─ ready ─> handing off ─ running ─> running ─ terminating ─> terminating ─ finished ─> finished ─ exit
 //
-// Reports only go forward. A session that was found again after a restart may
+// Reports only go forward, and there are only so many in a time. A session that was found again after a restart may
 // start anywhere, and says again where it is.
 //
 // Whoever asked for something and was told that it is done must be able to rely on it, also if the service dies in the
@@ -91,6 +91,8 @@ class SessionTable {
   [[nodiscard]] Result<> arm_for_step(Session& session);
 
   void on_channel(Session& session, uint32_t events);
+  // All that there is to be read; it has an end, because a flood has one.
+  void hear_out(Session& session);
   // False when there is no more to be read.
   bool read_report(Session& session);
   void on_report(Session& session, const wire::SupervisorReport& report);

@@ -342,6 +342,18 @@ def test_what_was_told_to_end_is_told_again_and_ends(managed):
     assert closed["session_id"] == ID and "did not end its programs" in closed["reason"]
 
 
+def test_a_supervisor_that_floods_is_ended(managed):
+    one = managed()
+    one.manager.started()
+    flooding, other = one.session(), one.session(BOB)
+    counters = json.dumps({"version": 1, "report": "counters", "allowed": 0, "denied": 0, "audited": 0, "lost": 0})
+    with pytest.raises(OSError):
+        for _ in range(20000):
+            flooding.send(counters.encode())
+    one.holds(other)
+    assert "flooded" in one.events("session_closed")[-1]["reason"]
+
+
 def test_a_message_to_the_store_is_lost(managed):
     """The session goes on without the service, and costs nobody else anything."""
     one = managed()

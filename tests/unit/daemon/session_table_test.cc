@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -106,6 +108,10 @@ class Sessions : public ::testing::Test {
   void tell(const wire::SupervisorReport& report) {
     ASSERT_TRUE(wire::send_packet(supervisor_.get(), wire::encode(report), {}, true));
   }
+  void tell_when_there_is_room(const wire::SupervisorReport& report) {
+    const std::string text = wire::encode(report);
+    run_until([&] { return wire::send_packet(supervisor_.get(), text, {}, true).has_value(); });
+  }
   void ask(uint64_t number, uint64_t timeout_ms = 600'000) {
     tell(wire::QuestionReport{.question = number,
                               .call = {.operation = "connect", .target = "/x", .rule = "r", .policy = "p", .pid = 1},
@@ -180,6 +186,7 @@ class Manager {
   UniqueFd socket_;
 };
 
+constexpr int kHuge = 8 << 20;
 constexpr std::chrono::milliseconds kSoon{20};
 constexpr std::chrono::milliseconds kNever{600'000};
 
@@ -339,6 +346,73 @@ TEST_F(Sessions, CountersGrow) {
   EXPECT_EQ(end().reason, "supervisor reported counters that went back");
 }
 
+// ---- floods
+
+// Fills the channel as a supervisor could that means harm; never waits.
+size_t flood(int supervisor) {
+  const std::string report = wire::encode(wire::CounterReport{});
+  size_t sent = 0;
+  while (wire::send_packet(supervisor, report, {}, true)) ++sent;
+  return sent;
+}
+
+TEST_F(Sessions, AFloodHoldsUpNobodyAndIsEnded) {
+  open(kNever);
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  run_until([&] { return info().state == SessionState::running; });
+  UniqueFd newcomer(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
+  bool served = false;
+  auto watched = loop_->on_io(
+      newcomer.get(), EPOLLIN, [&](uint32_t) { served = true; }, EventLoop::kNewcomers);
+  ASSERT_TRUE(watched);
+  bool timed = false;
+  auto timer = loop_->after(std::chrono::milliseconds(0), [&] { timed = true; });
+  ASSERT_TRUE(timer);
+  // The channel is full whenever the loop looks.
+  for (int turn = 0; turn < 8 && !(served && timed); ++turn) {
+    flood(supervisor_.get());
+    ASSERT_TRUE(loop_->run_once(kNever));
+  }
+  EXPECT_TRUE(served) << "a newcomer got no turn";
+  EXPECT_TRUE(timed) << "a timer got no turn";
+  EXPECT_EQ(info().state, SessionState::running) << "nor was it served because the flood was over already";
+  watched->reset();
+  for (int turn = 0; turn < 1000 && info().state == SessionState::running; ++turn) {
+    flood(supervisor_.get());
+    ASSERT_TRUE(loop_->run_once(kNever));
+  }
+  ASSERT_NE(info().state, SessionState::running) << "it may go on for ever";
+  EXPECT_NE(end().reason.find("flooded"), std::string::npos);
+}
+
+// Whoever floods while it dies is not listened to for ever.
+TEST_F(Sessions, LastWordsHaveAnEnd) {
+  open(kNever);
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  run_until([&] { return info().state == SessionState::running; });
+  if (::setsockopt(supervisor_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &kHuge, sizeof kHuge) < 0) {
+    GTEST_SKIP() << "needs CAP_NET_ADMIN: a queue that takes a flood at once";
+  }
+  ASSERT_GT(flood(supervisor_.get()), 2 * wire::kMaxReportsAtOnce);
+  ASSERT_EQ(::kill(pid_, SIGKILL), 0);
+  siginfo_t died{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(pid_), &died, WEXITED | WNOWAIT), 0);
+  EXPECT_NE(end().reason.find("flooded"), std::string::npos);
+}
+
+TEST_F(Sessions, WhatGatheredWhileNobodyReadIsNoFlood) {
+  open(kNever);
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  const size_t sent = flood(supervisor_.get());
+  ASSERT_GT(sent, 50U);
+  tell_when_there_is_room(wire::CounterReport{.denied = 7});
+  run_until([&] { return info().denied == 7; });
+  EXPECT_EQ(info().state, SessionState::running);
+}
+
 // ---- what must outlive the service
 
 TEST_F(Sessions, TheOrderToEndIsStoredBeforeItIsAnswered) {
@@ -421,6 +495,13 @@ TEST_F(Sessions, ASupervisorThatSaysItIsEndingHasADeadlineAfterARestart) {
   find_again(kSoon, std::nullopt);
   say(SupervisorState::terminating);
   EXPECT_NE(end().reason.find("did not end its programs"), std::string::npos);
+}
+
+TEST_F(Sessions, WhatWasSaidInTimeCountsAlsoIfItIsReadLate) {
+  open(std::chrono::milliseconds(0));  // the timer is due when the loop looks for the first time
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  run_until([&] { return info().state == SessionState::running; });
 }
 
 TEST_F(Sessions, StalenessIsThatOfThePolicyInForce) {
