@@ -38,7 +38,7 @@ FdStore::~FdStore() {
 }
 
 size_t FdStore::most_sessions() const {
-  return present() ? size_ / kPerSession : std::numeric_limits<size_t>::max();
+  return present() ? size_ / kMostPerSession : std::numeric_limits<size_t>::max();
 }
 
 Result<> FdStore::store(const std::string& name, std::span<const int> fds) const {

@@ -3,7 +3,8 @@
 
 // The service manager's descriptor store (sd_pid_notify_with_fds(3), FDSTORE=1). What lies there survives a crash, a
 // restart and an upgrade of the service, and comes back with LISTEN_FDS. One entry per session, by the session's name:
-// the service's end of the channel, the supervisor's pidfd, the sealed record.
+// the service's end of the channel, the supervisor's pidfd, the sealed record; and one more record when it was told to
+// end.
 //
 // Entries are stored with FDPOLL=0: the manager would else drop a channel at its hang-up, and with it the last words of
 // a supervisor that ended while there was no service to hear them. So each entry is taken out here.
@@ -25,7 +26,8 @@ namespace wrapd::daemon {
 
 class FdStore {
  public:
-  static constexpr size_t kPerSession = 3;
+  static constexpr size_t kPerSession = 3;                    // as it is opened
+  static constexpr size_t kMostPerSession = kPerSession + 1;  // with the order to end
 
   // There is one where a service manager told us how to notify it (NOTIFY_SOCKET). $FDSTORE, set by systemd since 254,
   // is its size; else `size` is.
@@ -38,8 +40,8 @@ class FdStore {
   // No limit without a store.
   [[nodiscard]] size_t most_sessions() const;
 
-  // `fds` under one name. Success without a store: there is nothing to be done. EAGAIN if the manager does not keep up,
-  // or if an earlier entry of that name has not been taken out yet.
+  // `fds` under one name, beside what it holds already. Success without a store: there is nothing to be done. EAGAIN if
+  // the manager does not keep up, or if an earlier entry of that name has not been taken out yet.
   [[nodiscard]] Result<> store(const std::string& name, std::span<const int> fds) const;
   // Everything of that name; now, or as soon as the manager takes it.
   void remove(std::string_view name);

@@ -60,15 +60,19 @@ std::optional<QuestionInfo> QuestionTable::find(std::string_view id) const {
   return found->second.info;
 }
 
-ApiResult<std::pair<std::string, uint64_t>> QuestionTable::take_for_answer(std::string_view id) {
+ApiResult<std::pair<std::string, uint64_t>> QuestionTable::find_for_answer(std::string_view id) const {
   auto found = questions_.find(id);
   if (found == questions_.end()) {
     return std::unexpected(ApiError{"NoSuchApproval", "nothing of this id waits for an answer; it may be too late"});
   }
-  if (std::exchange(found->second.answered, true)) {
+  if (found->second.answered) {
     return std::unexpected(ApiError{"NoSuchApproval", "this has been answered already"});
   }
   return std::pair(found->second.info.session, found->second.number);
+}
+
+void QuestionTable::set_answered(std::string_view id) {
+  if (auto found = questions_.find(id); found != questions_.end()) found->second.answered = true;
 }
 
 void QuestionTable::erase(Questions::iterator question, std::string_view how) {

@@ -40,9 +40,10 @@ class QuestionTable {
   [[nodiscard]] std::optional<QuestionInfo> find(std::string_view id) const;
   [[nodiscard]] bool empty() const { return questions_.empty(); }
 
-  // Whom to answer: the session and its number. A second answer is an error. The question stays until its supervisor
-  // has said what became of it.
-  [[nodiscard]] ApiResult<std::pair<std::string, uint64_t>> take_for_answer(std::string_view id);
+  // Whom to answer: the session and its number. An error if it has been answered.
+  [[nodiscard]] ApiResult<std::pair<std::string, uint64_t>> find_for_answer(std::string_view id) const;
+  // Its supervisor has the answer. The question stays until that has said what became of it.
+  void set_answered(std::string_view id);
 
  private:
   struct Question {

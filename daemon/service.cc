@@ -123,7 +123,8 @@ void Service::restore(std::vector<PassedFd> stored) {
   for (auto& session : sorted.found) {
     const std::string id = session.facts.id;
     auto directory = SessionDirectory::adopt(runtime_, id);
-    auto restored = sessions_->restore(std::move(session.facts), std::move(directory), std::move(session.process));
+    auto restored = sessions_->restore(std::move(session.facts), std::move(directory), std::move(session.process),
+                                       std::move(session.end));
     if (restored) continue;
     std::fprintf(stderr, "wrapd: session %s goes on without the service: %s\n", id.c_str(),
                  restored.error().message.c_str());

@@ -111,7 +111,7 @@ class ServiceApi {
   [[nodiscard]] virtual std::vector<SessionInfo> sessions() const = 0;
   [[nodiscard]] virtual std::optional<SessionInfo> session(std::string_view id) const = 0;
   // Ends the whole tree. `by` names who wants it, for the user and the record: "uid 0". Ending what ends already is no
-  // error.
+  // error. After success it ends even if this run of the service does not see that; Internal: ask again.
   virtual ApiResult<> terminate(std::string_view id, std::string_view by) = 0;
 
   // Policies that the caller may use; root: all, and the broken ones.
@@ -131,6 +131,7 @@ class ServiceApi {
 
   [[nodiscard]] virtual std::vector<QuestionInfo> questions() const = 0;
   [[nodiscard]] virtual std::optional<QuestionInfo> question(std::string_view id) const = 0;
+  // After success the session has the answer. LimitExceeded: it takes none now; the question is still open.
   virtual ApiResult<> answer_question(std::string_view id, bool allow, std::string_view by) = 0;
 
   // As properties of the API.

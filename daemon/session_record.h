@@ -3,12 +3,15 @@
 
 // What the service itself knows about a session, written down once, before the supervisor gets its configuration, in a
 // memfd that nobody can change any more. It outlives the service in the service manager's descriptor store; a restarted
-// service believes this about who a session belongs to, and nothing that a supervisor says.
+// service believes this about who a session belongs to, and nothing that a supervisor says. That a session was told to
+// end is written down in the same way: a supervisor that does not hear, or does not want to, would not say it.
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <string>
 #include <string_view>
+#include <variant>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -28,15 +31,27 @@ struct SessionFacts {
   std::string command;        // as shown
 };
 
+// That a session was told to end.
+struct EndOrder {
+  std::string id;      // the session's
+  std::string reason;  // one line, for the user: who ended it
+  // When it ends by force. CLOCK_MONOTONIC, which all runs of the service until the next boot share; microseconds are
+  // kept.
+  std::chrono::steady_clock::time_point deadline;
+};
+
 inline constexpr size_t kMaxSessionRecord = 32768;
 
 [[nodiscard]] std::string encode(const SessionFacts& facts);
-[[nodiscard]] Result<SessionFacts> decode_session_facts(std::string_view text);
+[[nodiscard]] std::string encode(const EndOrder& order);
+using SessionRecord = std::variant<SessionFacts, EndOrder>;
+[[nodiscard]] Result<SessionRecord> decode_session_record(std::string_view text);
 
-// A sealed memfd with the facts.
+// A sealed memfd with the record.
+[[nodiscard]] Result<UniqueFd> seal_session_record(const SessionRecord& record);
 [[nodiscard]] Result<UniqueFd> seal_session_facts(const SessionFacts& facts);
 // Believes only what this service can have written: a memfd that carries every seal and belongs to us (root).
-[[nodiscard]] Result<SessionFacts> read_session_facts(int memfd);
+[[nodiscard]] Result<SessionRecord> read_session_record(int memfd);
 
 // 64 hexadecimal digits: BLAKE2b-256 (crypto_generichash(3)) of a policy's text.
 [[nodiscard]] Result<std::string> policy_digest(std::string_view text);

@@ -3,19 +3,27 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <deque>
 #include <limits>
 
 #include "audit/event.h"
 #include "base/credentials.h"
+#include "base/token_bucket.h"
+#include "policy/model.h"
 #include "wire/packet.h"
 
 namespace wrapd::daemon {
 namespace {
 
 // Of one supervisor, before others get their turn.
-constexpr int kReportsAtOnce = 64;
+constexpr int kReportsInATurn = 16;
+// Not before whoever else wants something of the service: what supervisors send is not for them to hurry.
+constexpr auto kReportsPriority = EventLoop::kNewcomers;
+constexpr auto kExitPriority = EventLoop::kSessions;
+static_assert(wire::kMaxReportsPerSecond > 2 * policy::kMaxApprovalRate + 20);
+static_assert(wire::kMaxReportsAtOnce > 2 * policy::kMaxApprovalBurst + 500);
 
 uint64_t saturated_sum(uint64_t a, uint64_t b) {
   return a > std::numeric_limits<uint64_t>::max() - b ? std::numeric_limits<uint64_t>::max() : a + b;
@@ -44,10 +52,12 @@ struct SessionTable::Session {
   Quota::Ticket ticket;
   bool restored = false;
   Step step = Step::starting;
-  bool told_to_end = false;
+  std::optional<EndOrder> end;  // it was told to
+  bool end_stored = false;
   bool stale = false;
+  TokenBucket reports{wire::kMaxReportsPerSecond, wire::kMaxReportsAtOnce};
   wire::CounterReport counters;
-  std::deque<std::string> orders;  // that the channel has not taken; bounded: one of each kind, one per question
+  std::deque<std::string> orders;  // that the channel has not taken; bounded: to report, to end
   std::string why_forced;          // why it was killed; empty: it was not
   EventSource channel;
   EventSource exit;
@@ -87,7 +97,8 @@ Result<> SessionTable::add(SessionFacts facts, SessionDirectory directory, Super
   return std::unexpected(error);
 }
 
-Result<> SessionTable::restore(SessionFacts facts, SessionDirectory directory, SupervisorProcess process) {
+Result<> SessionTable::restore(SessionFacts facts, SessionDirectory directory, SupervisorProcess process,
+                               std::optional<EndOrder> end) {
   // The sockets go with the hand-offs, so they tell how far it had come.
   const Step step = directory.exists() ? Step::starting : Step::running;
   auto ticket = places_.take(facts.uid);
@@ -105,6 +116,10 @@ Result<> SessionTable::restore(SessionFacts facts, SessionDirectory directory, S
     return entered;
   }
   order(s, wire::ReportOrder{});
+  if (end) {
+    s.end_stored = true;
+    order_end(s, std::move(*end));
+  }
   return {};
 }
 
@@ -114,9 +129,9 @@ Result<> SessionTable::enter(std::unique_ptr<Session> session) {
   sessions_.insert_or_assign(s.facts.id, std::move(session));
   if (stale_) s.stale = stale_(s.facts.policy, s.facts.policy_digest);
   auto exit = loop_.on_io(
-      s.process.pidfd.get(), EPOLLIN, [this, &s](uint32_t) { on_exit(s); }, EventLoop::kSessions);
+      s.process.pidfd.get(), EPOLLIN, [this, &s](uint32_t) { on_exit(s); }, kExitPriority);
   auto channel = loop_.on_io(
-      s.process.channel.get(), EPOLLIN, [this, &s](uint32_t events) { on_channel(s, events); }, EventLoop::kSessions);
+      s.process.channel.get(), EPOLLIN, [this, &s](uint32_t events) { on_channel(s, events); }, kReportsPriority);
   if (!exit || !channel) return std::unexpected(!exit ? exit.error() : channel.error());
   if (auto armed = arm_for_step(s); !armed) return armed;
   s.exit = std::move(*exit);
@@ -130,8 +145,13 @@ Result<> SessionTable::enter(std::unique_ptr<Session> session) {
 
 void SessionTable::on_channel(Session& session, uint32_t events) {
   if ((events & EPOLLOUT) != 0) send_orders(session);
-  for (int i = 0; i < kReportsAtOnce && session.channel.active(); ++i) {
+  for (int i = 0; i < kReportsInATurn && session.channel.active(); ++i) {
     if (!read_report(session)) return;
+  }
+}
+
+void SessionTable::hear_out(Session& session) {
+  while (session.channel.active() && read_report(session)) {
   }
 }
 
@@ -145,6 +165,10 @@ bool SessionTable::read_report(Session& session) {
   if (packet->eof()) {
     // Its death is seen on the pidfd; until then there is nothing more to hear.
     session.channel.reset();
+    return false;
+  }
+  if (!session.reports.take(std::chrono::steady_clock::now())) {
+    end_by_force(session, "supervisor flooded the service with reports and was killed");
     return false;
   }
   auto report = wire::decode_supervisor_report(packet->bytes);
@@ -195,8 +219,9 @@ Result<> SessionTable::on_state(Session& session, wire::SupervisorState state) {
   }
   session.step = next;
   if (next >= Step::running) session.directory.remove();
-  // Its end is recorded. Were it found again after a restart, that could not be known any more.
-  if (next == Step::finished) store_.remove(FdStore::name_of(session.facts.id));
+  // Its end is recorded. Were it found again after a restart, that could not be known any more. But what was told to
+  // end is not forgotten on its word.
+  if (next == Step::finished && !session.end) store_.remove(FdStore::name_of(session.facts.id));
   auto armed = arm_for_step(session);
   changed(session);
   return armed;
@@ -223,19 +248,33 @@ Result<> SessionTable::set_deadline(Session& session, std::chrono::milliseconds 
 }
 
 Result<> SessionTable::arm_for_step(Session& session) {
-  if (session.step == Step::terminating || (session.step == Step::running && session.told_to_end)) {
-    return set_deadline(session, deadlines_.end);
+  using std::chrono::milliseconds;
+  std::optional<milliseconds> limit;
+  if (session.step == Step::terminating) {
+    limit = deadlines_.end;
+  } else if (session.step != Step::running) {
+    limit = deadlines_.step;
   }
-  if (session.step == Step::running) {
-    session.deadline.reset();
-    return {};
+  if (session.end && session.step != Step::finished) {
+    // Whatever it says how far it is.
+    const auto left = std::chrono::ceil<milliseconds>(session.end->deadline - std::chrono::steady_clock::now());
+    limit = std::clamp(left, milliseconds::zero(), limit.value_or(deadlines_.end));
   }
-  return set_deadline(session, deadlines_.step);
+  if (limit) return set_deadline(session, *limit);
+  session.deadline.reset();
+  return {};
 }
 
 void SessionTable::on_deadline(Session& session) {
+  // What it has said in time may still wait to be read.
+  const Step before = session.step;
+  hear_out(session);
+  if (session.step != before || !session.why_forced.empty()) return;
   const std::string step = std::to_string(deadlines_.step.count()) + " ms";
   const std::string end = std::to_string(deadlines_.end.count()) + " ms";
+  if (session.end && session.step < Step::terminating) {
+    return end_by_force(session, "supervisor did not end its programs within " + end + " and was killed");
+  }
   switch (session.step) {
     case Step::starting:
       return end_by_force(session, "supervisor was not ready within " + step + " and was killed");
@@ -264,13 +303,10 @@ void SessionTable::end_by_force(Session& session, std::string why) {
 void SessionTable::on_exit(Session& session) {
   auto end = reap(session.process.pidfd.get());
   if (!end && end.error().code == EAGAIN) return;
-  // Its last words may still wait.
-  while (session.channel.active() && read_report(session)) {
-  }
-  if (session.step != Step::finished) {
-    record_end(session, end);
-    store_.remove(FdStore::name_of(session.facts.id));
-  }
+  hear_out(session);  // its last words
+  const bool finished = session.step == Step::finished;
+  if (!finished) record_end(session, end);
+  if (!finished || session.end) store_.remove(FdStore::name_of(session.facts.id));
   session.step = Step::finished;
   questions_.remove_all(session.facts.id, "withdrawn");
   const SessionInfo info = info_of(session);
@@ -325,24 +361,53 @@ ApiResult<> SessionTable::terminate(std::string_view id, std::string_view by) {
   auto found = sessions_.find(id);
   if (found == sessions_.end()) return std::unexpected(ApiError{"NoSuchSession", "there is no session of this id"});
   Session& session = *found->second;
-  if (session.step == Step::finished || !session.why_forced.empty() || std::exchange(session.told_to_end, true)) {
-    return {};
+  if (session.step == Step::finished || !session.why_forced.empty()) return {};
+  if (!session.end) {
+    order_end(session, {.id = session.facts.id,
+                        .reason = "ended by " + std::string(by),
+                        .deadline = std::chrono::steady_clock::now() + deadlines_.end});
   }
-  order(session, wire::TerminateOrder{.reason = "ended by " + std::string(by)});
-  // One that is still opening has a deadline already.
-  Result<> armed;
-  if (session.step == Step::running) armed = set_deadline(session, deadlines_.end);
-  if (!armed) end_by_force(session, armed.error().message);
-  changed(session);
+  if (auto stored = store_end(session); !stored) {
+    std::fprintf(stderr, "wrapd: session %s: its order to end: %s\n", session.facts.id.c_str(),
+                 stored.error().message.c_str());
+    return std::unexpected(ApiError{
+        "Internal", "the session is being ended, but a restart of the service now could forget that; ask again"});
+  }
   return {};
 }
 
+void SessionTable::order_end(Session& session, EndOrder end) {
+  order(session, wire::TerminateOrder{.reason = end.reason});
+  session.end = std::move(end);
+  if (!session.why_forced.empty()) return;
+  if (auto armed = arm_for_step(session); !armed) end_by_force(session, armed.error().message);
+  changed(session);
+}
+
+Result<> SessionTable::store_end(Session& session) {
+  if (session.end_stored || !session.why_forced.empty()) return {};
+  auto record = seal_session_record(*session.end);
+  if (!record) return std::unexpected(record.error());
+  const int stored[] = {record->get()};
+  auto sent = store_.store(FdStore::name_of(session.facts.id), stored);
+  session.end_stored = sent.has_value();
+  return sent;
+}
+
 ApiResult<> SessionTable::answer(std::string_view question, bool allow, std::string_view by) {
-  auto asked = questions_.take_for_answer(question);
+  auto asked = questions_.find_for_answer(question);
   if (!asked) return std::unexpected(asked.error());
   // A question goes with its session.
-  order(*sessions_.at(asked->first),
-        wire::AnswerOrder{.question = asked->second, .allow = allow, .by = std::string(by)});
+  const Session& session = *sessions_.at(asked->first);
+  if (!session.channel.active()) return std::unexpected(ApiError{"NoSuchApproval", "the session is over"});
+  const wire::AnswerOrder order{.question = asked->second, .allow = allow, .by = std::string(by)};
+  Result<> sent = fail("other orders wait", EAGAIN);
+  if (session.orders.empty()) sent = wire::send_packet(session.process.channel.get(), wire::encode(order), {}, true);
+  if (!sent && sent.error().code == EAGAIN) {
+    return std::unexpected(ApiError{"LimitExceeded", "the session takes no answer at the moment; try again"});
+  }
+  if (!sent) return std::unexpected(ApiError{"NoSuchApproval", "the session is over"});
+  questions_.set_answered(question);
   return {};
 }
 
@@ -388,7 +453,7 @@ SessionInfo SessionTable::info_of(const Session& session) {
   info.stale = session.stale;
   if (session.step == Step::finished || !session.why_forced.empty()) {
     info.state = SessionState::closing;
-  } else if (session.told_to_end || session.step == Step::terminating) {
+  } else if (session.end || session.step == Step::terminating) {
     info.state = SessionState::terminating;
   } else if (session.step == Step::running) {
     info.state = SessionState::running;

@@ -7,8 +7,13 @@
 //
 //   starting ─ ready ─> handing off ─ running ─> running ─ terminating ─> terminating ─ finished ─> finished ─ exit
 //
-// Reports only go forward. A session that was found again after a restart may start anywhere, and says again where it
-// is.
+// Reports only go forward, and there are only so many in a time. A session that was found again after a restart may
+// start anywhere, and says again where it is.
+//
+// Whoever asked for something and was told that it is done must be able to rely on it, also if the service dies in the
+// next instant. So an answer to a question counts as given once it lies in the channel, which the supervisor still
+// reads then. That a session was told to end lies in the store: whatever its supervisor does, the next run of the
+// service gives the order again and ends it by force at the same deadline.
 
 #include <sys/types.h>
 
@@ -60,15 +65,18 @@ class SessionTable {
                              Quota::Ticket ticket);
   // A session of an earlier run of the service. Its supervisor may have died meanwhile: then its last words are heard,
   // and its end is recorded unless they say that it has recorded it.
-  [[nodiscard]] Result<> restore(SessionFacts facts, SessionDirectory directory, SupervisorProcess process);
+  [[nodiscard]] Result<> restore(SessionFacts facts, SessionDirectory directory, SupervisorProcess process,
+                                 std::optional<EndOrder> end);
 
   [[nodiscard]] bool contains(std::string_view id) const { return sessions_.find(id) != sessions_.end(); }
   [[nodiscard]] size_t size() const { return sessions_.size(); }
   [[nodiscard]] std::vector<SessionInfo> list() const;
   [[nodiscard]] std::optional<SessionInfo> find(std::string_view id) const;
 
+  // An error other than NoSuchSession: it is being ended, but a restart of the service could forget that; ask again.
   ApiResult<> terminate(std::string_view id, std::string_view by);
   [[nodiscard]] const QuestionTable& questions() const { return questions_; }
+  // LimitExceeded: the supervisor takes nothing now, and the question is still open.
   ApiResult<> answer(std::string_view question, bool allow, std::string_view by);
 
   // Judges every session anew by the policy and the digest that it was opened with.
@@ -83,6 +91,8 @@ class SessionTable {
   [[nodiscard]] Result<> arm_for_step(Session& session);
 
   void on_channel(Session& session, uint32_t events);
+  // All that there is to be read; it has an end, because a flood has one.
+  void hear_out(Session& session);
   // False when there is no more to be read.
   bool read_report(Session& session);
   void on_report(Session& session, const wire::SupervisorReport& report);
@@ -96,6 +106,8 @@ class SessionTable {
   // Sends now what the channel takes, the rest when it takes it.
   void order(Session& session, const wire::ServiceOrder& order);
   void send_orders(Session& session);
+  void order_end(Session& session, EndOrder end);
+  [[nodiscard]] Result<> store_end(Session& session);
 
   void changed(const Session& session);
   [[nodiscard]] static SessionInfo info_of(const Session& session);

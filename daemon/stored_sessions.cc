@@ -5,9 +5,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include <array>
 #include <charconv>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "base/credentials.h"
@@ -19,14 +19,42 @@ namespace {
 
 constexpr size_t kMaxFdInfo = 65536;
 
-enum class Part { channel, pidfd, record, other };
+// Of one session, each there once or not at all.
+struct Parts {
+  UniqueFd* channel = nullptr;
+  UniqueFd* pidfd = nullptr;
+  std::optional<SessionFacts> facts;
+  std::optional<EndOrder> end;
+};
 
-Part part_of(int fd) {
+constexpr const char* kTwo = "there are two of what there must be one";
+
+Result<> put(UniqueFd*& slot, UniqueFd& fd) {
+  if (std::exchange(slot, &fd) != nullptr) return fail(kTwo);
+  return {};
+}
+
+Result<> put_record(Parts& parts, int fd) {
+  auto record = read_session_record(fd);
+  if (!record) return std::unexpected(record.error());
+  const bool end = std::holds_alternative<EndOrder>(*record);
+  if (end ? parts.end.has_value() : parts.facts.has_value()) return fail(kTwo);
+  if (end) {
+    parts.end = std::get<EndOrder>(std::move(*record));
+  } else {
+    parts.facts = std::get<SessionFacts>(std::move(*record));
+  }
+  return {};
+}
+
+Result<> put(Parts& parts, UniqueFd& fd) {
   struct stat st {};
-  if (::fstat(fd, &st) < 0) return Part::other;
-  if (S_ISSOCK(st.st_mode)) return Part::channel;
-  if (::fcntl(fd, F_GET_SEALS) >= 0) return Part::record;
-  return pid_of_pidfd(fd) ? Part::pidfd : Part::other;
+  if (::fstat(fd.get(), &st) == 0) {
+    if (S_ISSOCK(st.st_mode)) return put(parts.channel, fd);
+    if (::fcntl(fd.get(), F_GET_SEALS) >= 0) return put_record(parts, fd.get());
+    if (pid_of_pidfd(fd.get())) return put(parts.pidfd, fd);
+  }
+  return fail("a descriptor is neither a channel, a pidfd nor a record");
 }
 
 int option(int socket, int name) {
@@ -63,24 +91,18 @@ Result<> check_supervisor(int pidfd, pid_t expected) {
 
 // Leaves in `fds` what it did not take: all of it on error.
 Result<StoredSession> judge(const std::string& name, std::vector<UniqueFd>& fds) {
-  std::array<UniqueFd*, 3> parts{};
+  Parts parts;
   for (UniqueFd& fd : fds) {
-    const Part part = part_of(fd.get());
-    if (part == Part::other) return fail("a descriptor is neither a channel, a pidfd nor a record");
-    auto& slot = parts[static_cast<size_t>(part)];
-    if (slot != nullptr) return fail("there are two of what there must be one");
-    slot = &fd;
+    if (auto known = put(parts, fd); !known) return std::unexpected(known.error());
   }
-  auto [channel, pidfd, record] = parts;
-  if (channel == nullptr || pidfd == nullptr || record == nullptr) {
-    return fail("its channel, pidfd or record is missing");
+  auto& [channel, pidfd, facts, end] = parts;
+  if (channel == nullptr || pidfd == nullptr || !facts) return fail("its channel, pidfd or record is missing");
+  if (FdStore::name_of(facts->id) != name || (end && end->id != facts->id)) {
+    return fail("its record is of another session");
   }
-  auto facts = read_session_facts(record->get());
-  if (!facts) return std::unexpected(facts.error());
-  if (FdStore::name_of(facts->id) != name) return fail("its record is of another session");
   if (auto good = check_channel(channel->get()); !good) return std::unexpected(good.error());
   if (auto good = check_supervisor(pidfd->get(), facts->supervisor_pid); !good) return std::unexpected(good.error());
-  StoredSession session{.facts = std::move(*facts), .process = {}};
+  StoredSession session{.facts = std::move(*facts), .process = {}, .end = std::move(end)};
   session.process.channel = std::move(*channel);
   session.process.pidfd = std::move(*pidfd);
   session.process.pid = session.facts.supervisor_pid;

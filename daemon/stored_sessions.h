@@ -2,10 +2,11 @@
 #pragma once
 
 // Finding sessions again in what the service manager kept for us (fd_store.h). Of each name exactly one channel, one
-// pidfd and one record must be there, the record must be sealed and ours and of that name, and the pidfd must be of the
-// very process that the record names (or of one that has died). Anything else is refused whole: a descriptor that is
-// not known to be the supervisor's must never be talked to, killed, or believed.
+// pidfd and one record must be there, and one order to end may be; the records must be sealed and ours and of that
+// name, and the pidfd must be of the very process that the record names (or of one that has died). Anything else is
+// refused whole: a descriptor that is not known to be the supervisor's must never be talked to, killed, or believed.
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ namespace wrapd::daemon {
 struct StoredSession {
   SessionFacts facts;
   SupervisorProcess process;
+  std::optional<EndOrder> end;  // it was told to
 };
 
 struct RefusedEntry {

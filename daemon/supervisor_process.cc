@@ -18,6 +18,10 @@
 namespace wrapd::daemon {
 namespace {
 
+// unix(7), socket(7): what a supervisor may have sent while nobody reads. The kernel doubles it; more than a hundred
+// reports of the usual size, and much fewer than are taken for a flood, whatever net.core.wmem_default is.
+constexpr int kReportsQueue = 65536;
+
 struct SpawnAttributes {
   posix_spawnattr_t attributes{};
   posix_spawn_file_actions_t actions{};
@@ -89,7 +93,8 @@ Result<SupervisorProcess> SupervisorProcess::spawn(const std::string& program) {
   UniqueFd theirs(pair[1]);
   // Only our end: the supervisor waits on its own.
   int flags = ::fcntl(process.channel.get(), F_GETFL);
-  if (flags < 0 || ::fcntl(process.channel.get(), F_SETFL, flags | O_NONBLOCK) < 0) {
+  if (flags < 0 || ::fcntl(process.channel.get(), F_SETFL, flags | O_NONBLOCK) < 0 ||
+      ::setsockopt(theirs.get(), SOL_SOCKET, SO_SNDBUF, &kReportsQueue, sizeof kReportsQueue) < 0) {
     return fail_errno("cannot set up a socketpair");
   }
   std::string words[] = {"wrap-supervisor"};

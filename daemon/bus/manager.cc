@@ -2,6 +2,7 @@
 
 // org.wrapd1.Manager: sessions and policies.
 
+#include <optional>
 #include <tuple>
 #include <vector>
 
@@ -124,17 +125,19 @@ void terminate_user(ServiceApi& service, const std::shared_ptr<Call>& call) {
   uint32_t uid = 0;
   call->arguments() >> uid;
   uint32_t count = 0;
+  std::optional<ApiError> failure;
   for (const SessionInfo& info : service.sessions()) {
-    if (info.uid != uid || info.state == SessionState::terminating || info.state == SessionState::closing) continue;
+    if (info.uid != uid || info.state == SessionState::closing) continue;
     auto ended = service.terminate(info.id, call->by());
-    // Gone between the list and here: it has ended, too.
-    if (!ended && ended.error().code != "NoSuchSession") {
-      call->refuse(ended.error());
-      return;
-    }
-    if (ended) ++count;
+    // Gone between the list and here: it has ended, too. None is spared because of another.
+    if (!ended && ended.error().code != "NoSuchSession") failure = ended.error();
+    if (ended && info.state != SessionState::terminating) ++count;
   }
-  call->answer(count);
+  if (failure) {
+    call->refuse(*failure);
+  } else {
+    call->answer(count);
+  }
 }
 
 void list_policies(ServiceApi& service, const std::shared_ptr<Call>& call) {

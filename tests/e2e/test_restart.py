@@ -35,6 +35,12 @@ def restart(machine, how):
     assert main_pid(machine) != before
 
 
+def supervisor_of(machine, user):
+    uid = machine.root("id", "-u", user).stdout.strip()
+    return next(pid for pid in machine.root("pgrep", "--exact", "wrap-supervisor").stdout.split()
+                if machine.root("sh", "-c", f"grep ^Uid: /proc/{pid}/status").stdout.split()[2] == uid)
+
+
 @pytest.fixture
 def roomy(machine):
     """Limits that a hundred sessions of one user fit in."""
@@ -100,9 +106,7 @@ def test_supervisor_killed_while_the_service_is_away(machine):
     other.wait_line("started")
     seen = api.wait_for(machine, api.sessions, lambda seen: [s["state"] for s in seen] == ["running"] * 2)
     session = next(s for s in seen if s["policy"] == "agents")
-    uid = machine.root("id", "-u", "alice").stdout.strip()
-    supervisor = next(pid for pid in machine.root("pgrep", "--exact", "wrap-supervisor").stdout.split()
-                      if machine.root("sh", "-c", f"grep ^Uid: /proc/{pid}/status").stdout.split()[2] == uid)
+    supervisor = supervisor_of(machine, "alice")
     pid = main_pid(machine)
     machine.root("kill", "-STOP", pid)
     machine.root("kill", "-KILL", supervisor)
@@ -114,6 +118,31 @@ def test_supervisor_killed_while_the_service_is_away(machine):
     assert "died" in events.parsed(closed[0])["reason"]
     other.send("go\n")
     assert other.wait() == 5
+
+
+@pytest.mark.parametrize("hears", [True, False])
+def test_an_order_to_end_outlives_the_service(machine, hears):
+    """Whoever was answered can rely on it, whatever becomes of the service in the next instant."""
+    cursor = machine.cursor()
+    job = machine.popen(*wrap("sh", "-c", "echo started; exec sleep 1000"), user="alice")
+    job.wait_line("started")
+    session = api.wait_for(machine, api.sessions, lambda seen: [s["state"] for s in seen] == ["running"])[0]["id"]
+    supervisor, pid = supervisor_of(machine, "alice"), main_pid(machine)
+    machine.root("kill", "-STOP", supervisor)
+    machine.root("sh", "-c", f"busctl call {api.NAME} {api.MANAGER} org.wrapd1.Manager TerminateSession s {session} && "
+                             f"kill -KILL {pid}")
+    machine.wait_until("sh", "-c", f'test "$(systemctl show --value --property=MainPID wrapd.service)" -ne {pid}'
+                                   ' && systemctl is-active --quiet wrapd.service')
+    assert [(s["id"], s["state"]) for s in api.sessions(machine)] == [(session, "terminating")]
+    if hears:
+        machine.root("kill", "-CONT", supervisor)
+    # Else: when the time is over that it had to end its programs.
+    closed = machine.wait_journal(lambda e: True, events.match("session_closed"), f"WRAPD_SESSION_ID={session}",
+                                  after=cursor, timeout=60)
+    assert ("uid 0" if hears else "did not end its programs") in events.parsed(closed[0])["reason"]
+    assert job.wait() != 0
+    api.wait_for(machine, api.sessions, lambda seen: not seen)
+    assert machine.root("pgrep", "--full", "--exact", "sleep 1000", check=False).stdout == ""
 
 
 def test_opening_sessions_while_the_service_restarts(machine):

@@ -221,6 +221,11 @@ def facts(session, pid, **changes):
     return json.dumps({**record, **changes})
 
 
+def end_order(session, seconds=1000):
+    return json.dumps({"version": 1, "record": "end", "id": session, "reason": "ended by uid 7",
+                       "deadline": int((time.monotonic() + seconds) * 1e6)})
+
+
 def users_memfd(uid, text):
     """A memfd that another user made and sealed."""
     ours, theirs = socket.socketpair()
@@ -249,7 +254,7 @@ def stranger():
 
 
 FOREIGN = ["unsealed", "users", "other-id", "nonsense", "tcp", "stream", "listening", "stranger", "no-id", "two-records",
-           "no-record", "no-pidfd", "regular"]
+           "no-record", "no-pidfd", "regular", "two-ends", "end-of-other-id", "users-end", "end-alone"]
 
 
 @pytest.mark.parametrize("what", FOREIGN)
@@ -286,6 +291,14 @@ def test_what_is_not_ours_is_dropped(managed, stranger, what):
         parts.pop()
     elif what == "no-pidfd":
         parts.pop(1)
+    elif what == "two-ends":
+        parts += [sealed(end_order(ID)), sealed(end_order(ID))]
+    elif what == "end-of-other-id":
+        parts.append(sealed(end_order("f" * 32)))
+    elif what == "users-end":
+        parts.append(users_memfd(ALICE, end_order(ID)))
+    elif what == "end-alone":
+        parts[2] = sealed(end_order(ID))
     elif what == "regular":
         parts[1] = os.open(__file__, os.O_RDONLY)
     one.manager.keep(name, *parts)
@@ -308,6 +321,39 @@ def test_the_same_but_ours_is_believed(managed, stranger):
     assert json.loads(theirs.recv(4096)) == {"version": 1, "order": "report"}
 
 
+def test_what_was_told_to_end_is_told_again_and_ends(managed):
+    one = managed()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # It hears nothing and is no child of the service's.
+    deaf = subprocess.Popen(["sleep", "1000"])
+    try:
+        os.kill(deaf.pid, signal.SIGSTOP)
+        one.manager.keep(f"session-{ID}", ours.fileno(), os.pidfd_open(deaf.pid), sealed(facts(ID, deaf.pid)),
+                         sealed(end_order(ID, seconds=0.2)))
+        assert "Serving 1 session of 1 user" in one.manager.started()
+        assert json.loads(theirs.recv(4096)) == {"version": 1, "order": "report"}
+        assert json.loads(theirs.recv(4096)) == {"version": 1, "order": "terminate", "reason": "ended by uid 7"}
+        one.holds()
+        assert deaf.wait(PATIENCE) == -signal.SIGKILL
+    finally:
+        deaf.kill()
+        deaf.wait()
+    closed, = one.events("session_closed")
+    assert closed["session_id"] == ID and "did not end its programs" in closed["reason"]
+
+
+def test_a_supervisor_that_floods_is_ended(managed):
+    one = managed()
+    one.manager.started()
+    flooding, other = one.session(), one.session(BOB)
+    counters = json.dumps({"version": 1, "report": "counters", "allowed": 0, "denied": 0, "audited": 0, "lost": 0})
+    with pytest.raises(OSError):
+        for _ in range(20000):
+            flooding.send(counters.encode())
+    one.holds(other)
+    assert "flooded" in one.events("session_closed")[-1]["reason"]
+
+
 def test_a_message_to_the_store_is_lost(managed):
     """The session goes on without the service, and costs nobody else anything."""
     one = managed()
@@ -324,7 +370,7 @@ def test_a_message_to_the_store_is_lost(managed):
 
 
 def test_no_more_sessions_than_the_store_holds(managed):
-    one = managed(environment={"FDSTORE": "7"})
+    one = managed(environment={"FDSTORE": "11"})
     one.manager.started()
     first, second = one.session(ALICE), one.session(BOB)
     _, refusal = one.open(BOB)

@@ -26,8 +26,10 @@ SessionFacts facts() {
 TEST(SessionRecord, ComesBackByteForByte) {
   auto record = seal_session_facts(facts());
   ASSERT_TRUE(record);
-  auto back = read_session_facts(record->get());
-  ASSERT_TRUE(back) << back.error().message;
+  auto read = read_session_record(record->get());
+  ASSERT_TRUE(read) << read.error().message;
+  const auto* back = std::get_if<SessionFacts>(&*read);
+  ASSERT_NE(back, nullptr);
   EXPECT_EQ(back->id, facts().id);
   EXPECT_EQ(back->uid, facts().uid);
   EXPECT_EQ(back->client_pid, facts().client_pid);
@@ -42,9 +44,30 @@ TEST(SessionRecord, ComesBackByteForByte) {
 TEST(SessionRecord, TheLongestCommandFits) {
   SessionFacts long_one = facts();
   long_one.command = std::string(4096, '\xff');
-  auto back = decode_session_facts(encode(long_one));
+  auto back = decode_session_record(encode(long_one));
   ASSERT_TRUE(back) << back.error().message;
-  EXPECT_EQ(back->command, long_one.command);
+  EXPECT_EQ(std::get<SessionFacts>(*back).command, long_one.command);
+}
+
+EndOrder end_order() {
+  return {.id = std::string(32, 'a'),
+          .reason = "ended by uid 0",
+          .deadline = std::chrono::steady_clock::time_point(std::chrono::microseconds(123'456'789))};
+}
+
+TEST(SessionRecord, AnOrderToEndComesBack) {
+  auto record = seal_session_record(end_order());
+  ASSERT_TRUE(record);
+  auto read = read_session_record(record->get());
+  ASSERT_TRUE(read) << read.error().message;
+  const auto* back = std::get_if<EndOrder>(&*read);
+  ASSERT_NE(back, nullptr);
+  EXPECT_EQ(back->id, end_order().id);
+  EXPECT_EQ(back->reason, end_order().reason);
+  EXPECT_EQ(back->deadline, end_order().deadline);
+  EndOrder long_one = end_order();
+  long_one.reason = std::string(5000, '\xff');
+  EXPECT_TRUE(decode_session_record(encode(long_one))) << "the reason is cut";
 }
 
 TEST(SessionRecord, CannotBeChanged) {
@@ -60,14 +83,14 @@ TEST(SessionRecord, UnsealedIsNotRead) {
     UniqueFd fd(::memfd_create("record", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     ASSERT_TRUE(write_all(fd.get(), text));
     ASSERT_EQ(::fcntl(fd.get(), F_ADD_SEALS, seals), 0);
-    EXPECT_FALSE(read_session_facts(fd.get())) << seals;
+    EXPECT_FALSE(read_session_record(fd.get())) << seals;
   }
 }
 
 TEST(SessionRecord, AnythingElseIsAnError) {
   const std::string whole = encode(facts());
-  ASSERT_TRUE(decode_session_facts(whole));
-  for (size_t cut = 0; cut < whole.size(); ++cut) EXPECT_FALSE(decode_session_facts(whole.substr(0, cut)));
+  ASSERT_TRUE(decode_session_record(whole));
+  for (size_t cut = 0; cut < whole.size(); ++cut) EXPECT_FALSE(decode_session_record(whole.substr(0, cut)));
   for (auto [from, to] : {std::pair{"\"uid\":1000", "\"uid\":4294967295"},
                           {"\"uid\":1000", "\"uid\":-1"},
                           {"\"uid\":1000", "\"uid\":1000,\"uid\":0"},
@@ -82,7 +105,25 @@ TEST(SessionRecord, AnythingElseIsAnError) {
     auto at = changed.find(from);
     ASSERT_NE(at, std::string::npos) << from;
     changed.replace(at, std::string_view(from).size(), to);
-    EXPECT_FALSE(decode_session_facts(changed)) << changed;
+    EXPECT_FALSE(decode_session_record(changed)) << changed;
+  }
+}
+
+TEST(SessionRecord, AnyOtherOrderToEndIsAnError) {
+  const std::string whole = encode(end_order());
+  ASSERT_TRUE(decode_session_record(whole));
+  for (size_t cut = 0; cut < whole.size(); ++cut) EXPECT_FALSE(decode_session_record(whole.substr(0, cut)));
+  for (auto [from, to] : {std::pair{"aaaa\"", "aaaA\""},
+                          {"\"deadline\":123456789", "\"deadline\":18446744073709551615"},
+                          {"\"deadline\":123456789", "\"deadline\":-1"},
+                          {"\"reason\":", "\"reasons\":"},
+                          {"\"version\":1", "\"version\":2"},
+                          {"\"record\":\"end\"", "\"record\":\"session\""}}) {
+    std::string changed = whole;
+    auto at = changed.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    changed.replace(at, std::string_view(from).size(), to);
+    EXPECT_FALSE(decode_session_record(changed)) << changed;
   }
 }
 

@@ -4,15 +4,23 @@
 
 #include "daemon/session_table.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <optional>
+#include <utility>
 
+#include "daemon/manager_notice.h"
 #include "tests/unit/daemon/temporary_directory.h"
 #include "wire/packet.h"
 #include "wire/supervisor_channel.h"
@@ -56,9 +64,8 @@ class Sessions : public ::testing::Test {
     ASSERT_TRUE(loop);
     loop_ = std::make_unique<EventLoop>(std::move(*loop));
     journal_ = std::make_unique<Journal>(*loop_, std::make_unique<Keep>(events_, *loop_));
-    store_ = std::make_unique<FdStore>(*loop_, 0);
-    table_ = std::make_unique<SessionTable>(*loop_, *journal_, *store_,
-                                            SessionTable::Deadlines{deadline, deadline, deadline});
+    store_ = std::make_unique<FdStore>(*loop_, 8);
+    make_table(deadline);
     auto runtime = RuntimeDirectory::open(top_.path() + "/run");
     ASSERT_TRUE(runtime);
     runtime_ = std::move(*runtime);
@@ -74,17 +81,36 @@ class Sessions : public ::testing::Test {
     supervisor_.reset(pair[1]);
     SupervisorProcess process;
     process.channel.reset(pair[0]);
-    channel_ = pair[0];
+    channel_.reset(::fcntl(pair[0], F_DUPFD_CLOEXEC, 3));
     process.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
     id_ = directory->id();
-    ASSERT_TRUE(table_->add({.id = id_, .uid = kStranger, .client_pid = 1, .policy = "p", .mode = "enforce"},
-                            std::move(*directory), std::move(process), table_->places().take(kStranger)));
+    ASSERT_TRUE(table_->add(facts(), std::move(*directory), std::move(process), table_->places().take(kStranger)));
+  }
+  void make_table(std::chrono::milliseconds deadline) {
+    table_ = std::make_unique<SessionTable>(*loop_, *journal_, *store_,
+                                            SessionTable::Deadlines{deadline, deadline, deadline});
+  }
+  [[nodiscard]] SessionFacts facts() const {
+    return {.id = id_, .uid = kStranger, .client_pid = 1, .policy = "p", .mode = "enforce"};
+  }
+  // As the next run of the service finds it.
+  void find_again(std::chrono::milliseconds deadline, std::optional<EndOrder> end) {
+    table_.reset();
+    make_table(deadline);
+    SupervisorProcess process;
+    process.channel.reset(::fcntl(channel_.get(), F_DUPFD_CLOEXEC, 3));
+    process.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+    ASSERT_TRUE(table_->restore(facts(), SessionDirectory::adopt(runtime_, id_), std::move(process), std::move(end)));
   }
   void say(wire::SupervisorState state) {
     ASSERT_TRUE(wire::send_packet(supervisor_.get(), wire::encode(wire::StateReport{state}), {}, true));
   }
   void tell(const wire::SupervisorReport& report) {
     ASSERT_TRUE(wire::send_packet(supervisor_.get(), wire::encode(report), {}, true));
+  }
+  void tell_when_there_is_room(const wire::SupervisorReport& report) {
+    const std::string text = wire::encode(report);
+    run_until([&] { return wire::send_packet(supervisor_.get(), text, {}, true).has_value(); });
   }
   void ask(uint64_t number, uint64_t timeout_ms = 600'000) {
     tell(wire::QuestionReport{.question = number,
@@ -122,9 +148,45 @@ class Sessions : public ::testing::Test {
   UniqueFd supervisor_;
   pid_t pid_ = 0;
   std::string id_;
-  int channel_ = -1;  // the table's
+  UniqueFd channel_;  // the service's end
 };
 
+// The service manager's end of NOTIFY_SOCKET.
+class Manager {
+ public:
+  Manager() : socket_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
+    // autobind, unix(7)
+    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+    EXPECT_EQ(::bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(sa_family_t)), 0);
+    socklen_t length = sizeof address;
+    EXPECT_EQ(::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
+    const std::string name(address.sun_path + 1, length - offsetof(sockaddr_un, sun_path) - 1);
+    ::setenv("NOTIFY_SOCKET", ("@" + name).c_str(), 1);
+  }
+  ~Manager() { ::unsetenv("NOTIFY_SOCKET"); }
+  Manager(const Manager&) = delete;
+  Manager& operator=(const Manager&) = delete;
+
+  // Nothing: an empty message.
+  std::pair<std::string, std::vector<UniqueFd>> next() {
+    auto packet = wire::receive_packet(socket_.get(), 4096, 4);
+    if (!packet) return {};
+    return {std::move(packet->bytes), std::move(packet->fds)};
+  }
+  void fill() {
+    while (tell_manager("STATUS=x", {})) {
+    }
+  }
+  void drain() {
+    while (!next().first.empty()) {
+    }
+  }
+
+ private:
+  UniqueFd socket_;
+};
+
+constexpr int kHuge = 8 << 20;
 constexpr std::chrono::milliseconds kSoon{20};
 constexpr std::chrono::milliseconds kNever{600'000};
 
@@ -206,20 +268,36 @@ TEST_F(Sessions, OrdersWaitForAChannelThatIsFull) {
   // Nobody reads: fill the channel with what the supervisor's end would find first.
   const std::string filler(wire::kMaxChannelMessage - 1, ' ');
   size_t fillers = 0;
-  while (wire::send_packet(channel_, filler, {}, true)) ++fillers;
+  while (wire::send_packet(channel_.get(), filler, {}, true)) ++fillers;
+  while (wire::send_packet(channel_.get(), "x", {}, true)) ++fillers;
   ASSERT_GT(fillers, 0U);
-  for (const auto& question : table_->questions().list()) ASSERT_TRUE(table_->answer(question.id, true, "uid 7"));
+  for (const auto& question : table_->questions().list()) {
+    auto answered = table_->answer(question.id, true, "uid 7");
+    ASSERT_FALSE(answered) << "it would be lost with the service";
+    EXPECT_EQ(answered.error().code, "LimitExceeded");
+  }
   ASSERT_TRUE(table_->terminate(id_, "uid 7"));
   for (size_t i = 0; i < fillers; ++i) ASSERT_TRUE(wire::receive_packet(supervisor_.get(), filler.size() + 1, 0));
-  size_t answers = 0;
+  EXPECT_EQ(table_->answer(table_->questions().list()[0].id, true, "uid 7").error().code, "LimitExceeded")
+      << "not before the order that waits";
   run_until([&] {
     auto packet = wire::receive_packet(supervisor_.get(), wire::kMaxChannelMessage, 0);
-    if (!packet) return false;
-    auto order = wire::decode_service_order(packet->bytes).value();
-    if (std::holds_alternative<wire::AnswerOrder>(order)) ++answers;
-    return std::holds_alternative<wire::TerminateOrder>(order);
+    return packet && std::holds_alternative<wire::TerminateOrder>(wire::decode_service_order(packet->bytes).value());
   });
-  EXPECT_EQ(answers, QuestionTable::kMostPerSession);
+  for (const auto& question : table_->questions().list()) {
+    ASSERT_TRUE(table_->answer(question.id, true, "uid 7"));
+    EXPECT_TRUE(std::get<wire::AnswerOrder>(next_order(supervisor_.get())).allow) << "it lies in the channel at once";
+  }
+}
+
+TEST_F(Sessions, AnAnswerThatNobodyHearsIsAnError) {
+  open(kNever);
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  ask(1);
+  run_until([&] { return table_->questions().list().size() == 1; });
+  supervisor_.reset();
+  EXPECT_EQ(table_->answer(table_->questions().list()[0].id, true, "uid 7").error().code, "NoSuchApproval");
 }
 
 TEST_F(Sessions, QuestionsAreAnsweredOnceAndGo) {
@@ -266,6 +344,164 @@ TEST_F(Sessions, CountersGrow) {
   EXPECT_EQ(info().allowed, UINT64_MAX) << "what was only audited was let through";
   tell(wire::CounterReport{.allowed = 3, .denied = 1, .audited = UINT64_MAX, .lost = 0});
   EXPECT_EQ(end().reason, "supervisor reported counters that went back");
+}
+
+// ---- floods
+
+// Fills the channel as a supervisor could that means harm; never waits.
+size_t flood(int supervisor) {
+  const std::string report = wire::encode(wire::CounterReport{});
+  size_t sent = 0;
+  while (wire::send_packet(supervisor, report, {}, true)) ++sent;
+  return sent;
+}
+
+TEST_F(Sessions, AFloodHoldsUpNobodyAndIsEnded) {
+  open(kNever);
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  run_until([&] { return info().state == SessionState::running; });
+  UniqueFd newcomer(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
+  bool served = false;
+  auto watched = loop_->on_io(
+      newcomer.get(), EPOLLIN, [&](uint32_t) { served = true; }, EventLoop::kNewcomers);
+  ASSERT_TRUE(watched);
+  bool timed = false;
+  auto timer = loop_->after(std::chrono::milliseconds(0), [&] { timed = true; });
+  ASSERT_TRUE(timer);
+  // The channel is full whenever the loop looks.
+  for (int turn = 0; turn < 8 && !(served && timed); ++turn) {
+    flood(supervisor_.get());
+    ASSERT_TRUE(loop_->run_once(kNever));
+  }
+  EXPECT_TRUE(served) << "a newcomer got no turn";
+  EXPECT_TRUE(timed) << "a timer got no turn";
+  EXPECT_EQ(info().state, SessionState::running) << "nor was it served because the flood was over already";
+  watched->reset();
+  for (int turn = 0; turn < 1000 && info().state == SessionState::running; ++turn) {
+    flood(supervisor_.get());
+    ASSERT_TRUE(loop_->run_once(kNever));
+  }
+  ASSERT_NE(info().state, SessionState::running) << "it may go on for ever";
+  EXPECT_NE(end().reason.find("flooded"), std::string::npos);
+}
+
+// Whoever floods while it dies is not listened to for ever.
+TEST_F(Sessions, LastWordsHaveAnEnd) {
+  open(kNever);
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  run_until([&] { return info().state == SessionState::running; });
+  if (::setsockopt(supervisor_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &kHuge, sizeof kHuge) < 0) {
+    GTEST_SKIP() << "needs CAP_NET_ADMIN: a queue that takes a flood at once";
+  }
+  ASSERT_GT(flood(supervisor_.get()), 2 * wire::kMaxReportsAtOnce);
+  ASSERT_EQ(::kill(pid_, SIGKILL), 0);
+  siginfo_t died{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(pid_), &died, WEXITED | WNOWAIT), 0);
+  EXPECT_NE(end().reason.find("flooded"), std::string::npos);
+}
+
+TEST_F(Sessions, WhatGatheredWhileNobodyReadIsNoFlood) {
+  open(kNever);
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  const size_t sent = flood(supervisor_.get());
+  ASSERT_GT(sent, 50U);
+  tell_when_there_is_room(wire::CounterReport{.denied = 7});
+  run_until([&] { return info().denied == 7; });
+  EXPECT_EQ(info().state, SessionState::running);
+}
+
+// ---- what must outlive the service
+
+TEST_F(Sessions, TheOrderToEndIsStoredBeforeItIsAnswered) {
+  Manager manager;
+  open(kNever);
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  run_until([&] { return info().state == SessionState::running; });
+  ASSERT_TRUE(table_->terminate(id_, "uid 0"));
+  auto [message, fds] = manager.next();
+  EXPECT_EQ(message, "FDSTORE=1\nFDPOLL=0\nFDNAME=session-" + id_);
+  ASSERT_EQ(fds.size(), 1U);
+  auto record = read_session_record(fds[0].get());
+  ASSERT_TRUE(record) << record.error().message;
+  const auto& end = std::get<EndOrder>(*record);
+  EXPECT_EQ(end.id, id_);
+  EXPECT_EQ(end.reason, "ended by uid 0");
+  EXPECT_GT(end.deadline, std::chrono::steady_clock::now() + kNever / 2);
+  ASSERT_TRUE(table_->terminate(id_, "uid 0"));
+  EXPECT_EQ(manager.next().first, "") << "once is enough";
+}
+
+TEST_F(Sessions, AnOrderToEndThatIsNotStoredIsGivenAndAnError) {
+  Manager manager;
+  open(kNever);
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  run_until([&] { return info().state == SessionState::running; });
+  manager.fill();
+  auto ended = table_->terminate(id_, "uid 0");
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().code, "Internal");
+  EXPECT_EQ(info().state, SessionState::terminating);
+  EXPECT_TRUE(std::holds_alternative<wire::TerminateOrder>(next_order(supervisor_.get())));
+  manager.drain();
+  ASSERT_TRUE(table_->terminate(id_, "uid 0"));
+  EXPECT_EQ(manager.next().second.size(), 1U);
+  EXPECT_FALSE(wire::receive_packet(supervisor_.get(), 4096, 0)) << "ordered once";
+}
+
+TEST_F(Sessions, WhatWasToldToEndIsNotForgottenOnItsWord) {
+  Manager manager;
+  open(kNever);
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  run_until([&] { return info().state == SessionState::running; });
+  ASSERT_TRUE(table_->terminate(id_, "uid 0"));
+  manager.drain();
+  say(SupervisorState::finished);
+  run_until([&] { return info().state == SessionState::closing; });
+  EXPECT_EQ(manager.next().first, "") << "it is still there";
+  ASSERT_EQ(::kill(pid_, SIGKILL), 0);
+  run_until([&] { return table_->size() == 0; });
+  EXPECT_EQ(manager.next().first, "FDSTOREREMOVE=1\nFDNAME=session-" + id_);
+  EXPECT_TRUE(events_.empty()) << "the supervisor had recorded the end";
+}
+
+TEST_F(Sessions, WhatWasToldToEndIsToldAgainAfterARestart) {
+  open(kNever);
+  find_again(kNever, EndOrder{.id = id_, .reason = "ended by uid 0", .deadline = {}});
+  EXPECT_EQ(info().state, SessionState::terminating);
+  EXPECT_TRUE(std::holds_alternative<wire::ReportOrder>(next_order(supervisor_.get())));
+  EXPECT_EQ(std::get<wire::TerminateOrder>(next_order(supervisor_.get())).reason, "ended by uid 0");
+  // It says nothing, and its time was over before.
+  EXPECT_NE(end().reason.find("did not end its programs"), std::string::npos);
+}
+
+TEST_F(Sessions, NothingThatItSaysPutsTheEndOff) {
+  open(kNever);
+  ASSERT_TRUE(table_->terminate(id_, "uid 0"));
+  find_again(kNever, EndOrder{.id = id_, .reason = "x", .deadline = std::chrono::steady_clock::now() + kSoon});
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  say(SupervisorState::terminating);
+  EXPECT_NE(end().reason.find("did not end its programs"), std::string::npos);
+}
+
+TEST_F(Sessions, ASupervisorThatSaysItIsEndingHasADeadlineAfterARestart) {
+  open(kNever);
+  find_again(kSoon, std::nullopt);
+  say(SupervisorState::terminating);
+  EXPECT_NE(end().reason.find("did not end its programs"), std::string::npos);
+}
+
+TEST_F(Sessions, WhatWasSaidInTimeCountsAlsoIfItIsReadLate) {
+  open(std::chrono::milliseconds(0));  // the timer is due when the loop looks for the first time
+  say(SupervisorState::ready);
+  say(SupervisorState::running);
+  run_until([&] { return info().state == SessionState::running; });
 }
 
 TEST_F(Sessions, StalenessIsThatOfThePolicyInForce) {

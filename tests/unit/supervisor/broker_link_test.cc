@@ -9,6 +9,8 @@
 
 #include <thread>
 
+#include "base/token_bucket.h"
+#include "policy/model.h"
 #include "wire/packet.h"
 
 namespace wrapd::supervisor {
@@ -118,6 +120,29 @@ TEST(BrokerLink, DenialsAreLimitedAndAllCounted) {
   EXPECT_EQ(rest[0].call.target, "499") << "the latest";
   EXPECT_EQ(rest[0].count, 490U);
   EXPECT_EQ(s.link->next_flush(*due), std::nullopt);
+}
+
+// As busy as programs and a policy can make it, for ten seconds.
+TEST(BrokerLink, StaysWithinWhatTheServiceTakes) {
+  Service s;
+  TokenBucket taken(wire::kMaxReportsPerSecond, wire::kMaxReportsAtOnce);
+  TokenBucket questions(policy::kMaxApprovalRate, policy::kMaxApprovalBurst);
+  uint64_t question = 0;
+  uint64_t denied = 0;
+  size_t reports = 0;
+  for (const auto end = s.now + 10s; s.now < end; s.now += 1ms) {
+    for (int i = 0; i < 10; ++i) s.link->report_denial(call("x"), s.now);
+    s.link->report(wire::CounterReport{.denied = denied += 10});
+    if (questions.take(s.now)) s.link->report_question({.question = ++question, .call = call("x")}, s.now + 10s);
+    s.link->flush(s.now);
+    if (question > 0) s.link->report_gone({.question = question, .how = "withdrawn"});
+    s.link->flush(s.now);
+    while (s.next()) {
+      ++reports;
+      ASSERT_TRUE(taken.take(s.now)) << reports;
+    }
+  }
+  EXPECT_GT(reports, 2000U) << "nothing to be bounded";
 }
 
 TEST(BrokerLink, QuestionsAreKeptUntilTheyAreTold) {
