@@ -364,7 +364,7 @@ ApiResult<> SessionTable::terminate(std::string_view id, std::string_view by) {
   if (session.step == Step::finished || !session.why_forced.empty()) return {};
   if (!session.end) {
     order_end(session, {.id = session.facts.id,
-                        .reason = "ended by " + std::string(by),
+                        .reason = std::string(by),
                         .deadline = std::chrono::steady_clock::now() + deadlines_.end});
   }
   if (auto stored = store_end(session); !stored) {

@@ -266,14 +266,16 @@ def test_a_connection_outlives_its_maker_and_not_its_number(make_service, kernel
         os.setresuid(ALICE, ALICE, ALICE)
         signal.pause()
         os._exit(0)
-    while status_of(heir)["Uid"].split() != [str(ALICE)] * 4:
-        pass
     held.pid = 0
-    with held:
-        held.send(request())
-        assert held.receive()["code"] == "confined"
-    os.kill(heir, signal.SIGKILL)
-    os.waitpid(heir, 0)
+    try:
+        while status_of(heir)["Uid"].split() != [str(ALICE)] * 4:
+            pass
+        with held:
+            held.send(request())
+            assert held.receive().get("code") == "confined"
+    finally:
+        os.kill(heir, signal.SIGKILL)
+        os.waitpid(heir, 0)
 
 
 # ---- floods

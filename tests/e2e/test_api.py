@@ -74,7 +74,8 @@ def test_own_session_may_be_terminated(machine, session):
     done = machine.run("wrapctl", "terminate", found["id"], user="alice")
     assert done.returncode == 0, done.stderr
     assert job.wait(timeout=15) == 137
-    assert "wrap: " in job.output and "ended" in job.output
+    uid = machine.run("id", "-u", user="alice").stdout.strip()
+    assert f"wrap: the session was ended by uid {uid}\n" in job.output.replace("\r", "")
     api.wait_for(machine, api.sessions, lambda seen: not seen)
 
 

@@ -51,7 +51,7 @@ TEST(SessionRecord, TheLongestCommandFits) {
 
 EndOrder end_order() {
   return {.id = std::string(32, 'a'),
-          .reason = "ended by uid 0",
+          .reason = "uid 0",
           .deadline = std::chrono::steady_clock::time_point(std::chrono::microseconds(123'456'789))};
 }
 

@@ -253,7 +253,7 @@ TEST_F(Sessions, TerminateIsOrderedOnceAndHasADeadline) {
   ASSERT_TRUE(table_->terminate(id_, "uid 0"));
   EXPECT_EQ(info().state, SessionState::terminating);
   ASSERT_TRUE(table_->terminate(id_, "uid 1"));
-  EXPECT_EQ(std::get<wire::TerminateOrder>(next_order(supervisor_.get())).reason, "ended by uid 0");
+  EXPECT_EQ(std::get<wire::TerminateOrder>(next_order(supervisor_.get())).reason, "uid 0");
   EXPECT_EQ(wire::receive_packet(supervisor_.get(), 4096, 0).error().code, EAGAIN);
   EXPECT_NE(end().reason.find("did not end its programs within 20 ms"), std::string::npos);
   EXPECT_EQ(table_->terminate(id_, "uid 0").error().code, "NoSuchSession");
@@ -429,7 +429,7 @@ TEST_F(Sessions, TheOrderToEndIsStoredBeforeItIsAnswered) {
   ASSERT_TRUE(record) << record.error().message;
   const auto& end = std::get<EndOrder>(*record);
   EXPECT_EQ(end.id, id_);
-  EXPECT_EQ(end.reason, "ended by uid 0");
+  EXPECT_EQ(end.reason, "uid 0");
   EXPECT_GT(end.deadline, std::chrono::steady_clock::now() + kNever / 2);
   ASSERT_TRUE(table_->terminate(id_, "uid 0"));
   EXPECT_EQ(manager.next().first, "") << "once is enough";
@@ -472,10 +472,10 @@ TEST_F(Sessions, WhatWasToldToEndIsNotForgottenOnItsWord) {
 
 TEST_F(Sessions, WhatWasToldToEndIsToldAgainAfterARestart) {
   open(kNever);
-  find_again(kNever, EndOrder{.id = id_, .reason = "ended by uid 0", .deadline = {}});
+  find_again(kNever, EndOrder{.id = id_, .reason = "uid 0", .deadline = {}});
   EXPECT_EQ(info().state, SessionState::terminating);
   EXPECT_TRUE(std::holds_alternative<wire::ReportOrder>(next_order(supervisor_.get())));
-  EXPECT_EQ(std::get<wire::TerminateOrder>(next_order(supervisor_.get())).reason, "ended by uid 0");
+  EXPECT_EQ(std::get<wire::TerminateOrder>(next_order(supervisor_.get())).reason, "uid 0");
   // It says nothing, and its time was over before.
   EXPECT_NE(end().reason.find("did not end its programs"), std::string::npos);
 }
