@@ -14,8 +14,6 @@ namespace wrapd::daemon::bus {
 
 namespace {
 
-constexpr size_t kShownInDialog = 128;
-
 std::string text_of(Call& call) {
   std::string text;
   call.arguments() >> text;
@@ -30,9 +28,9 @@ ApiResult<Target> target_of(const ServiceApi& service, std::string_view id) {
   auto info = service.session(id);
   if (!info) return std::unexpected(no_such_session(id));
   return Target{.owner = info->uid,
-                .details = {{"session", printable(info->id, kShownInDialog)},
+                .details = {{"session", shown_in_dialog(info->id)},
                             {"user", std::to_string(info->uid)},
-                            {"command", printable(info->command, kShownInDialog)}}};
+                            {"command", shown_in_dialog(info->command)}}};
 }
 
 void terminate(ServiceApi& service, const std::shared_ptr<Call>& call, std::string_view id) {

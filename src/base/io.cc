@@ -196,4 +196,28 @@ std::string printable(std::string_view text, size_t limit) {
   return out;
 }
 
+std::string without_middle(std::string_view text, size_t limit) {
+  constexpr std::string_view kMark = "[...]";
+  struct Part {
+    size_t at;
+    size_t width;
+  };
+  std::vector<Part> parts;
+  size_t width = 0;
+  for (size_t at = 0; at < text.size();) {
+    const Piece piece = first_piece(text.substr(at));
+    parts.push_back({.at = at, .width = piece.shown ? 1 : 4 * piece.bytes});
+    width += parts.back().width;
+    at += piece.bytes;
+  }
+  if (width <= limit) return std::string(text);
+  const size_t room = limit > kMark.size() ? limit - kMark.size() : 0;
+  size_t head = 0;
+  for (size_t used = parts[head].width; used <= room / 2; used += parts[head].width) ++head;
+  size_t tail = parts.size();
+  for (size_t used = parts[tail - 1].width; used <= room - room / 2; used += parts[tail - 1].width) --tail;
+  const size_t resumes = tail < parts.size() ? parts[tail].at : text.size();
+  return std::string(text.substr(0, parts[head].at)) + std::string(kMark) + std::string(text.substr(resumes));
+}
+
 }  // namespace wrapd

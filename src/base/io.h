@@ -59,4 +59,9 @@ class SealedMapping {
 // the end.
 [[nodiscard]] std::string printable(std::string_view text, size_t limit = 4096);
 
+// `text` such that printable() shows at most `limit` characters of it (code points; an escaped byte is four): where it
+// would show more the middle gives way to "[...]". Both ends of a path say something, and who chose the beginning must
+// not be able to push the end out of sight. `limit` is at least the mark's length. Characters stay whole.
+[[nodiscard]] std::string without_middle(std::string_view text, size_t limit);
+
 }  // namespace wrapd

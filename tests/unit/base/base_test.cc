@@ -111,6 +111,37 @@ TEST(Printable, IsCutBetweenCharacters) {
   EXPECT_EQ(printable("\xe2\x82\xac\xe2\x82\xac", 2), "\xe2\x82\xac...");
 }
 
+TEST(WithoutMiddle, KeepsBothEnds) {
+  EXPECT_EQ(without_middle("", 5), "");
+  EXPECT_EQ(without_middle("abcdefghij", 10), "abcdefghij");
+  EXPECT_EQ(without_middle("abcdefghijk", 10), "ab[...]ijk");
+  EXPECT_EQ(without_middle("abcdefghijk", 9), "ab[...]jk");
+  EXPECT_EQ(without_middle("abcdefghijk", 6), "[...]k");
+  EXPECT_EQ(without_middle("abcdefghijk", 5), "[...]");
+  EXPECT_EQ(without_middle("abcdefghijk", 0), "[...]");
+  const std::string hidden = "/tmp/" + std::string(4000, 'x') + "/docker.sock";
+  const std::string shown = without_middle(hidden, 128);
+  EXPECT_EQ(shown.size(), 128U);
+  EXPECT_TRUE(shown.starts_with("/tmp/xx"));
+  EXPECT_TRUE(shown.ends_with("xx/docker.sock"));
+}
+
+TEST(WithoutMiddle, CountsCharactersAndLeavesThemWhole) {
+  EXPECT_EQ(without_middle("\u65e5\u672c\u8a9e\u65e5\u672c\u8a9e\u65e5", 7),
+            "\u65e5\u672c\u8a9e\u65e5\u672c\u8a9e\u65e5");
+  EXPECT_EQ(without_middle("\u65e5\u672c\u8a9e\u65e5\u672c\u8a9e\u65e5\u672c", 7), "\u65e5[...]\u672c");
+  // Escaped: four for each byte, none without its escape, and all bytes of a character or none.
+  EXPECT_EQ(without_middle("\n\n\n\n", 16), "\n\n\n\n");
+  EXPECT_EQ(printable(without_middle("\n\n\n\n", 15)), "\\x0a[...]\\x0a");
+  EXPECT_EQ(printable(without_middle("a\n\n\nb", 12)), "a[...]b");
+  EXPECT_EQ(without_middle("a\u200b\u200bb", 26), "a\u200b\u200bb");
+  EXPECT_EQ(without_middle("a\u200b\u200bb", 25), "a[...]b");
+  EXPECT_EQ(without_middle("\u200b\u200bb", 23), "[...]b");
+  for (size_t limit = 5; limit < 64; ++limit) {
+    EXPECT_LE(printable(without_middle(std::string(100, '\xe2') + "\n\\tail", limit)).size(), limit);
+  }
+}
+
 TEST(ConstantTimeEqual, ComparesAll) {
   EXPECT_TRUE(constant_time_equal("", ""));
   EXPECT_TRUE(constant_time_equal("abc", "abc"));
