@@ -157,6 +157,7 @@ void check_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
   service.check_policy(call->sender().credentials(), text_of(*call),
                        later<std::vector<std::string>>(call, [](Call& waiting, const std::vector<std::string>& lines) {
                          std::vector<std::string> shown;
+                         shown.reserve(lines.size());
                          for (const auto& line : lines) shown.push_back(printable(line));
                          waiting.answer(shown);
                        }));
