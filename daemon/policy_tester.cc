@@ -104,7 +104,7 @@ void PolicyTester::test(uid_t uid, std::shared_ptr<const CataloguePolicy> policy
   });
 }
 
-void PolicyTester::judge(std::shared_ptr<Job> job) {
+void PolicyTester::judge(const std::shared_ptr<Job>& job) {
   auto submitted = worker_->submit([this, job]() -> Worker::Completion {
     auto verdict = verdict_of(job->policy->policy, job->variables, job->operation, job->target);
     return [this, job, verdict] { finish(job->id, job->done, verdict); };

@@ -35,7 +35,7 @@ class PolicyTester {
  private:
   struct Job;
   explicit PolicyTester(UserDirectory& users) : users_(users) {}
-  void judge(std::shared_ptr<Job> job);
+  void judge(const std::shared_ptr<Job>& job);
   void finish(uint64_t id, const Done& done, ApiResult<PolicyVerdict> verdict);
 
   UserDirectory& users_;

@@ -58,6 +58,7 @@ std::vector<PolicyInfo> visible_policies(const Catalogue& catalogue, const PeerC
   const auto repeated = std::ranges::unique(names);
   names.erase(repeated.begin(), repeated.end());
   std::vector<PolicyInfo> out;
+  out.reserve(names.size());
   for (const auto& name : names) out.push_back(info_of(catalogue, caller, name));
   return out;
 }

@@ -11,6 +11,7 @@
 #include "client/wrap/launch.h"
 #include "client/wrap/report.h"
 #include "client/wrap/run.h"
+#include "client/wrap/tree.h"
 #include "client/wrap/watch.h"
 
 namespace wrapd::client {
@@ -101,6 +102,7 @@ Result<int> run_brokered(const Options& options, InheritedSignals& signals) {
     domain = std::move(*made);
     if (domain.notice) print_notices(options, {*domain.notice});
   }
+  kernel::Bystanders bystanders = bystanders_here(reply.filtered);
   auto launch = Launch::start({.exec = &exec,
                                .signals = &signals,
                                .landlock_ruleset = domain.ruleset.get(),
@@ -114,8 +116,11 @@ Result<int> run_brokered(const Options& options, InheritedSignals& signals) {
   StatusReport report(options.status_fd);
   report.started(reply.id, launch->pid());
   launch->go();
-  WatchSpec spec{
-      .pid = launch->pid(), .pidfd = launch->pidfd(), .control = session->control.get(), .log = log ? &*log : nullptr};
+  WatchSpec spec{.pid = launch->pid(),
+                 .pidfd = launch->pidfd(),
+                 .control = session->control.get(),
+                 .log = log ? &*log : nullptr,
+                 .bystanders = std::move(bystanders)};
   SummaryContext context{.profile_file = options.profile.value_or(""),
                          .profile_policy = profile ? profile->policy : ""};
   return see_through(options, *watch, spec, exec, &*launch, context);

@@ -38,6 +38,7 @@
 #include "client/wrap/launch.h"
 #include "client/wrap/report.h"
 #include "client/wrap/run.h"
+#include "client/wrap/tree.h"
 #include "policy/rules.h"
 #include "supervisor/session.h"
 #include "wire/packet.h"
@@ -351,6 +352,7 @@ Result<int> run_standalone(const Options& options, InheritedSignals& signals) {
   // Blocked before CMD can start: from its first moment on wrap is its proxy.
   auto watch = Watch::create();
   if (!watch) return std::unexpected(watch.error());
+  kernel::Bystanders bystanders = bystanders_here(false);  // the supervisor, which goes with its tree, has no filter
   pid_t supervisor = ::fork();
   if (supervisor < 0) return fail_errno("cannot create the supervisor's process");
   if (supervisor == 0) supervisor_main(all);
@@ -367,7 +369,8 @@ Result<int> run_standalone(const Options& options, InheritedSignals& signals) {
   WatchSpec watched{.pid = started->pid,
                     .pidfd = started->pidfd.get(),
                     .control = all.control.wrap.get(),
-                    .reports = all.reports.wrap.get()};
+                    .reports = all.reports.wrap.get(),
+                    .bystanders = std::move(bystanders)};
   SummaryContext context{.profile_file = file, .profile_policy = profile->policy};
   auto status = see_through(options, *watch, watched, *all.exec, nullptr, context);
   if (uint64_t lost = all.losses->count; lost > 0)

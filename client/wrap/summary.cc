@@ -8,7 +8,7 @@
 namespace wrapd::client {
 namespace {
 
-constexpr size_t kTargetWidth = 256;  // sun_path has 108 bytes, four characters each at worst
+constexpr size_t kTargetWidth = 256;  // characters
 constexpr size_t kGuidanceWidth = 512;
 
 std::string counted(uint64_t count, const char* noun) {
@@ -34,7 +34,7 @@ std::vector<std::string> describe(const wire::DenialLine& denial, const SummaryC
   std::string what =
       std::string("  ") + (denial.enforced ? "" : "would have denied ") + printable(denial.operation, 32);
   if (!denial.target.empty() || denial.abstract) {
-    what += (denial.abstract ? " @" : " ") + printable(denial.target, kTargetWidth);
+    what += (denial.abstract ? " @" : " ") + printable(without_middle(denial.target, kTargetWidth));
   }
   if (denial.count != 1) what += ", " + counted(denial.count, "time");
   if (!denial.reason.empty()) return {what + ": " + printable(denial.reason, kGuidanceWidth)};

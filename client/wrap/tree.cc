@@ -46,16 +46,18 @@ UniqueFd open_proc() {
   return UniqueFd(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
-std::vector<Process> find_descendants(int proc, pid_t ancestor) {
+// Without those that have exited.
+std::vector<Process> find_descendants(int proc, const kernel::Bystanders& bystanders) {
   std::vector<Process> all = kernel::list_processes(proc);
-  if (ancestor == ::getpid()) {
-    std::set<pid_t> seen;
-    for (const Process& process : all) seen.insert(process.pid);
-    for (pid_t pid : own_children()) {
-      if (!seen.contains(pid)) all.push_back({.pid = pid, .parent = ancestor, .start = kHidden});
-    }
+  std::set<pid_t> seen;
+  for (const Process& process : all) seen.insert(process.pid);
+  for (pid_t pid : own_children()) {
+    if (!seen.contains(pid)) all.push_back({.pid = pid, .parent = ::getpid(), .start = kHidden});
   }
-  return kernel::descendants(all, std::array{ancestor});
+  bystanders.leave_out(all);
+  std::vector<Process> found = kernel::descendants(all, std::array{::getpid()});
+  std::erase_if(found, [&](const Process& process) { return bystanders.has(proc, process); });
+  return found;
 }
 
 // A hidden one is our own child: nobody but us reaps it, so its number is its own.
@@ -98,29 +100,34 @@ void await_child(std::chrono::milliseconds limit) {
 
 }  // namespace
 
-std::vector<pid_t> descendants_of(pid_t ancestor) {
-  std::vector<pid_t> pids;
-  for (const Process& process : find_descendants(open_proc().get(), ancestor)) pids.push_back(process.pid);
-  return pids;
+kernel::Bystanders bystanders_here(bool filtered) {
+  const UniqueFd proc = open_proc();
+  auto filters = kernel::seccomp_filters(proc.get(), ::getpid());
+  if (filters && filtered) ++*filters;
+  return {proc.get(), ::getpid(), 0, filters};
 }
 
-size_t kill_descendants(std::chrono::milliseconds timeout) {
+size_t kill_descendants(std::chrono::milliseconds timeout, const kernel::Bystanders& bystanders) {
   const auto deadline = Clock::now() + timeout;
   const UniqueFd proc = open_proc();
   for (;;) {
     std::set<pid_t> stopped;
     std::vector<Process> found;
     for (bool found_new = true; found_new && Clock::now() < deadline;) {
-      found = find_descendants(proc.get(), ::getpid());
+      found = find_descendants(proc.get(), bystanders);
       found_new = false;
       for (const Process& process : found) found_new |= stopped.insert(process.pid).second;
       signal_all(proc.get(), found, SIGSTOP);
     }
     signal_all(proc.get(), found, SIGKILL);
-    bool childless = reap_all();
-    if (childless && descendants_of(::getpid()).empty()) return 0;
-    // Where there is no /proc the children that are left cannot even be counted.
-    if (Clock::now() >= deadline) return std::max<size_t>(descendants_of(::getpid()).size(), childless ? 0 : 1);
+    // Where there is no /proc the children that are left cannot even be counted; there are no bystanders then.
+    const bool alone = reap_all() || bystanders.any();
+    found = find_descendants(proc.get(), bystanders);
+    if (alone && found.empty()) {
+      (void)reap_all();  // whoever ended after the last time
+      return 0;
+    }
+    if (Clock::now() >= deadline) return std::max<size_t>(found.size(), alone ? 0 : 1);
     await_child(std::chrono::milliseconds(20));
   }
 }

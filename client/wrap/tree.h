@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <cstddef>
-#include <vector>
+
+#include "kernel/bystanders.h"
 
 namespace wrapd::client {
 
-// All descendants of `ancestor` that /proc shows (and the children of this process that it hides), without those that
-// have exited.
-[[nodiscard]] std::vector<pid_t> descendants_of(pid_t ancestor);
+// Who lives beneath this process before the session does. `filtered`: whoever is of the session will have one seccomp
+// filter more than this process.
+[[nodiscard]] kernel::Bystanders bystanders_here(bool filtered);
 
-// Ends everything below this process: stops all descendants until a pass finds no new one, then kills them, and again
-// until a pass finds none. This process must be a child subreaper (prctl(2)), so that what is orphaned on the way stays
-// below it; what ends is reaped. Returns how many were left when `timeout` was over (at least 1
-// if they cannot be counted); 0 is success.
-[[nodiscard]] size_t kill_descendants(std::chrono::milliseconds timeout);
+// Ends everything below this process but `bystanders`: stops all descendants until a pass finds no new one, then kills
+// them, and again until a pass finds none. This process must be a child subreaper (prctl(2)), so that what is orphaned
+// on the way stays below it; what ends is reaped. Returns how many were left when `timeout` was over (at least 1 if
+// they cannot be counted); 0 is success.
+[[nodiscard]] size_t kill_descendants(std::chrono::milliseconds timeout, const kernel::Bystanders& bystanders = {});
 
 }  // namespace wrapd::client

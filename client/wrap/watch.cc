@@ -22,9 +22,10 @@ constexpr int kEndGrace = 100;  // milliseconds
 
 }  // namespace
 
-Error end_tree(std::string_view reason) {
+// Ends the session's processes and says what happened, as the error of the whole run.
+Error Watch::end_tree(std::string_view reason) const {
   std::string message(reason);
-  size_t left = kill_descendants(kKillTimeout);
+  size_t left = kill_descendants(kKillTimeout, spec_.bystanders);
   if (left == 0) {
     message += "; the command was killed with all that it had started";
   } else {
@@ -144,7 +145,7 @@ void Watch::follow_stop() {
 // The supervisor does the same from its side; what is orphaned on the way comes to us, and is seen by us in any case.
 void Watch::follow_termination() {
   send_to_command(SIGKILL);  // also where there is no /proc to find the others in
-  static_cast<void>(kill_descendants(kKillTimeout));
+  static_cast<void>(kill_descendants(kKillTimeout, spec_.bystanders));
   if (!exit_status_) exit_status_ = 128 + SIGKILL;
 }
 

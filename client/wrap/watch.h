@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "client/wrap/event_log.h"
+#include "kernel/bystanders.h"
 #include "wire/control.h"
 
 namespace wrapd::client {
@@ -33,6 +34,8 @@ struct WatchSpec {
   int control = -1;         // to the supervisor
   int reports = -1;         // where ChildReports come from; -1: CMD is our own child
   EventLog* log = nullptr;  // where events go; nullptr: nowhere
+  // Who is not ended with the session; of bystanders_here(), before CMD's process was there.
+  kernel::Bystanders bystanders = {};
 };
 
 class Watch {
@@ -40,7 +43,7 @@ class Watch {
   // Blocks the watched signals from now on: call it just before CMD is let go.
   [[nodiscard]] static Result<Watch> create();
 
-  // Returns wrap's exit status once CMD has ended. Fails, with everything below this process killed, if the supervisor
+  // Returns wrap's exit status once CMD has ended. Fails, with everything of the session's killed, if the supervisor
   // goes first.
   [[nodiscard]] Result<int> run(const WatchSpec& spec);
 
@@ -63,6 +66,7 @@ class Watch {
   void send_to_command(int signal) const;
   // False at the end of the channel, and for a message that is none.
   [[nodiscard]] bool read_control();
+  [[nodiscard]] Error end_tree(std::string_view reason) const;
   [[nodiscard]] Result<> supervisor_gone();
   void follow_termination();
 
@@ -76,8 +80,5 @@ class Watch {
   std::optional<wire::Summary> summary_;
   std::optional<std::string> terminated_;
 };
-
-// Ends everything below this process and says what happened, as the error of the whole run.
-[[nodiscard]] Error end_tree(std::string_view reason);
 
 }  // namespace wrapd::client

@@ -58,6 +58,7 @@ std::vector<size_t> Table::widths(std::optional<size_t> limit) const {
 std::string Table::render(std::optional<size_t> width) const {
   auto columns = widths(width);
   std::vector<Cell> head;
+  head.reserve(headings_.size());
   for (const auto& heading : headings_) head.push_back({heading});
   std::string out = line(head, columns, width);
   for (const auto& row : rows_) out += line(row, columns, width);

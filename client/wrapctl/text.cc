@@ -4,6 +4,7 @@
 #include <langinfo.h>
 #include <pwd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -63,6 +64,24 @@ void append_safe(std::string& out, std::string_view text) {
   }
 }
 
+// What a cut leaves whole: a character with the marks that stand on it, or an escape.
+struct Part {
+  size_t at = 0;
+  size_t columns = 0;
+};
+
+std::vector<Part> parts_of(std::string_view safe) {
+  std::vector<Part> parts;
+  for (size_t at = 0; at < safe.size();) {
+    Character character = first_character(safe.substr(at));
+    if (safe.substr(at).starts_with("\\x")) character = {.bytes = std::min<size_t>(4, safe.size() - at), .width = 4};
+    if (character.width > 0 || parts.empty()) parts.push_back({.at = at});
+    if (character.width > 0) parts.back().columns += static_cast<size_t>(character.width);
+    at += character.bytes;
+  }
+  return parts;
+}
+
 std::tm broken_down(uint64_t usec, bool local) {
   auto seconds = static_cast<std::time_t>(usec / kSecond);
   std::tm out{};
@@ -107,16 +126,18 @@ size_t columns_of(std::string_view text) {
 std::string cut(std::string_view text, size_t columns) {
   if (columns_of(text) <= columns) return std::string(text);
   const std::string ellipsis = utf8_locale() ? "\u2026" : "...";
-  const size_t room = columns > columns_of(ellipsis) ? columns - columns_of(ellipsis) : 0;
-  std::string out;
-  for (size_t used = 0;;) {
-    Character character = first_character(text);
-    used += static_cast<size_t>(character.width > 0 ? character.width : 0);
-    if (used > room) break;
-    out += text.substr(0, character.bytes);
-    text.remove_prefix(character.bytes);
-  }
-  return columns_of(ellipsis) <= columns ? out + ellipsis : std::string(columns, '.');
+  const size_t taken = columns_of(ellipsis);
+  if (taken > columns) return std::string(columns, '.');
+  const std::vector<Part> parts = parts_of(text);
+  const size_t room = columns - taken;
+  size_t head = 0;
+  for (size_t used = parts[head].columns; used <= room - room / 2; used += parts[head].columns) ++head;
+  size_t tail = parts.size();
+  for (size_t used = parts[tail - 1].columns; used <= room / 2; used += parts[tail - 1].columns) --tail;
+  std::string out(text.substr(0, parts[head].at));
+  out += ellipsis;
+  if (tail < parts.size()) out += text.substr(parts[tail].at);
+  return out;
 }
 
 std::string age(uint64_t from, uint64_t to) {

@@ -15,7 +15,8 @@ namespace wrapd::wrapctl {
 // Columns of a terminal that safe text takes (wcwidth(3)).
 [[nodiscard]] size_t columns_of(std::string_view text);
 
-// Safe text that fits `columns`: cut, with an ellipsis as its end, if it does not.
+// Safe text that fits `columns`: with an ellipsis for its middle if it does not. Both ends of a path say something, and
+// a program must not be able to push the end out of sight. Neither characters nor escapes are cut.
 [[nodiscard]] std::string cut(std::string_view text, size_t columns);
 
 // "5s", "3min", "2h", "4d" from `from` to `to` (microseconds); 0s if `to` is earlier.

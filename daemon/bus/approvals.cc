@@ -12,8 +12,6 @@ namespace wrapd::daemon::bus {
 namespace methods_of {
 namespace {
 
-constexpr size_t kShownInDialog = 128;
-
 std::string id_of(Call& call) {
   std::string id;
   call.arguments() >> id;
@@ -51,14 +49,14 @@ ApiResult<Target> find_approval(const ServiceApi& service, Call& call) {
     return std::unexpected(ApiError{
         "NoSuchApproval", "no question " + printable(id, 64) + " waits; it may have been answered or expired"});
   }
-  const std::string target = (question->call.abstract ? "@" : "") + printable(question->call.target, kShownInDialog);
+  const std::string target = (question->call.abstract ? "@" : "") + shown_in_dialog(question->call.target);
   return Target{.owner = question->uid,
-                .details = {{"approval", printable(question->id, kShownInDialog)},
-                            {"session", printable(question->session, kShownInDialog)},
+                .details = {{"approval", shown_in_dialog(question->id)},
+                            {"session", shown_in_dialog(question->session)},
                             {"user", std::to_string(question->uid)},
-                            {"operation", printable(question->call.operation, kShownInDialog)},
+                            {"operation", shown_in_dialog(question->call.operation)},
                             {"target", target},
-                            {"program", printable(question->call.comm, kShownInDialog)}}};
+                            {"program", shown_in_dialog(question->call.comm)}}};
 }
 
 void approve(ServiceApi& service, const std::shared_ptr<Call>& call) {

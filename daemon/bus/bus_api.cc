@@ -218,8 +218,8 @@ void BusApi::on_name(sdbus::MethodReply& reply, const sdbus::Error* error) {
 // From inside a callback of the connection, which must outlive it.
 void BusApi::lose_soon(std::string why) {
   if (lost_.active()) return;
-  auto lost = loop_.after(std::chrono::milliseconds(0), [this, why = std::move(why)] {
-    const std::string reason = why;
+  auto lost = loop_.after(std::chrono::milliseconds(0), [this, why = std::move(why)]() mutable {
+    const std::string reason = std::move(why);  // this closure goes with the timer
     lost_.reset();
     lose(reason);
   });

@@ -15,8 +15,6 @@ namespace wrapd::daemon::bus {
 
 namespace {
 
-constexpr size_t kShownInDialog = 128;
-
 std::string text_of(Call& call) {
   std::string text;
   call.arguments() >> text;
@@ -31,9 +29,9 @@ ApiResult<Target> target_of(const ServiceApi& service, std::string_view id) {
   auto info = service.session(id);
   if (!info) return std::unexpected(no_such_session(id));
   return Target{.owner = info->uid,
-                .details = {{"session", printable(info->id, kShownInDialog)},
+                .details = {{"session", shown_in_dialog(info->id)},
                             {"user", std::to_string(info->uid)},
-                            {"command", printable(info->command, kShownInDialog)}}};
+                            {"command", shown_in_dialog(info->command)}}};
 }
 
 void terminate(ServiceApi& service, const std::shared_ptr<Call>& call, std::string_view id) {
@@ -162,6 +160,7 @@ void check_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
   service.check_policy(call->sender().credentials(), text_of(*call),
                        later<std::vector<std::string>>(call, [](Call& waiting, const std::vector<std::string>& lines) {
                          std::vector<std::string> shown;
+                         shown.reserve(lines.size());
                          for (const auto& line : lines) shown.push_back(printable(line));
                          waiting.answer(shown);
                        }));

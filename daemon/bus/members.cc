@@ -12,7 +12,7 @@
 namespace wrapd::daemon::bus {
 namespace {
 
-using namespace methods_of;
+using namespace methods_of;  // NOLINT(google-build-using-namespace): the table names them all
 using sdbus::Flags;
 
 constexpr Authorisation kRead{.access = Access::read};

@@ -49,6 +49,24 @@ bool walk(sd_bus_message* message, size_t& left) noexcept {
   }
 }
 
+// What is in an entry of a dictionary that was entered, and its end; a value that nobody took is skipped. The value is
+// sd-bus's own code, an error is the entry's.
+Result<int> read_entry(sd_bus_message* message, const DictionaryEntry& entry) {
+  const char* key = nullptr;
+  const char* type = nullptr;
+  int rc = sd_bus_message_read_basic(message, SD_BUS_TYPE_STRING, &key);
+  if (rc >= 0) rc = sd_bus_message_peek_type(message, nullptr, &type);
+  // The signature lies in the message, which stays.
+  if (rc >= 0) rc = sd_bus_message_enter_container(message, SD_BUS_TYPE_VARIANT, type);
+  if (rc < 0) return rc;
+  auto read = entry(key, type, message);
+  if (!read) return std::unexpected(read.error());
+  if (!*read) rc = sd_bus_message_skip(message, type);
+  if (rc >= 0) rc = sd_bus_message_exit_container(message);
+  if (rc >= 0) rc = sd_bus_message_exit_container(message);
+  return rc;
+}
+
 // Gives access to what sdbus-c++ keeps to itself: a derived class may name the member.
 struct Peek : sdbus::Message {
   static void* message(const sdbus::Message& message) noexcept { return message.*(&Peek::msg_); }
@@ -81,19 +99,12 @@ Result<> read_dictionary(sd_bus_message* message, const DictionaryEntry& entry) 
   constexpr const char* kWhat = "cannot read a dictionary";
   int rc = sd_bus_message_enter_container(message, SD_BUS_TYPE_ARRAY, "{sv}");
   if (rc <= 0) return broken(kWhat, rc == 0 ? -ENXIO : rc);
-  while ((rc = sd_bus_message_enter_container(message, SD_BUS_TYPE_DICT_ENTRY, "sv")) > 0) {
-    const char* key = nullptr;
-    const char* type = nullptr;
-    if ((rc = sd_bus_message_read_basic(message, SD_BUS_TYPE_STRING, &key)) < 0) return broken(kWhat, rc);
-    if ((rc = sd_bus_message_peek_type(message, nullptr, &type)) < 0) return broken(kWhat, rc);
-    // The signature lies in the message, which stays.
-    if ((rc = sd_bus_message_enter_container(message, SD_BUS_TYPE_VARIANT, type)) < 0) return broken(kWhat, rc);
-    auto read = entry(key, type, message);
+  for (;;) {
+    rc = sd_bus_message_enter_container(message, SD_BUS_TYPE_DICT_ENTRY, "sv");
+    if (rc <= 0) break;
+    auto read = read_entry(message, entry);
     if (!read) return std::unexpected(read.error());
-    if (!*read && (rc = sd_bus_message_skip(message, type)) < 0) return broken(kWhat, rc);
-    for (int level = 0; level < 2; ++level) {
-      if ((rc = sd_bus_message_exit_container(message)) < 0) return broken(kWhat, rc);
-    }
+    if (*read < 0) return broken(kWhat, *read);
   }
   if (rc == 0) rc = sd_bus_message_exit_container(message);
   if (rc < 0) return broken(kWhat, rc);
@@ -142,7 +153,8 @@ struct Registration::State : std::enable_shared_from_this<State> {
 
   ~State() { sd_bus_slot_unref(slot); }
 
-  // An exception here is a bug or the end of memory, as in the handlers of EventLoop.
+  // An exception here is a bug or the end of memory, as in the handlers of EventLoop: the end is meant.
+  // NOLINTBEGIN(bugprone-exception-escape)
   static int on_message(sd_bus_message* message, void* self, sd_bus_error*) noexcept {
     auto keep = static_cast<State*>(self)->shared_from_this();
     return keep->handler(message) ? 1 : 0;
@@ -163,6 +175,7 @@ struct Registration::State : std::enable_shared_from_this<State> {
     keep->installed(error == nullptr ? Result<>{} : fail(std::string("the bus refuses a match: ") + error->name));
     return 1;
   }
+  // NOLINTEND(bugprone-exception-escape)
 };
 
 Registration::Registration() noexcept = default;

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/io.h"
 #include "daemon/service_api.h"
 
 namespace wrapd::daemon::bus {
@@ -23,6 +24,11 @@ namespace wrapd::daemon::bus {
 
 [[nodiscard]] inline uint32_t process_number(pid_t pid) {
   return pid < 0 ? 0 : static_cast<uint32_t>(pid);
+}
+
+// For a line of polkit's dialog: both ends of what is longer, at most 128 characters.
+[[nodiscard]] inline std::string shown_in_dialog(std::string_view text) {
+  return printable(without_middle(text, 128), std::string::npos);
 }
 
 }  // namespace wrapd::daemon::bus

@@ -9,6 +9,8 @@
 #include <array>
 #include <cstdlib>
 
+#include "base/unseen.h"
+
 namespace wrapd {
 namespace {
 
@@ -34,6 +36,29 @@ size_t utf8_length(std::string_view s) {
     return 4;
   }
   return 0;
+}
+
+// The code point of a valid UTF-8 sequence.
+char32_t code_point_of(std::string_view sequence) {
+  auto head = static_cast<unsigned char>(sequence[0]);
+  if (sequence.size() == 1) return head;
+  char32_t value = head & (0x7FU >> sequence.size());
+  for (char byte : sequence.substr(1)) value = value << 6 | (static_cast<unsigned char>(byte) & 0x3FU);
+  return value;
+}
+
+// What a text begins with: a character that is shown as it is, or bytes that are escaped one by one.
+struct Piece {
+  size_t bytes;
+  bool shown;
+};
+
+Piece first_piece(std::string_view text) {
+  const size_t length = utf8_length(text);
+  if (length == 0) return {.bytes = 1, .shown = false};
+  const char32_t code_point = code_point_of(text.substr(0, length));
+  const bool control = code_point < 0x20 || code_point == 0x7F || code_point == '\\';
+  return {.bytes = length, .shown = !control && (length == 1 || !is_unseen(code_point))};
 }
 
 }  // namespace
@@ -148,14 +173,6 @@ bool constant_time_equal(std::string_view a, std::string_view b) noexcept {
   return difference == 0;
 }
 
-// U+200E, U+200F, U+2028..U+202E, U+2066..U+2069 in UTF-8: they turn the direction of what follows, or end a line.
-static bool reorders(std::string_view character) {
-  auto at = [&](size_t i) { return static_cast<unsigned char>(character[i]); };
-  if (at(0) != 0xE2) return false;
-  if (at(1) == 0x80) return at(2) == 0x8E || at(2) == 0x8F || (at(2) >= 0xA8 && at(2) <= 0xAE);
-  return at(1) == 0x81 && at(2) >= 0xA6 && at(2) <= 0xA9;
-}
-
 std::string printable(std::string_view text, size_t limit) {
   std::string out;
   out.reserve(text.size());
@@ -164,23 +181,43 @@ std::string printable(std::string_view text, size_t limit) {
       out += "...";
       return out;
     }
-    size_t length = utf8_length(text);
-    auto c = static_cast<unsigned char>(text[0]);
-    // U+0080..U+009F are control characters as well (C2 80..C2 9F): terminals act on them.
-    bool control = c < 0x20 || c == 0x7F || c == '\\' ||
-                   (length == 2 && c == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0) ||
-                   (length == 3 && reorders(text.substr(0, 3)));
-    if (length == 0 || control) {
+    const Piece piece = first_piece(text);
+    if (!piece.shown) {
+      auto c = static_cast<unsigned char>(text[0]);
       out += "\\x";
       out += kHex[c >> 4];
       out += kHex[c & 15];
       text.remove_prefix(1);
     } else {
-      out.append(text.substr(0, length));
-      text.remove_prefix(length);
+      out.append(text.substr(0, piece.bytes));
+      text.remove_prefix(piece.bytes);
     }
   }
   return out;
+}
+
+std::string without_middle(std::string_view text, size_t limit) {
+  constexpr std::string_view kMark = "[...]";
+  struct Part {
+    size_t at;
+    size_t width;
+  };
+  std::vector<Part> parts;
+  size_t width = 0;
+  for (size_t at = 0; at < text.size();) {
+    const Piece piece = first_piece(text.substr(at));
+    parts.push_back({.at = at, .width = piece.shown ? 1 : 4 * piece.bytes});
+    width += parts.back().width;
+    at += piece.bytes;
+  }
+  if (width <= limit) return std::string(text);
+  const size_t room = limit > kMark.size() ? limit - kMark.size() : 0;
+  size_t head = 0;
+  for (size_t used = parts[head].width; used <= room / 2; used += parts[head].width) ++head;
+  size_t tail = parts.size();
+  for (size_t used = parts[tail - 1].width; used <= room - room / 2; used += parts[tail - 1].width) --tail;
+  const size_t resumes = tail < parts.size() ? parts[tail].at : text.size();
+  return std::string(text.substr(0, parts[head].at)) + std::string(kMark) + std::string(text.substr(resumes));
 }
 
 }  // namespace wrapd

@@ -54,8 +54,14 @@ class SealedMapping {
 // True if both are equal, in time that depends on the lengths alone.
 [[nodiscard]] bool constant_time_equal(std::string_view a, std::string_view b) noexcept;
 
-// A user-controlled string for a line of text: control characters, DEL, backslash and bytes that are not UTF-8 become
-// \xNN; cut after `limit` bytes of output with "..." at the end.
+// A user-controlled string for a line of text: control characters, DEL, backslash, what is not seen or moves other
+// characters (base/unseen.h) and bytes that are not UTF-8 become \xNN; cut after `limit` bytes of output with "..." at
+// the end.
 [[nodiscard]] std::string printable(std::string_view text, size_t limit = 4096);
+
+// `text` such that printable() shows at most `limit` characters of it (code points; an escaped byte is four): where it
+// would show more the middle gives way to "[...]". Both ends of a path say something, and who chose the beginning must
+// not be able to push the end out of sight. `limit` is at least the mark's length. Characters stay whole.
+[[nodiscard]] std::string without_middle(std::string_view text, size_t limit);
 
 }  // namespace wrapd

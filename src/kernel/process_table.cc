@@ -18,10 +18,13 @@
 #include <utility>
 
 #include "base/credentials.h"
+#include "base/io.h"
 #include "base/unique_fd.h"
 
 namespace wrapd::kernel {
 namespace {
+
+constexpr size_t kMaxStatus = 16384;
 
 struct CloseDirectory {
   void operator()(DIR* directory) const { ::closedir(directory); }
@@ -122,6 +125,33 @@ std::vector<Process> descendants(std::span<const Process> all, std::span<const p
     }
   }
   return found;
+}
+
+std::optional<int64_t> number_in(int proc, const char* file, std::string_view key) {
+  UniqueFd fd(::openat(proc, file, O_RDONLY | O_CLOEXEC));
+  if (!fd) return std::nullopt;
+  auto text = read_all(fd.get(), kMaxStatus);
+  if (!text) return std::nullopt;
+  std::string_view rest = *text;
+  while (!rest.empty()) {
+    size_t end = rest.find('\n');
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+    if (!line.starts_with(key)) continue;
+    line.remove_prefix(key.size());
+    while (line.starts_with('\t') || line.starts_with(' ')) line.remove_prefix(1);
+    int64_t value = 0;
+    auto [at, error] = std::from_chars(line.data(), line.data() + line.size(), value);
+    if (error != std::errc() || at != line.data() + line.size()) return std::nullopt;
+    return value;
+  }
+  return std::nullopt;
+}
+
+std::optional<int64_t> seccomp_filters(int proc, pid_t pid) {
+  std::array<char, 32> name;
+  std::snprintf(name.data(), name.size(), "%d/status", pid);
+  return number_in(proc, name.data(), "Seccomp_filters:");
 }
 
 bool signal_process(int proc, const Process& process, int signal) {

@@ -10,6 +10,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -51,6 +52,13 @@ void for_each_process(int proc, const std::function<void(const Process&)>& visit
 // Those of `all` that live beneath one of `ancestors`, themselves not counted unless one is beneath another; exited
 // ones are looked through and left out.
 [[nodiscard]] std::vector<Process> descendants(std::span<const Process> all, std::span<const pid_t> ancestors);
+
+// The number behind KEY (with its ':') in a file like PID/status or self/fdinfo/N.
+[[nodiscard]] std::optional<int64_t> number_in(int proc, const char* file, std::string_view key);
+
+// How many seccomp filters the process's first thread has (proc_pid_status(5)): all that its parent had at its birth,
+// and none is ever lost.
+[[nodiscard]] std::optional<int64_t> seccomp_filters(int proc, pid_t pid);
 
 // Sends `signal` by pidfd, and only if the number still is that process. False if it is gone or may not be signalled.
 bool signal_process(int proc, const Process& process, int signal);

@@ -244,8 +244,10 @@ Result<std::vector<std::byte>> write_block(const Policy& policy, const Parts& pa
     rule_texts.emplace_back(rule_name, refer(rule.guidance));
   }
   std::vector<Reference> literal_texts;
+  literal_texts.reserve(parts.literals.size());
   for (const auto& literal : parts.literals) literal_texts.push_back(refer(literal.path));
   std::vector<Reference> prefix_texts;
+  prefix_texts.reserve(parts.prefixes.size());
   for (const auto& prefix : parts.prefixes) prefix_texts.push_back(refer(prefix));
 
   auto count = [](const auto& c) { return static_cast<uint32_t>(c.size()); };

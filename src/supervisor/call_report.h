@@ -11,7 +11,8 @@
 
 namespace wrapd::supervisor {
 
-// What the service is told of a call: what was asked for, by whom, and which rule of which layer says so.
+// What the service is told of a call: what was asked for, by whom, and which rule of which layer says so. Names that
+// are too long to be told lose their middle.
 [[nodiscard]] wire::CallReport call_report(const policy::Layers& layers, const Record& record, pid_t pid);
 
 // Of the rule that decided; empty where it has none, or where none did.

@@ -16,13 +16,13 @@ void Denials::count(const Record& record) {
 
   wire::DenialLine line;
   line.operation = record.operation;
-  line.target = record.path;
   line.reason = record.reason;
   if (record.done && record.decision.recorded == policy::Verdict::ask) line.reason = "somebody would have been asked";
   line.abstract = record.abstract;
   line.enforced = !record.done;
   line.count = 1;
   wire::CallReport report = call_report(layers_, record, 0);
+  line.target = std::move(report.target);
   line.policy = std::move(report.policy);
   line.rule = std::move(report.rule);
   line.guidance = guidance_of(layers_, record.decision);

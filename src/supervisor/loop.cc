@@ -13,7 +13,7 @@
 namespace wrapd::supervisor {
 namespace {
 
-constexpr size_t kStackBytes = 256 * 1024;
+constexpr size_t kStackBytes = size_t{256} * 1024;
 // ERESTARTSYS (include/linux/errno.h). What keeps it from programs is said in pending_signals.h.
 constexpr int kRestart = 512;
 

@@ -6,58 +6,33 @@
 #include <unistd.h>
 
 #include <array>
-#include <charconv>
 #include <cstdio>
-#include <string>
-#include <string_view>
-
-#include "base/io.h"
 
 namespace wrapd::supervisor {
 namespace {
 
 constexpr size_t kMaxCallers = 4096;
-constexpr size_t kMaxStatus = 16384;
 constexpr int kQuietLooks = 8;
-
-// The number behind "KEY:" in a file like /proc/PID/status or /proc/self/fdinfo/N.
-std::optional<pid_t> number_in(int proc, const char* name, std::string_view key) {
-  UniqueFd fd(::openat(proc, name, O_RDONLY | O_CLOEXEC));
-  if (!fd) return std::nullopt;
-  auto text = read_all(fd.get(), kMaxStatus);
-  if (!text) return std::nullopt;
-  std::string_view rest = *text;
-  while (!rest.empty()) {
-    size_t end = rest.find('\n');
-    std::string_view line = rest.substr(0, end);
-    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
-    if (!line.starts_with(key)) continue;
-    line.remove_prefix(key.size());
-    while (line.starts_with('\t') || line.starts_with(' ')) line.remove_prefix(1);
-    pid_t value = 0;
-    auto [at, error] = std::from_chars(line.data(), line.data() + line.size(), value);
-    if (error != std::errc() || at != line.data() + line.size()) return std::nullopt;
-    return value;
-  }
-  return std::nullopt;
-}
 
 }  // namespace
 
 void SessionTree::adopt(pid_t client, int leader) {
   std::array<char, 48> name;
   std::snprintf(name.data(), name.size(), "self/fdinfo/%d", leader);
-  auto pid = number_in(proc_, name.data(), "Pid:");
-  if (!pid || *pid <= 0 || client <= 0) return;  // ended already, or of another pid namespace
-  auto before = kernel::read_process(proc_, *pid);
+  auto number = kernel::number_in(proc_, name.data(), "Pid:");
+  if (!number || *number <= 0 || client <= 0) return;  // ended already, or of another pid namespace
+  const auto pid = static_cast<pid_t>(*number);
+  auto before = kernel::read_process(proc_, pid);
   auto parent = kernel::read_process(proc_, client);
-  auto after = kernel::read_process(proc_, *pid);
+  auto after = kernel::read_process(proc_, pid);
   if (!before || !parent || !after || !before->is(*after) || before->uid != uid_) return;
   if (before->parent != client || after->parent != client) return;
   // The pidfd still names that number: it was not another process's while we looked.
-  if (number_in(proc_, name.data(), "Pid:") != pid) return;
+  if (kernel::number_in(proc_, name.data(), "Pid:") != number) return;
+  kernel::Bystanders bystanders(proc_, client, pid, kernel::seccomp_filters(proc_, pid));
   std::lock_guard lock(lock_);
   client_ = *parent;
+  bystanders_ = std::move(bystanders);
   remember(*before);
 }
 
@@ -71,8 +46,8 @@ void SessionTree::saw(const Notification& call, kernel::Kernel& kernel) {
   if (!callers_.insert(tid).second) return;
   std::array<char, 32> name;
   std::snprintf(name.data(), name.size(), "%d/status", tid);
-  auto group = number_in(proc_, name.data(), "Tgid:");
-  auto process = group ? kernel::read_process(proc_, *group) : std::nullopt;
+  auto group = kernel::number_in(proc_, name.data(), "Tgid:");
+  auto process = group ? kernel::read_process(proc_, static_cast<pid_t>(*group)) : std::nullopt;
   // Read by number: it counts only if the task is still in this call.
   if (process && process->uid == uid_ && kernel.valid(call.id)) remember(*process);
 }
@@ -89,8 +64,9 @@ void SessionTree::remember(const kernel::Process& process) {
 }
 
 std::vector<kernel::Process> SessionTree::find() {
-  const std::vector<kernel::Process> all = kernel::list_processes(proc_);
+  std::vector<kernel::Process> all = kernel::list_processes(proc_);
   std::lock_guard lock(lock_);
+  bystanders_.leave_out(all);
   std::vector<kernel::Process> found;
   std::vector<pid_t> ancestors;
   for (const kernel::Process& process : all) {
@@ -107,7 +83,8 @@ std::vector<kernel::Process> SessionTree::find() {
 }
 
 bool SessionTree::is_prey(const kernel::Process& process) const {
-  return process.uid == uid_ && process.pid != ::getpid() && process.pid != 1 && !(client_ && process.is(*client_));
+  return process.uid == uid_ && process.pid != ::getpid() && process.pid != 1 && !(client_ && process.is(*client_)) &&
+         !bystanders_.has(proc_, process);
 }
 
 // Signals while it looks. A process that forks and exits all the time is another one before a list is complete; here it

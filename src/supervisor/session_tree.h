@@ -4,7 +4,8 @@
 // Whose processes a session's are, so that it can be ended. They are found as what lives beneath `wrap`, which is a
 // child subreaper and so the ancestor of whatever they fork; and, once `wrap` is gone, as what lives beneath a process
 // that was seen in the session: one that made a trapped call, or that was beneath `wrap` when it left. What has hidden
-// from both (forked, orphaned and silent) is ended by its next trapped call (Loop::terminate()).
+// from both (forked, orphaned and silent) is ended by its next trapped call (Loop::terminate()). What `wrap` had
+// started before it became `wrap` is not the session's (kernel/bystanders.h).
 //
 // A process is known by number and start time. None but the caller's is signalled, and by pidfd.
 
@@ -20,6 +21,7 @@
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "kernel/bystanders.h"
 #include "kernel/kernel.h"
 #include "kernel/process_table.h"
 #include "supervisor/handler.h"
@@ -33,9 +35,9 @@ class SessionTree {
   // `proc` is borrowed: our own /proc (O_PATH). `uid` is the caller's.
   SessionTree(int proc, uid_t uid) : proc_(proc), uid_(uid) {}
 
-  // The process behind `leader` (a pidfd) and its parent, if that is the client: the tree's beginning. To be called
-  // while the leader waits for its acknowledgement: while it is the client's child, the client's number is the
-  // client's.
+  // The process behind `leader` (a pidfd) and its parent, if that is the client: the tree's beginning. Who else lives
+  // beneath the client now is a bystander (kernel/bystanders.h). To be called while the leader waits for its
+  // acknowledgement: while it is the client's child, the client's number is the client's.
   void adopt(pid_t client, int leader);
 
   // A task in a trapped call that is not answered yet. Thread-safe, and cheap for a task that called before.
@@ -61,6 +63,7 @@ class SessionTree {
   const int proc_;
   const uid_t uid_;
   std::optional<kernel::Process> client_;
+  kernel::Bystanders bystanders_;
 
   std::mutex lock_;
   pid_t last_ = 0;

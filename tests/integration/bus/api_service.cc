@@ -79,10 +79,10 @@ class MemoryService final : public ServiceApi {
       if (observer_ != nullptr) observer_->denied(sessions_.at(id), report);
     } else if (verb == "ask") {
       QuestionInfo question;
-      words >> question.id >> question.session;
+      std::string target = "/run/x\x1b[2J";
+      words >> question.id >> question.session >> target;
       question.uid = sessions_.at(question.session).uid;
-      question.call = {
-          .operation = "connect", .target = "/run/x\x1b[2J", .rule = "ask", .policy = "p", .pid = 7, .comm = "cat"};
+      question.call = {.operation = "connect", .target = target, .rule = "ask", .policy = "p", .pid = 7, .comm = "cat"};
       question.deadline = std::chrono::system_clock::now() + std::chrono::minutes(1);
       questions_[question.id] = question;
       if (observer_ != nullptr) observer_->question_added(question);

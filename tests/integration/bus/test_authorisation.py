@@ -130,7 +130,19 @@ def test_the_dialog_gets_bounded_and_escaped_text(machine):
     assert approve == {"approval": QUESTION, "session": SESSION, "user": str(OWNER), "operation": "connect",
                        "target": "/run/x\\x1b[2J", "program": "cat"}
     assert terminate["session"] == SESSION and terminate["user"] == str(OWNER)
-    assert terminate["command"].startswith("\\x1b[2Jxxx") and len(terminate["command"]) < 140
+    assert terminate["command"].startswith("\\x1b[2Jxxx") and len(terminate["command"]) == 128
+
+
+@pytest.mark.parametrize("padding", ["x", "日", "\u200b"], ids=["plain", "wide", "escaped"])
+def test_the_dialog_shows_what_a_long_path_ends_in(machine, padding):
+    machine.service.order(f"add {SESSION} {OWNER} x")
+    machine.service.order(f"ask {QUESTION} {SESSION} /tmp/{padding * 300}/docker.sock")
+    client = machine.client(OTHER)
+    machine.polkit.mode = "yes"
+    client.manager("Approve", "s", [QUESTION])
+    target = machine.polkit.question()["details"]["target"]
+    assert target.startswith("/tmp/") and target.endswith("/docker.sock") and "[...]" in target
+    assert 116 < len(target) <= 128
 
 
 def held(machine, client, member, argument):

@@ -48,11 +48,99 @@ TEST(Printable, EscapesWhatATerminalOrALogWouldActOn) {
   EXPECT_EQ(printable("a\xe2\x82"), "a\\xe2\\x82");                  // cut
 }
 
+std::string utf8(char32_t c) {
+  std::string out;
+  if (c < 0x80) return {static_cast<char>(c)};
+  const int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+  out += static_cast<char>((0xFFU << (7 - more) & 0xFF) | c >> (6 * more));
+  for (int i = more - 1; i >= 0; --i) out += static_cast<char>(0x80 | (c >> (6 * i) & 0x3F));
+  return out;
+}
+
+bool escaped(char32_t c) {
+  std::string out;
+  for (char byte : utf8(c)) {
+    char text[8];
+    std::snprintf(text, sizeof text, "\\x%02x", static_cast<unsigned char>(byte));
+    out += text;
+  }
+  std::string shown = printable(utf8(c));
+  EXPECT_TRUE(shown == out || shown == utf8(c)) << shown;
+  return shown == out;
+}
+
+// The first and the last of each range that must not be shown as it is, and their neighbours, which must.
+TEST(Printable, EscapesWhatIsNotSeenUpToItsEdges) {
+  struct Edge {
+    char32_t first, last;
+  };
+  constexpr Edge kEdges[] = {{0x00AD, 0x00AD},   {0x034F, 0x034F},   {0x0600, 0x0605},   {0x061C, 0x061C},
+                             {0x06DD, 0x06DD},   {0x070F, 0x070F},   {0x0890, 0x0891},   {0x08E2, 0x08E2},
+                             {0x115F, 0x1160},   {0x1680, 0x1680},   {0x17B4, 0x17B5},   {0x180B, 0x180F},
+                             {0x2000, 0x200F},   {0x2028, 0x202F},   {0x205F, 0x206F},   {0x2800, 0x2800},
+                             {0x3000, 0x3000},   {0x3164, 0x3164},   {0xE000, 0xF8FF},   {0xFDD0, 0xFDEF},
+                             {0xFE00, 0xFE0F},   {0xFEFF, 0xFEFF},   {0xFFA0, 0xFFA0},   {0xFFF0, 0xFFFC},
+                             {0xFFFE, 0xFFFF},   {0x110BD, 0x110BD}, {0x110CD, 0x110CD}, {0x13430, 0x1343F},
+                             {0x13441, 0x13442}, {0x16FE4, 0x16FE4}, {0x1BCA0, 0x1BCA3}, {0x1D159, 0x1D159},
+                             {0x1D173, 0x1D17A}, {0x1FFFE, 0x1FFFF}, {0xDFFFE, 0xE0FFF}, {0xEFFFE, 0x10FFFF}};
+  for (const Edge& edge : kEdges) {
+    SCOPED_TRACE(static_cast<uint32_t>(edge.first));
+    EXPECT_FALSE(escaped(edge.first == 0xE000 ? 0xD7FF : edge.first - 1));  // no surrogates
+    EXPECT_TRUE(escaped(edge.first));
+    EXPECT_TRUE(escaped(edge.last));
+    EXPECT_TRUE(edge.last == 0x10FFFF || !escaped(edge.last + 1));
+  }
+  EXPECT_TRUE(escaped(0x7F));
+  EXPECT_TRUE(escaped(0x80));
+  EXPECT_TRUE(escaped(0xA0));
+  EXPECT_FALSE(escaped(0xA1));
+  EXPECT_FALSE(escaped(' '));
+}
+
+TEST(Printable, EscapesWhatHidesOrMovesTheRest) {
+  constexpr char32_t kHidden[] = {0x061C,  0x200B,  0x200D,  0x2060,  0x2064,  0x206A, 0xFEFF, 0xFE0F, 0xFFF9, 0xFFFB,
+                                  0xE0001, 0xE0041, 0xE007F, 0xE0100, 0xE01EF, 0x180E, 0x202E, 0x2069, 0x1D173};
+  for (char32_t c : kHidden) {
+    EXPECT_TRUE(escaped(c)) << std::hex << static_cast<uint32_t>(c);
+  }
+}
+
 TEST(Printable, IsCutBetweenCharacters) {
   EXPECT_EQ(printable("abcdef", 6), "abcdef");
   EXPECT_EQ(printable("abcdefg", 6), "abcdef...");
   EXPECT_EQ(printable("\n\n\n", 5), "\\x0a\\x0a...");
   EXPECT_EQ(printable("\xe2\x82\xac\xe2\x82\xac", 2), "\xe2\x82\xac...");
+}
+
+TEST(WithoutMiddle, KeepsBothEnds) {
+  EXPECT_EQ(without_middle("", 5), "");
+  EXPECT_EQ(without_middle("abcdefghij", 10), "abcdefghij");
+  EXPECT_EQ(without_middle("abcdefghijk", 10), "ab[...]ijk");
+  EXPECT_EQ(without_middle("abcdefghijk", 9), "ab[...]jk");
+  EXPECT_EQ(without_middle("abcdefghijk", 6), "[...]k");
+  EXPECT_EQ(without_middle("abcdefghijk", 5), "[...]");
+  EXPECT_EQ(without_middle("abcdefghijk", 0), "[...]");
+  const std::string hidden = "/tmp/" + std::string(4000, 'x') + "/docker.sock";
+  const std::string shown = without_middle(hidden, 128);
+  EXPECT_EQ(shown.size(), 128U);
+  EXPECT_TRUE(shown.starts_with("/tmp/xx"));
+  EXPECT_TRUE(shown.ends_with("xx/docker.sock"));
+}
+
+TEST(WithoutMiddle, CountsCharactersAndLeavesThemWhole) {
+  EXPECT_EQ(without_middle("\u65e5\u672c\u8a9e\u65e5\u672c\u8a9e\u65e5", 7),
+            "\u65e5\u672c\u8a9e\u65e5\u672c\u8a9e\u65e5");
+  EXPECT_EQ(without_middle("\u65e5\u672c\u8a9e\u65e5\u672c\u8a9e\u65e5\u672c", 7), "\u65e5[...]\u672c");
+  // Escaped: four for each byte, none without its escape, and all bytes of a character or none.
+  EXPECT_EQ(without_middle("\n\n\n\n", 16), "\n\n\n\n");
+  EXPECT_EQ(printable(without_middle("\n\n\n\n", 15)), "\\x0a[...]\\x0a");
+  EXPECT_EQ(printable(without_middle("a\n\n\nb", 12)), "a[...]b");
+  EXPECT_EQ(without_middle("a\u200b\u200bb", 26), "a\u200b\u200bb");
+  EXPECT_EQ(without_middle("a\u200b\u200bb", 25), "a[...]b");
+  EXPECT_EQ(without_middle("\u200b\u200bb", 23), "[...]b");
+  for (size_t limit = 5; limit < 64; ++limit) {
+    EXPECT_LE(printable(without_middle(std::string(100, '\xe2') + "\n\\tail", limit)).size(), limit);
+  }
 }
 
 TEST(ConstantTimeEqual, ComparesAll) {

@@ -54,6 +54,12 @@ TEST(SummaryTest, NamesTheUsersOwnProfileAndAbstractNames) {
               HasSubstr("to allow: to p.yaml add {name: NAME, paths: [\"@x\"], operations: [bind], decision: allow}"));
 }
 
+TEST(SummaryTest, ShowsWhatALongNameEndsIn) {
+  wire::DenialLine line = docker();
+  line.target = "/tmp/" + std::string(4000, 'x') + "/docker.sock";
+  EXPECT_THAT(summary_text({.denied = 1, .denials = {line}}, {}), HasSubstr("xx/docker.sock, 2 times (rule"));
+}
+
 TEST(SummaryTest, TellsAuditFromDenial) {
   wire::DenialLine line = docker();
   line.enforced = false;

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/io.h"
@@ -125,9 +126,60 @@ TEST(TreeTest, KillsWhatForksMeanwhile) {
   });
 }
 
+// In a process of its own, a subreaper: jobs, and what a session grows after them. 0 is success.
+int kill_beside_jobs() {
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  int ready[2];
+  if (::pipe2(ready, O_CLOEXEC) < 0) return 1;
+  char byte = 0;
+  const pid_t job = ::fork();
+  if (job == 0) {
+    const pid_t beneath = ::fork();
+    if (::write(ready[1], &beneath, sizeof beneath) != sizeof beneath) ::_exit(1);
+    linger();
+  }
+  std::array<pid_t, 2> said{};
+  for (pid_t& pid : said) {
+    if (::read(ready[0], &pid, sizeof pid) != sizeof pid) return 2;
+  }
+  const pid_t beneath = std::max(said[0], said[1]);  // the other is the child's own answer, 0
+  const kernel::Bystanders bystanders = bystanders_here(false);
+  const pid_t command = ::fork();
+  if (command == 0) {
+    for (int i = 0; i < 3; ++i) {
+      if (::fork() > 0) continue;
+      ::setsid();
+      if (::fork() > 0) ::_exit(0);
+      if (::write(ready[1], "x", 1) != 1) ::_exit(1);
+      linger();
+    }
+    linger();
+  }
+  for (int i = 0; i < 3; ++i) {
+    if (::read(ready[0], &byte, 1) != 1) return 3;
+  }
+  if (kill_descendants(std::chrono::seconds(20), bystanders) != 0) return 4;
+  if (::waitpid(command, nullptr, WNOHANG) >= 0) return 5;
+  if (::waitpid(job, nullptr, WNOHANG) != 0) return 6;
+  const UniqueFd proc(::open("/proc", O_PATH | O_CLOEXEC));
+  const auto left = kernel::read_process(proc.get(), beneath);
+  if (!left || left->exited()) return 7;
+  if (kill_descendants(std::chrono::seconds(20)) != 0) return 8;
+  return ::waitpid(-1, nullptr, WNOHANG) < 0 && errno == ECHILD ? 0 : 9;
+}
+
+TEST(TreeTest, LeavesAloneWhatWasThereBefore) {
+  const pid_t pid = ::fork();
+  if (pid == 0) ::_exit(kill_beside_jobs());
+  int status = 0;
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
 TEST(TreeTest, FindsNoneWhereThereAreNone) {
   pid_t pid = ::fork();
-  if (pid == 0) ::_exit(descendants_of(::getpid()).empty() && kill_descendants(std::chrono::seconds(5)) == 0 ? 0 : 1);
+  if (pid == 0) ::_exit(kill_descendants(std::chrono::seconds(5)) == 0 && !bystanders_here(true).any() ? 0 : 1);
   int status = 0;
   ASSERT_EQ(::waitpid(pid, &status, 0), pid);
   EXPECT_EQ(status, 0);

@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "fake_kernel.h"
 #include "policy/rules.h"
+#include "supervisor/call_report.h"
 #include "supervisor/denials.h"
 #include "supervisor/identities.h"
 #include "supervisor/names.h"
@@ -623,6 +624,27 @@ TEST(Names, ProtectedPlaces) {
   auto outcome = s.move(s.place / "file", "/etc/wrapd");
   EXPECT_EQ(outcome.answer.error, EACCES);
   EXPECT_TRUE(s.kernel.done.empty());
+}
+
+// --- what others are told
+
+TEST(CallReport, LongNamesKeepTheirEndOnTheWayToWhoeverIsAsked) {
+  const policy::Layers layers;
+  for (const std::string& padding : {std::string(4000, 'x'), std::string(4000, '\x01'), std::string(1300, '\xff')}) {
+    Record record{.operation = "connect", .path = "/tmp/" + padding + "/docker.sock", .exe = "/" + padding + "/curl"};
+    auto report = wire::decode_supervisor_report(
+        wire::encode(wire::SupervisorReport(wire::DenialReport{.call = call_report(layers, record, 1)})));
+    ASSERT_TRUE(report) << report.error().message;
+    const wire::CallReport& call = std::get<wire::DenialReport>(*report).call;
+    EXPECT_TRUE(call.target.starts_with("/tmp/"));
+    EXPECT_TRUE(call.target.ends_with("/docker.sock"));
+    EXPECT_TRUE(call.exe.ends_with("/curl"));
+    EXPECT_TRUE(printable(call.target).ends_with("/docker.sock")) << "what the bus says";
+    EXPECT_EQ(call.target == record.path, padding[0] == 'x');
+    Denials denials(layers);
+    denials.count(record);
+    EXPECT_EQ(denials.summary().denials.at(0).target, call.target);
+  }
 }
 
 // --- denials

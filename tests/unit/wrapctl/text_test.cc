@@ -33,12 +33,28 @@ TEST_F(Text, SafeTextLeavesEscapesAsTheyAre) {
 
 TEST_F(Text, CutCountsColumns) {
   EXPECT_EQ(cut("abcdef", 6), "abcdef");
-  EXPECT_EQ(cut("abcdef", 5), "abcd\u2026");
+  EXPECT_EQ(cut("abcdef", 5), "ab\u2026ef");
+  EXPECT_EQ(cut("abcdef", 4), "ab\u2026f");
   EXPECT_EQ(cut("\u65e5\u672c\u8a9e", 6), "\u65e5\u672c\u8a9e");
-  EXPECT_EQ(cut("\u65e5\u672c\u8a9e", 5), "\u65e5\u672c\u2026");
+  EXPECT_EQ(cut("\u65e5\u672c\u8a9e", 5), "\u65e5\u2026\u8a9e");
   EXPECT_EQ(cut("\u65e5\u672c\u8a9e", 4), "\u65e5\u2026");
   EXPECT_EQ(cut("abc", 1), "\u2026");
   EXPECT_EQ(cut("abc", 0), "");
+}
+
+TEST_F(Text, CutKeepsBothEndsAndWholeEscapes) {
+  const std::string hidden = "/tmp/" + std::string(4000, 'x') + "/docker.sock";
+  const std::string shown = cut(hidden, 40);
+  EXPECT_EQ(columns_of(shown), 40U);
+  EXPECT_TRUE(shown.starts_with("/tmp/xx")) << shown;
+  EXPECT_TRUE(shown.ends_with("xx/docker.sock")) << shown;
+  EXPECT_EQ(cut("a\\x1b\\x0ab", 10), "a\\x1b\\x0ab");
+  EXPECT_EQ(cut("a\\x1b\\x0ab", 9), "a\u2026b");
+  EXPECT_EQ(cut("\\x1b\\x0a", 7), "\u2026");
+  EXPECT_EQ(cut("\\x1b\\x0a\\x0b", 9), "\\x1b\u2026\\x0b");
+  // A mark stays with its letter.
+  EXPECT_EQ(cut("abcde\u0301", 3), "a\u2026e\u0301");
+  EXPECT_EQ(cut("a\u0301bcde", 3), "a\u0301\u2026e");
 }
 
 TEST_F(Text, AgeAndTime) {
@@ -55,7 +71,7 @@ TEST_F(Text, AgeAndTime) {
 TEST_F(Text, TheLastColumnGivesWayFirst) {
   Table table({"A", "B"});
   table.add({{"first"}, {std::string(100, 'x')}});
-  EXPECT_EQ(table.render(30), "A      B\nfirst  " + std::string(22, 'x') + "\u2026\n");
+  EXPECT_EQ(table.render(30), "A      B\nfirst  " + std::string(11, 'x') + "\u2026" + std::string(11, 'x') + "\n");
   EXPECT_EQ(table.render(std::nullopt), "A      B\nfirst  " + std::string(100, 'x') + "\n");
 }
 
