@@ -102,9 +102,12 @@ void await_child(std::chrono::milliseconds limit) {
 
 kernel::Bystanders bystanders_here(bool filtered) {
   const UniqueFd proc = open_proc();
+  kernel::Bystanders bystanders(proc.get(), ::getpid(), 0);
+  if (!bystanders.any()) return bystanders;
   auto filters = kernel::seccomp_filters(proc.get(), ::getpid());
   if (filters && filtered) ++*filters;
-  return {proc.get(), ::getpid(), 0, filters};
+  bystanders.members_have(filters);
+  return bystanders;
 }
 
 size_t kill_descendants(std::chrono::milliseconds timeout, const kernel::Bystanders& bystanders) {

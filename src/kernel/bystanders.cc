@@ -27,7 +27,7 @@ bool nobody_else(int proc, pid_t ancestor, pid_t leader) {
 
 }  // namespace
 
-Bystanders::Bystanders(int proc, pid_t ancestor, pid_t leader, std::optional<int64_t> filters) : filters_(filters) {
+Bystanders::Bystanders(int proc, pid_t ancestor, pid_t leader) {
   if (nobody_else(proc, ancestor, leader)) return;
   std::vector<Process> all = list_processes(proc);
   std::erase_if(all, [&](const Process& process) { return process.pid == leader; });

@@ -32,11 +32,12 @@ class Bystanders {
 
   Bystanders() = default;  // none
   // What lives beneath `ancestor` now, but for `leader`, the session's first process (0: not born yet), and what lives
-  // beneath that. To be called before CMD runs. `filters`: how many seccomp filters the leader has, or will have, when
-  // CMD runs. Cheap where there is nobody. `proc` as for read_process().
-  Bystanders(int proc, pid_t ancestor, pid_t leader, std::optional<int64_t> filters);
+  // beneath that. To be called before CMD runs. Cheap where there is nobody. `proc` as for read_process().
+  Bystanders(int proc, pid_t ancestor, pid_t leader);
 
   [[nodiscard]] bool any() const { return !noted_.empty(); }
+  // How many seccomp filters the leader has, or will have, when CMD runs; unknown until told.
+  void members_have(std::optional<int64_t> filters) { filters_ = filters; }
   // Takes out who was noted: what lives beneath one is not found beneath `ancestor` then.
   void leave_out(std::vector<Process>& all) const;
   // Certainly not a member. `proc` as above: looks only where there were bystanders.

@@ -29,7 +29,8 @@ void SessionTree::adopt(pid_t client, int leader) {
   if (before->parent != client || after->parent != client) return;
   // The pidfd still names that number: it was not another process's while we looked.
   if (kernel::number_in(proc_, name.data(), "Pid:") != number) return;
-  kernel::Bystanders bystanders(proc_, client, pid, kernel::seccomp_filters(proc_, pid));
+  kernel::Bystanders bystanders(proc_, client, pid);
+  if (bystanders.any()) bystanders.members_have(kernel::seccomp_filters(proc_, pid));
   std::lock_guard lock(lock_);
   client_ = *parent;
   bystanders_ = std::move(bystanders);

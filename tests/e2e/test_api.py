@@ -130,6 +130,17 @@ def test_terminate_ends_the_whole_tree(machine, kind):
     assert "terminated" in events.parsed(closed[0])["reason"]
 
 
+def test_terminate_leaves_alone_what_the_shell_had_started(machine):
+    job = machine.popen("sh", "-c", "sleep 4711 & exec wrap -- sh -c 'sleep 4712 & echo started; wait'", user="alice")
+    job.wait_line("started")
+    found = api.wait_for(machine, api.sessions, lambda seen: [s["state"] for s in seen] == ["running"])[0]
+    assert machine.run("wrapctl", "terminate", found["id"], user="alice").returncode == 0
+    assert job.wait(timeout=15) == 137
+    assert machine.root("pgrep", "--full", "--exact", "sleep 4712", check=False).stdout == ""
+    left, = machine.root("pgrep", "--full", "--exact", "sleep 4711").stdout.split()
+    machine.root("kill", left)
+
+
 def bus_client(machine, user, *addresses, **options):
     options = {"command": "by the bus", "cwd": "/", **options}
     return machine.run("python3", "/usr/local/e2e/bus_client.py", json.dumps(options), *addresses, user=user)

@@ -433,7 +433,7 @@ TEST(Bystanders, AreNotedOnceAndByTheirStart) {
   WithJobs f(true, Family::grown, [](const Jobs& jobs) { jobs.start(1, [&](int) { jobs.stay(); }); });
   f.jobs.expect(1);
   const int proc = f.family.proc.get();
-  kernel::Bystanders noted(proc, f.family.client, f.family.leader, std::nullopt);
+  kernel::Bystanders noted(proc, f.family.client, f.family.leader);
   EXPECT_TRUE(noted.any());
   auto leader = kernel::read_process(proc, f.family.leader);
   ASSERT_TRUE(leader);
@@ -447,7 +447,7 @@ TEST(Bystanders, AreNotedOnceAndByTheirStart) {
     EXPECT_FALSE(noted.has(proc, process)) << "the number is another process's";
   }
   EXPECT_EQ(found, 1U);
-  EXPECT_FALSE(kernel::Bystanders(proc, f.family.leader, 0, std::nullopt).any());
+  EXPECT_FALSE(kernel::Bystanders(proc, f.family.leader, 0).any());
 }
 
 TEST(ProcessTable, ACircleOfParentsEnds) {
