@@ -131,14 +131,17 @@ def test_terminate_ends_the_whole_tree(machine, kind):
 
 
 def test_terminate_leaves_alone_what_the_shell_had_started(machine):
-    job = machine.popen("sh", "-c", "sleep 4711 & exec wrap -- sh -c 'sleep 4712 & echo started; wait'", user="alice")
+    script = "sleep 4711 & exec wrap -- sh -c 'sleep 4712 & echo started; wait'"
+    job = machine.popen("sh", "-c", 'sh -c "$1"; echo "ended with $?"; read -r go', "sh", script, user="alice")
     job.wait_line("started")
     found = api.wait_for(machine, api.sessions, lambda seen: [s["state"] for s in seen] == ["running"])[0]
     assert machine.run("wrapctl", "terminate", found["id"], user="alice").returncode == 0
-    assert job.wait(timeout=15) == 137
+    job.wait_line("ended with 137")
     assert machine.root("pgrep", "--full", "--exact", "sleep 4712", check=False).stdout == ""
     left, = machine.root("pgrep", "--full", "--exact", "sleep 4711").stdout.split()
     machine.root("kill", left)
+    job.send("go\n")
+    assert job.wait() == 0
 
 
 def bus_client(machine, user, *addresses, **options):
