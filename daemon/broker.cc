@@ -74,23 +74,20 @@ struct Broker::Connection {
   Quota::Ticket session;
 };
 
-bool send_refusal(int socket, const std::string& code, const std::string& message) {
+void send_refusal(int socket, const std::string& code, const std::string& message) {
   constexpr int kMaxUnread = 64;
   // What comes from now on fails at the sender (EPIPE) instead of lying here unread. A peer that has gone does not
   // mind.
   static_cast<void>(::shutdown(socket, SHUT_RD));
-  bool drained = false;
-  for (int i = 0; i < kMaxUnread && !drained; ++i) {
+  for (int i = 0; i < kMaxUnread; ++i) {
     auto next = look_at_next(socket);
-    drained = !next || next->size == 0;
-    if (drained || next->brings_descriptors) break;
+    if (!next || next->size == 0 || next->brings_descriptors) break;
     char byte;
     static_cast<void>(::recv(socket, &byte, 1, MSG_DONTWAIT));
   }
   auto sent = wire::send_packet(socket, wire::encode(wire::ErrorReply{.code = code, .message = message}), {}, true);
   // A peer that has gone does not need to be told; one that does not read has only itself to blame.
   static_cast<void>(sent);
-  return drained;
 }
 
 Result<std::unique_ptr<Broker>> Broker::create(Surroundings surroundings, Parts parts) {
@@ -110,7 +107,10 @@ Broker::Broker(Surroundings surroundings, Parts parts)
       parts_(std::move(parts)),
       supervisors_(loop_, parts_.supervisor) {}
 
-Broker::~Broker() = default;
+// The end of the process closes what strangers hold, and waits for nobody (disposal.h).
+Broker::~Broker() {
+  for (auto& [id, connection] : connections_) static_cast<void>(connection->socket.release());
+}
 
 Result<> Broker::start() {
   auto plans = PlanCache::create(loop_, {});
@@ -172,12 +172,8 @@ bool Broker::shed_newcomer() {
   if (socket) {
     if (auto peer = peer_credentials(socket.get(), false))
       journal_.reject(peer->uid, peer->pid, "limit: no descriptors left");
-    bool drained = send_refusal(socket.get(), "limit", "the service has no file descriptors left; try again later");
-    if (drained) {
-      socket.reset();
-    } else {
-      disposal_.close(std::move(socket));
-    }
+    send_refusal(socket.get(), "limit", "the service has no file descriptors left; try again later");
+    disposal_.close(std::move(socket));
   }
   reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   return reserve_.valid();
@@ -196,7 +192,7 @@ void Broker::pause_accepting() {
 
 void Broker::admit(UniqueFd socket) {
   auto peer = peer_credentials(socket.get(), false);
-  if (!peer) return;  // gone already
+  if (!peer) return disposal_.close(std::move(socket));  // gone already
   Connection& connection = enter(std::move(socket), std::move(*peer));
   if (auto refusal = count_pending(connection)) return refuse(connection, *refusal);
   if (auto watched = watch(connection); !watched) refuse(connection, {"internal", watched.error().message});
@@ -261,13 +257,15 @@ void Broker::refuse(Connection& connection, const Refusal& refusal) {
   journal_.reject(connection.peer.uid, connection.peer.pid, refusal.code + ": " + refusal.message);
   connection.readable.reset();
   const OpenDone done = std::move(connection.done);
-  const bool drained = done || send_refusal(connection.socket.get(), refusal.code, refusal.message);
-  if (!drained) disposal_.close(std::move(connection.socket));
+  if (!done) send_refusal(connection.socket.get(), refusal.code, refusal.message);
   drop(connection);
   if (done) done(std::unexpected(ApiError{.code = api_code(refusal.code), .message = refusal.message}));
 }
 
+// Ours may be the last copy, also of what a supervisor got.
 void Broker::drop(Connection& connection) {
+  connection.readable.reset();  // while its number is still this connection's
+  disposal_.close(std::move(connection.socket), std::move(connection.pending));
   connections_.erase(connection.id);
 }
 
@@ -432,6 +430,7 @@ void Broker::open_session(Connection& connection, const PreparedPlan& plan) {
   }
   // The supervisor's from now on: our copy goes, so that its closing means the supervisor's end.
   const OpenDone done = std::move(connection.done);
+  connection.pending = {};
   OpenedSession opened{.id = std::move(*started), .connection = std::move(connection.theirs)};
   drop(connection);
   if (done) done(std::move(opened));

@@ -153,8 +153,8 @@ class Broker {
   EventSource sweeper_;
 };
 
-// Sends one error reply and reads away what the peer has sent: unread data would turn the reply into a reset. False if
-// messages are left, because they bring descriptors: then closing `socket` may block (disposal.h).
-[[nodiscard]] bool send_refusal(int socket, const std::string& code, const std::string& message);
+// Sends one error reply and reads away what the peer has sent: unread data would turn the reply into a reset. Closing
+// `socket` may block all the same (disposal.h).
+void send_refusal(int socket, const std::string& code, const std::string& message);
 
 }  // namespace wrapd::daemon

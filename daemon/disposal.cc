@@ -42,6 +42,17 @@ class Nudges {
   bool made_ = false;
 };
 
+struct Doomed {
+  UniqueFd fd;
+  Quota::Ticket ticket;
+
+  Doomed(UniqueFd doomed, Quota::Ticket its) : fd(std::move(doomed)), ticket(std::move(its)) {}
+  Doomed(const Doomed&) = delete;
+  Doomed& operator=(const Doomed&) = delete;
+  // Nobody came to close it.
+  ~Doomed() { static_cast<void>(fd.release()); }
+};
+
 }  // namespace
 
 Result<std::unique_ptr<Disposal>> Disposal::create(EventLoop& loop) {
@@ -55,18 +66,19 @@ Result<std::unique_ptr<Disposal>> Disposal::create(EventLoop& loop) {
   return disposal;
 }
 
-void Disposal::close(UniqueFd fd) {
-  auto shared = std::make_shared<UniqueFd>(std::move(fd));
+void Disposal::close(UniqueFd fd, Quota::Ticket ticket) {
+  auto doomed = std::make_shared<Doomed>(std::move(fd), std::move(ticket));
   ++open_;
-  auto submitted = worker_->submit([this, shared]() -> Worker::Completion {
+  auto submitted = worker_->submit([this, doomed]() -> Worker::Completion {
     Nudges nudges;
-    shared->reset();
-    return [this] { --open_; };
+    doomed->fd.reset();
+    return [this, doomed] {
+      doomed->ticket = {};  // on the loop's thread, as all counting
+      --open_;
+    };
   });
-  if (submitted) return;
   // No thread can be had. Better a descriptor that stays open than a service that stands still.
-  static_cast<void>(shared->release());
-  --open_;
+  if (!submitted) --open_;
 }
 
 Result<Waiting> look_at_next(int socket) {

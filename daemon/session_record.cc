@@ -87,7 +87,7 @@ std::string encode(const EndOrder& order) {
   writer.number("version", wire::kProtocolVersion);
   writer.string("record", "end");
   writer.string("id", order.id);
-  writer.string("reason", printable(order.reason, kMaxReason - 3));
+  writer.string("reason", printable(order.reason, kMaxReason - 8));
   writer.number("deadline", microseconds(order.deadline));
   writer.finish();
   return out;

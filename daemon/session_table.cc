@@ -90,7 +90,8 @@ Result<> SessionTable::add(SessionFacts facts, SessionDirectory directory, Super
   auto entered = enter(std::move(session));
   if (entered) return entered;
   Error error = entered.error();
-  if (auto killed = kill_and_reap(s.process.pidfd.get()); !killed) error.message += "; " + killed.error().message;
+  // Not waited for: it has its client's connection, and may have taken what lets nobody end.
+  if (auto killed = kill_process(s.process.pidfd.get()); !killed) error.message += "; " + killed.error().message;
   const std::string id = s.facts.id;
   store_.remove(FdStore::name_of(id));
   sessions_.erase(id);

@@ -25,7 +25,7 @@ class Admission {
   // Calls that wait until the bus has said who their sender is.
   static constexpr size_t kMaxHeldPerSender = 8;
   // More than one user has connections (256 by the bus's default) times the above.
-  static constexpr size_t kMaxHeld = 1024;
+  static constexpr size_t kMaxHeld = 4096;
 
   // What a call costs its user, in calls of the cheapest kind.
   using Cost = std::function<double(const char* interface, const char* member)>;

@@ -139,15 +139,16 @@ def test_an_unwilling_descriptor_is_one():
 
 
 @pytest.mark.parametrize("how", ["with the request", "as a profile", "without a request", "unread", "two", "253",
-                                 "too long", "not waited for", "above the limit"])
+                                 "too long", "not waited for", "above the limit", "empty", "behind an empty one",
+                                 "refused, behind an empty one", "above the limit, behind an empty one"])
 def test_nobody_waits_for_a_descriptor(service, how):
     """The service's is the last copy: what it closes itself, it would close for an hour, and serve nobody meanwhile."""
-    if how == "above the limit":
+    if how.startswith("above the limit"):
         service.config.write_text("version: 1\naccess:\n  - {users: ['*'], policies: [default], default: default}\n"
                                   "limits: {pending_per_user: 1}\n")
         service.config.chmod(0o644)
     service.start()
-    if how == "above the limit":
+    if how.startswith("above the limit"):
         silent = service.peer(MALLORY)
         assert silent.errno is None
     client, keep = unwilling()
@@ -155,6 +156,13 @@ def test_nobody_waits_for_a_descriptor(service, how):
     mallory = service.peer(MALLORY)
     if how == "unread":
         mallory.send(b"{}")
+        mallory.send(b"x", [client.fileno()])
+    elif how == "empty":
+        mallory.send(b"", [client.fileno()])
+    elif how.endswith("behind an empty one"):
+        if how.startswith("refused"):
+            mallory.send(b"{}")
+        mallory.send(b"")
         mallory.send(b"x", [client.fileno()])
     elif how in ("two", "253"):
         mallory.send(request(profile=True))
@@ -173,8 +181,25 @@ def test_nobody_waits_for_a_descriptor(service, how):
         mallory.close()
     service.process.send_signal(signal.SIGCONT)
     assert opens_promptly(service)
-    if how != "not waited for":
+    if how == "behind an empty one":
+        assert mallory.receive() is None
+    elif how != "not waited for":
         assert mallory.receive()["code"] in ("bad-request", "limit")
+    for one in keep:
+        one.close()
+
+
+def test_nobody_holds_up_the_end_of_the_service(service):
+    service.start()
+    mallory = service.peer(MALLORY)
+    assert opens_promptly(service)  # by when it has accepted
+    client, keep = unwilling()
+    service.process.send_signal(signal.SIGSTOP)
+    service.process.terminate()
+    mallory.send(b"x", [client.fileno()])
+    client.close()
+    service.process.send_signal(signal.SIGCONT)
+    assert service.process.wait(PATIENCE) == 0
     for one in keep:
         one.close()
 

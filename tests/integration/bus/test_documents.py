@@ -59,6 +59,20 @@ def test_nobody_sends_descriptors(machine, uid):
     assert client.manager("ListSessions") == [[]]
 
 
+def test_no_signal_brings_root_descriptors(machine):
+    """Also where the service is on the bus without its name: at its start and at its end."""
+    client, nameless = machine.client(OWNER), machine.client(0)
+    for destination in (nameless.name, client.driver("GetNameOwner", "s", ["org.wrapd1"])[0]):
+        for fds in ([0], []):
+            client.send_raw(wire.message(wire.SIGNAL, next(client.serials), path="/", interface="a.b", member="C",
+                                         destination=destination, fds=len(fds)), fds)
+    # What came is what had none, and nothing of it to the service.
+    nameless.wait(lambda m: m.kind == wire.SIGNAL and m.interface == "a.b")
+    nameless.driver("GetId")
+    assert nameless.take_fds() == []
+    assert not [m for m in nameless.inbox if m.interface == "a.b"]
+
+
 @pytest.mark.skipif(not shutil.which("xmllint"), reason="needs xmllint")
 def test_polkits_file_is_valid():
     subprocess.run(["xmllint", "--noout", "--dtdvalid", DTD, str(POLICY)], check=True)
