@@ -120,6 +120,7 @@ Result<int> run_brokered(const Options& options, InheritedSignals& signals) {
                  .pidfd = launch->pidfd(),
                  .control = session->control.get(),
                  .log = log ? &*log : nullptr,
+                 .quiet = options.quiet,
                  .bystanders = std::move(bystanders)};
   SummaryContext context{.profile_file = options.profile.value_or(""),
                          .profile_policy = profile ? profile->policy : ""};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/wrap/report.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -10,6 +11,12 @@ namespace wrapd::client {
 void print(int fd, std::string_view text) {
   // Where stdout or stderr is closed or full there is nobody left to tell.
   static_cast<void>(write_all(fd, text));
+}
+
+void print_if_room(int fd, std::string_view text) {
+  // Ready for poll(2) is a pipe with room for PIPE_BUF (pipe(7)), and a terminal that is not stopped.
+  pollfd polled{fd, POLLOUT, 0};
+  if (::poll(&polled, 1, 0) == 1 && polled.revents == POLLOUT) print(fd, text);
 }
 
 void print_error(std::string_view message) {

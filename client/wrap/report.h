@@ -12,6 +12,9 @@ namespace wrapd::client {
 void print_error(std::string_view message);
 // Text as it is.
 void print(int fd, std::string_view text);
+// The same, for what is not worth waiting for: nothing where the terminal is stopped or the pipe is full. `text` is at
+// most PIPE_BUF long.
+void print_if_room(int fd, std::string_view text);
 
 // --status-fd: JSON lines for programs that run wrap. A descriptor of -1 takes nothing.
 //   {"event":"started","session":"ID","pid":N}   the supervisor has CMD's tree and CMD is about to be executed

@@ -15,6 +15,15 @@ std::string counted(uint64_t count, const char* noun) {
   return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
 }
 
+// "connect /run/docker.sock", "connect @name", "socket".
+std::string shown_call(const std::string& operation, const std::string& target, bool abstract) {
+  std::string text = printable(operation, 32);
+  if (!target.empty() || abstract) {
+    text += (abstract ? " @" : " ") + printable(without_middle(target, kTargetWidth));
+  }
+  return text;
+}
+
 // True if the pattern language takes the name literally and YAML takes it in double quotes.
 bool can_be_pattern(std::string_view name) {
   return !name.empty() && name.find_first_of("*?[]{}\\\"$") == std::string_view::npos && printable(name, 4096) == name;
@@ -31,11 +40,8 @@ std::string how_to_allow(const wire::DenialLine& denial, const SummaryContext& c
 }
 
 std::vector<std::string> describe(const wire::DenialLine& denial, const SummaryContext& context) {
-  std::string what =
-      std::string("  ") + (denial.enforced ? "" : "would have denied ") + printable(denial.operation, 32);
-  if (!denial.target.empty() || denial.abstract) {
-    what += (denial.abstract ? " @" : " ") + printable(without_middle(denial.target, kTargetWidth));
-  }
+  std::string what = std::string("  ") + (denial.enforced ? "" : "would have denied ") +
+                     shown_call(denial.operation, denial.target, denial.abstract);
   if (denial.count != 1) what += ", " + counted(denial.count, "time");
   if (!denial.reason.empty()) return {what + ": " + printable(denial.reason, kGuidanceWidth)};
   what += denial.rule.empty()
@@ -84,6 +90,11 @@ std::string summary_text(const wire::Summary& summary, const SummaryContext& con
   std::string text;
   for (const std::string& line : lines) text += line + "\n";
   return text;
+}
+
+std::string waiting_text(const wire::WaitingCall& call) {
+  return "wrap: " + shown_call(call.operation, call.target, call.abstract) +
+         " waits for an answer (wrapctl approvals)\n";
 }
 
 }  // namespace wrapd::client

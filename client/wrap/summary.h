@@ -19,4 +19,7 @@ struct SummaryContext {
 // blanks; empty if there is nothing to tell.
 [[nodiscard]] std::string summary_text(const wire::Summary& summary, const SummaryContext& context);
 
+// One line that says that a call waits, for as long as it does; at most PIPE_BUF long.
+[[nodiscard]] std::string waiting_text(const wire::WaitingCall& call);
+
 }  // namespace wrapd::client

@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "client/wrap/deadline.h"
+#include "client/wrap/report.h"
 #include "client/wrap/signals.h"
+#include "client/wrap/summary.h"
 #include "client/wrap/tree.h"
 #include "wire/packet.h"
 
@@ -156,6 +158,10 @@ bool Watch::read_control() {
   auto message = wire::decode_session_message(packet->bytes);
   if (!message) return false;
   if (message->event_json && spec_.log != nullptr) spec_.log->append(*message->event_json);
+  // While CMD runs; afterwards nobody waits for it here.
+  if (message->waiting && !spec_.quiet && !terminated_ && !exit_status_) {
+    print_if_room(STDERR_FILENO, waiting_text(*message->waiting));
+  }
   if (message->summary) summary_ = std::move(message->summary);
   if (message->terminated) terminated_ = std::move(message->terminated);
   return true;

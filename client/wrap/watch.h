@@ -34,6 +34,7 @@ struct WatchSpec {
   int control = -1;         // to the supervisor
   int reports = -1;         // where ChildReports come from; -1: CMD is our own child
   EventLog* log = nullptr;  // where events go; nullptr: nowhere
+  bool quiet = false;       // does not tell of calls that wait for an answer
   // Who is not ended with the session; of bystanders_here(), before CMD's process was there.
   kernel::Bystanders bystanders = {};
 };

@@ -63,6 +63,7 @@ class Session {
   void end_tree(Loop::Clock::time_point now);
   void collect();
   void collect_notices();
+  void tell_waiting(const wire::CallReport& call);
   void report_counters();
   void emit(audit::Event event);
   audit::Event event_of(TimedRecord timed) const;
@@ -395,6 +396,7 @@ void Session::collect_notices() {
     event.question = notice.question;
     event.by = notice.by;
     emit(std::move(event));
+    if (asked) tell_waiting(notice.call);
     if (options_.broker == nullptr) continue;
     if (asked) {
       options_.broker->report_question({.question = notice.question,
@@ -406,6 +408,14 @@ void Session::collect_notices() {
       options_.broker->report_gone({.question = notice.question, .how = what});
     }
   }
+}
+
+// Only if `wrap` takes it at once: what waits behind other messages would be old when it is shown. That `wrap` is gone
+// read_control() sees.
+void Session::tell_waiting(const wire::CallReport& call) {
+  if (!flush_client() || !options_.control) return;
+  wire::WaitingCall waiting{.operation = call.operation, .target = call.target, .abstract = call.abstract};
+  (void)wire::send_packet(options_.control.get(), wire::encode(waiting), {}, true);
 }
 
 void Session::report_counters() {

@@ -104,6 +104,18 @@ Result<Summary> summary_from(const Value& object) {
   return summary;
 }
 
+Result<WaitingCall> waiting_from(const Value& object) {
+  Fields fields(object, "waiting message");
+  fields.version();
+  fields.constant("message", "waiting");
+  WaitingCall call;
+  call.operation = fields.text("operation", kMaxOperation);
+  call.target = fields.text("target", kMaxTarget);
+  call.abstract = fields.boolean("abstract");
+  if (auto done = fields.finish(); !done) return std::unexpected(done.error());
+  return call;
+}
+
 Result<std::string> event_from(const Value& object) {
   Fields fields(object, "event message");
   fields.version();
@@ -347,6 +359,18 @@ std::string encode_terminated(std::string_view reason) {
   return out;
 }
 
+std::string encode(const WaitingCall& call) {
+  std::string out;
+  JsonObjectWriter writer(out);
+  writer.number("version", kProtocolVersion);
+  writer.string("message", "waiting");
+  writer.string("operation", cut(call.operation, kMaxOperation));
+  writer.string("target", cut(call.target, kMaxTarget));
+  writer.boolean("abstract", call.abstract);
+  writer.finish();
+  return out;
+}
+
 Result<SessionMessage> decode_session_message(std::string_view text) {
   auto object = parse_object(text, kMaxReply, "session message");
   if (!object) return std::unexpected(object.error());
@@ -358,6 +382,12 @@ Result<SessionMessage> decode_session_message(std::string_view text) {
     auto event = event_from(*object);
     if (!event) return std::unexpected(event.error());
     message.event_json = std::move(*event);
+    return message;
+  }
+  if (word == "waiting") {
+    auto call = waiting_from(*object);
+    if (!call) return std::unexpected(call.error());
+    message.waiting = std::move(*call);
     return message;
   }
   if (word == "terminated") {

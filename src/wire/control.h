@@ -86,12 +86,21 @@ struct Summary {
   uint64_t more = 0;  // distinct denials beyond those listed
 };
 [[nodiscard]] std::string encode(const Summary& summary);
+// A call that waits until somebody has answered a question.
+struct WaitingCall {
+  std::string operation;  // "connect"
+  std::string target;     // path, or name of an abstract socket without '@' (bytes; escaped on the wire)
+  bool abstract = false;
+};
+[[nodiscard]] std::string encode(const WaitingCall& call);
 // Any message of a running session, exactly one of: a summary; one audit event as its JSON line; that the session is
-// being ended from outside, and by whom ("uid 0"; bytes, escaped on the wire).
+// being ended from outside, and by whom ("uid 0"; bytes, escaped on the wire); that somebody is asked, once for each
+// question. The last may be left out: nothing rests on it.
 struct SessionMessage {
   std::optional<Summary> summary;
   std::optional<std::string> event_json;
   std::optional<std::string> terminated;
+  std::optional<WaitingCall> waiting;
 };
 [[nodiscard]] std::string encode_terminated(std::string_view reason);
 [[nodiscard]] std::string encode_event(std::string_view event_json);

@@ -134,6 +134,7 @@ print(connect(name), flush=True)
     status, _, err = session.end()
     assert status == 0
     assert ("denied by uid 7" in err) == (not allow), err
+    assert err.count(" waits for an answer (wrapctl approvals)\n") == 1, err
     asked, answered = service.wait_for_event("approval", 2)
     assert (asked["action"], asked["question"]) == ("asked", question["question"])
     assert (answered["action"], answered["by"]) == ("allowed" if allow else "denied", "uid 7")

@@ -16,8 +16,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     std::abort();
   }
   if (auto message = decode_session_message(text)) {
-    if (message->summary.has_value() + message->event_json.has_value() + message->terminated.has_value() != 1)
+    if (message->summary.has_value() + message->event_json.has_value() + message->terminated.has_value() +
+            message->waiting.has_value() !=
+        1) {
       std::abort();
+    }
+    if (message->waiting) {
+      auto again = decode_session_message(encode(*message->waiting));
+      if (!again || !again->waiting || again->waiting->abstract != message->waiting->abstract) std::abort();
+    }
     if (message->terminated) {
       auto again = decode_session_message(encode_terminated(*message->terminated));
       if (!again || again->terminated != message->terminated) std::abort();

@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import unittest
 
@@ -27,6 +28,8 @@ ACCEPTED = b"\x06"
 ALLOW_ALL = struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000)
 F_ADD_SEALS, ALL_SEALS = 1033, 0x1 | 0x2 | 0x4 | 0x8
 TOKEN = "ab" * 32
+SUMMARY = json.dumps({"version": 1, "message": "summary", "allowed": 0, "denied": 0, "audited": 0, "lost": 0, "more": 0,
+                      "denials": []}).encode()
 
 
 def filter_memfd(content=ALLOW_ALL, seals=ALL_SEALS):
@@ -151,8 +154,7 @@ class BrokenBroker(unittest.TestCase):
             for connection in b.take_both():
                 connection.send(ACCEPTED)
             self.assertEqual(json.loads(b.control.recv(4096)), {"version": 1, "request": "finish"})
-            b.control.send(json.dumps({"version": 1, "message": "summary", "allowed": 0, "denied": 0, "audited": 0,
-                                       "lost": 0, "more": 0, "denials": []}).encode())
+            b.control.send(SUMMARY)
 
         done = self.wrap(play)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
@@ -350,6 +352,60 @@ class BrokenBroker(unittest.TestCase):
             self.assertEqual(connections[0].recv(1), b"", "wrap must give up")
 
         self.expect_refusal(play, "in time")
+
+    # The command runs, and its supervisor is well.
+    WAITING = {"version": 1, "message": "waiting", "operation": "connect", "target": "/run/a\\x0ab", "abstract": False}
+
+    def test_tells_what_waits(self):
+        line = "wrap: connect /run/a\\x0ab waits for an answer (wrapctl approvals)\n"
+        for options, told in (((), line), (("--quiet",), "")):
+            with self.subTest(options):
+                go = os.path.join(self.temporary.name, "go")
+                os.mkfifo(go)
+
+                def play(b):
+                    b.accept_control()
+                    b.send_reply()
+                    for connection in b.take_both():
+                        connection.send(ACCEPTED)
+                    b.control.send(json.dumps(self.WAITING).encode())
+                    # What wrap has taken it has told, before it sees that the command ended.
+                    while fcntl.ioctl(b.control, termios.TIOCOUTQ, b"\0" * 4) != b"\0" * 4:
+                        os.sched_yield()
+                    with open(go, "w"):
+                        pass
+                    self.assertEqual(json.loads(b.control.recv(4096))["request"], "finish")
+                    b.control.send(SUMMARY)
+
+                done = self.wrap(play, options, ["cat", go])
+                self.assertEqual((done.returncode, done.stderr), (0, told))
+                os.unlink(go)
+
+    def test_waits_for_nobody_who_reads_what_it_tells(self):
+        # stderr is a pipe that is full: signals are passed on all the same.
+        full = os.pipe()
+        os.set_blocking(full[1], False)
+        with self.assertRaises(BlockingIOError):
+            while True:
+                os.write(full[1], b"x" * 4096)
+        os.set_blocking(full[1], True)
+        wrap = subprocess.Popen([WRAP, "--control", self.broker.control_path, "sh", "-c", "echo started; exec sleep 1000"],
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=full[1])
+        self.addCleanup(wrap.kill)
+        b = self.broker
+        b.accept_control()
+        b.send_reply()
+        for connection in b.take_both():
+            connection.send(ACCEPTED)
+        self.assertEqual(wrap.stdout.readline(), b"started\n")
+        b.control.send(json.dumps(self.WAITING).encode())
+        wrap.terminate()
+        self.assertEqual(json.loads(b.control.recv(4096))["request"], "finish")
+        b.control.send(SUMMARY)
+        self.assertEqual(wrap.wait(20), 143)
+        wrap.stdout.close()
+        for fd in full:
+            os.close(fd)
 
     # From here on the command runs, and its supervisor dies.
     def lose_supervisor(self, farewell):

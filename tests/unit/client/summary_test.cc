@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <climits>
 
 namespace wrapd::client {
 namespace {
@@ -87,6 +88,20 @@ TEST(SummaryTest, EscapesWhatAProgramChose) {
   EXPECT_EQ(text.find('\033'), std::string::npos);
   EXPECT_EQ(std::ranges::count(text, '\n'), 4);
   EXPECT_THAT(text, HasSubstr("/tmp/x\\x0awrap: all is well\\x1b[2J"));
+}
+
+TEST(WaitingTest, SaysWhatWaitsInOneBoundedLine) {
+  EXPECT_EQ(waiting_text({.operation = "connect", .target = "/run/asked.sock"}),
+            "wrap: connect /run/asked.sock waits for an answer (wrapctl approvals)\n");
+  EXPECT_EQ(waiting_text({.operation = "connect", .target = "", .abstract = true}),
+            "wrap: connect @ waits for an answer (wrapctl approvals)\n");
+  std::string wide;
+  while (wide.size() < 4000) wide += "\U0001f600";
+  std::string text = waiting_text({.operation = "bind", .target = "a\n\033[2J" + wide + "/end"});
+  EXPECT_THAT(text, HasSubstr("bind a\\x0a\\x1b[2J"));
+  EXPECT_THAT(text, HasSubstr("/end waits for an answer"));
+  EXPECT_EQ(std::ranges::count(text, '\n'), 1);
+  EXPECT_LE(text.size(), static_cast<size_t>(PIPE_BUF));
 }
 
 TEST(SummaryTest, OffersNoRuleThatWouldMatchMoreThanTheName) {

@@ -376,6 +376,27 @@ TEST(SupervisorConfig, UnknownKeysAreRefused) {
   EXPECT_FALSE(decode_supervisor_config(replaced(good, ",\"uid\":1", ",\"uid\":1,\"uid\":0")));
 }
 
+TEST(WaitingCall, ComesBackAsItWas) {
+  auto back = decode_session_message(encode(WaitingCall{"connect", "/run/a\n\xff", true}));
+  ASSERT_TRUE(back && back->waiting);
+  EXPECT_EQ(back->waiting->operation, "connect");
+  EXPECT_EQ(back->waiting->target, "/run/a\n\xff");
+  EXPECT_TRUE(back->waiting->abstract);
+  EXPECT_FALSE(back->summary || back->event_json || back->terminated);
+  EXPECT_TRUE(decode_session_message(encode(WaitingCall{std::string(9999, 'x'), std::string(9999, '\xff'), false})));
+}
+
+TEST(WaitingCall, IsParsedStrictly) {
+  const std::string good = encode(WaitingCall{"connect", "/run/a", false});
+  ASSERT_TRUE(decode_session_message(good));
+  EXPECT_FALSE(decode_session_message(replaced(good, "\"target\":\"/run/a\",", "")));
+  EXPECT_FALSE(decode_session_message(replaced(good, "\"abstract\":false", "\"abstract\":0")));
+  EXPECT_FALSE(decode_session_message(replaced(good, "/run/a", "/run/\\\\q")));
+  EXPECT_FALSE(decode_session_message(replaced(good, "/run/a", std::string(4201, 'x'))));
+  EXPECT_FALSE(decode_session_message(replaced(good, "}", ",\"id\":\"1\"}")));
+  EXPECT_FALSE(decode_session_message(replaced(good, "waiting", "waited")));
+}
+
 TEST(Terminated, ComesBackAsItWas) {
   auto back = decode_session_message(encode_terminated("uid 0\n\xff"));
   ASSERT_TRUE(back);
