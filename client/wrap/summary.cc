@@ -43,12 +43,15 @@ std::vector<std::string> describe(const wire::DenialLine& denial, const SummaryC
   std::string what = std::string("  ") + (denial.enforced ? "" : "would have denied ") +
                      shown_call(denial.operation, denial.target, denial.abstract);
   if (denial.count != 1) what += ", " + counted(denial.count, "time");
-  if (!denial.reason.empty()) return {what + ": " + printable(denial.reason, kGuidanceWidth)};
-  what += denial.rule.empty()
-              ? " (no rule of policy " + printable(denial.policy, 128) + " allows it)"
-              : " (rule " + printable(denial.rule, 128) + " of policy " + printable(denial.policy, 128) + ")";
+  if (!denial.rule.empty()) {
+    what += " (rule " + printable(denial.rule, 128) + " of policy " + printable(denial.policy, 128) + ")";
+  } else if (denial.reason.empty()) {
+    what += " (no rule of policy " + printable(denial.policy, 128) + " allows it)";
+  }
+  if (!denial.reason.empty()) what += ": " + printable(denial.reason, kGuidanceWidth);
   std::vector<std::string> lines{std::move(what)};
   if (!denial.guidance.empty()) lines.push_back("    " + printable(denial.guidance, kGuidanceWidth));
+  if (!denial.reason.empty()) return lines;
   if (denial.operation == "rename" || denial.operation == "link") {
     lines.push_back("    the new name would let it be reached, or made, where the policy does not");
   } else {

@@ -24,8 +24,11 @@ void Denials::count(const Record& record) {
   wire::CallReport report = call_report(layers_, record, 0);
   line.target = std::move(report.target);
   line.policy = std::move(report.policy);
-  line.rule = std::move(report.rule);
-  line.guidance = guidance_of(layers_, record.decision);
+  // Where something else refused, the rule that would have allowed the call says nothing.
+  if (line.reason.empty() || record.decision.recorded == policy::Verdict::ask) {
+    line.rule = std::move(report.rule);
+    line.guidance = guidance_of(layers_, record.decision);
+  }
   for (wire::DenialLine& known : summary_.denials) {
     if (known.operation == line.operation && known.target == line.target && known.abstract == line.abstract &&
         known.rule == line.rule && known.policy == line.policy && known.reason == line.reason &&

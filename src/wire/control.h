@@ -71,10 +71,10 @@ struct DenialLine {
   std::string target;     // path, or name of an abstract socket without '@' (bytes; escaped on the wire)
   bool abstract = false;
   uint64_t count = 0;
-  std::string rule;      // empty: no rule matched
+  std::string rule;      // empty: none matched, or `reason` says all
   std::string policy;    // of the layer that denied
-  std::string guidance;  // may be empty
-  std::string reason;    // where not the rules decided, and none could allow it; else empty
+  std::string guidance;  // of the rule; may be empty
+  std::string reason;    // where not the rules decided; with a rule that asks: what became of its question; else empty
   bool enforced = true;  // false: audit only, it was let through
 };
 struct Summary {

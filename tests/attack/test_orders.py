@@ -149,7 +149,7 @@ def test_nobody_answers(service):
     session.go()
     assert session.line() == "Permission denied" and not reached(server)
     assert session.report("question-gone")["how"] == "expired"
-    assert "nobody answered in time" in session.end()[2]
+    assert "(rule who of policy default): nobody answered in time\n    Is it you?\n" in session.end()[2]
 
 
 def test_the_service_was_stopped(service):

@@ -42,8 +42,24 @@ TEST(SummaryTest, OffersNoRuleWhereNoneWouldHelp) {
   wire::DenialLine datagram{.operation = "socket", .count = 1, .policy = "agents", .reason = "not supported yet"};
   std::string text = summary_text({.denied = 3, .denials = {moved, datagram}}, {});
   EXPECT_THAT(text, HasSubstr("rename /run/docker.sock"));
-  EXPECT_THAT(text, HasSubstr("socket: not supported yet"));
+  EXPECT_THAT(text, HasSubstr("  socket: not supported yet\n"));
   EXPECT_THAT(text, Not(HasSubstr("to allow")));
+}
+
+TEST(SummaryTest, SaysOfAQuestionWhichRuleAskedAndWhatBecameOfIt) {
+  wire::DenialLine asked = docker();
+  asked.reason = "nobody answered in time";
+  EXPECT_EQ(summary_text({.denied = 2, .denials = {asked}}, {}),
+            "wrap: 2 operations denied\n"
+            "  connect /run/docker.sock, 2 times (rule no-docker of policy agents): nobody answered in time\n"
+            "    Ask the build service instead.\n");
+  asked.guidance = "";
+  asked.enforced = false;
+  asked.reason = "somebody would have been\033[2J asked";
+  EXPECT_EQ(summary_text({.audited = 2, .denials = {asked}}, {}),
+            "wrap: 2 operations allowed that enforcing would have denied\n"
+            "  would have denied connect /run/docker.sock, 2 times (rule no-docker of policy agents): "
+            "somebody would have been\\x1b[2J asked\n");
 }
 
 TEST(SummaryTest, NamesTheUsersOwnProfileAndAbstractNames) {

@@ -187,11 +187,12 @@ struct Scene {
     policy.mode = mode;
     policy.unix_socket_rules.emplace();
     for (const Rule& rule : rules) {
-      policy.unix_socket_rules->push_back({.name = "r" + std::to_string(policy.unix_socket_rules->size()),
+      const std::string name = "r" + std::to_string(policy.unix_socket_rules->size());
+      policy.unix_socket_rules->push_back({.name = name,
                                            .paths = {rule.path},
                                            .operations = rule.operations,
                                            .decision = rule.decision,
-                                           .guidance = {},
+                                           .guidance = "Why " + name,
                                            .line = 1});
     }
     block = policy::compile_rules(policy, {}).value();
@@ -648,6 +649,23 @@ TEST(CallReport, LongNamesKeepTheirEndOnTheWayToWhoeverIsAsked) {
 }
 
 // --- denials
+
+TEST(Denials, NameTheRuleThatAskedAndNoneThatWouldHaveAllowed) {
+  Scene s;
+  s.rules({{"@asked", Verdict::ask}, {"@open", Verdict::allow}});
+  for (const char* name : {"asked", "open"}) {
+    Denials denials(s.layers);
+    denials.count({.operation = "connect",
+                   .decision = s.layers.judge_abstract(policy::UnixOperation::connect, name),
+                   .path = name,
+                   .abstract = true,
+                   .reason = "said"});
+    const wire::DenialLine& line = denials.summary().denials.at(0);
+    EXPECT_EQ(line.reason, "said");
+    EXPECT_EQ(line.rule, name == std::string("asked") ? "r0" : "");
+    EXPECT_EQ(line.guidance, name == std::string("asked") ? "Why r0" : "");
+  }
+}
 
 TEST(Denials, AreBoundedAndCounted) {
   policy::Layers layers;
