@@ -37,7 +37,9 @@ int list(const Context& context) {
     return kOk;
   }
   Table table({"ID", "SESSION", "USER", "PROGRAM", "OPERATION", "RULE", "LEFT", "TARGET"});
-  for (const auto& approval : *approvals) table.add(row_of(approval, now_usec()));
+  for (const auto& approval : *approvals) {
+    table.add(row_of(approval, now_usec()), safe_text(approval.guidance));
+  }
   std::cout << table.render(terminal_width());
   return kOk;
 }

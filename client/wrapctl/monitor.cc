@@ -13,6 +13,8 @@
 namespace wrapd::wrapctl {
 namespace {
 
+constexpr size_t kGuidanceColumns = 256;
+
 // Prints what happens: a line each, JSON or text. Knows the sessions and questions there are, so that an event that
 // carries an id alone can be told in full, and so that nothing is missed while the service restarts.
 class Monitor {
@@ -77,7 +79,8 @@ class Monitor {
     say(document,
         "question " + brief(a.id) + ": may " + safe_text(a.comm) + "[" + std::to_string(a.pid) + "] of session " +
             brief(session_of_object(a.session)) + " (" + user_name(a.uid) + ") " + safe_text(a.operation) + " " +
-            shown_target(a.target, a.abstract) + "? wrapctl approvals allow|deny " + brief(a.id),
+            shown_target(a.target, a.abstract) + "? wrapctl approvals allow|deny " + brief(a.id) +
+            (a.guidance.empty() ? "" : " (guidance: " + cut(safe_text(a.guidance), kGuidanceColumns) + ")"),
         Colour::yellow);
   }
 

@@ -31,13 +31,19 @@ std::string line(const std::vector<Cell>& cells, const std::vector<size_t>& widt
   return out + '\n';
 }
 
+std::string note_line(const std::string& note, std::optional<size_t> limit) {
+  if (!limit) return std::string(kGap, ' ') + note + '\n';
+  const size_t indent = *limit > kGap ? kGap : 0;
+  return std::string(indent, ' ') + cut(note, *limit - indent) + '\n';
+}
+
 }  // namespace
 
 std::vector<size_t> Table::widths(std::optional<size_t> limit) const {
   std::vector<size_t> out;
   for (size_t i = 0; i < headings_.size(); ++i) {
     size_t widest = columns_of(headings_[i]);
-    for (const auto& row : rows_) widest = std::max(widest, columns_of(row[i].text));
+    for (const auto& row : rows_) widest = std::max(widest, columns_of(row.cells[i].text));
     out.push_back(widest);
   }
   if (!limit) return out;
@@ -61,7 +67,10 @@ std::string Table::render(std::optional<size_t> width) const {
   head.reserve(headings_.size());
   for (const auto& heading : headings_) head.push_back({heading});
   std::string out = line(head, columns, width);
-  for (const auto& row : rows_) out += line(row, columns, width);
+  for (const auto& row : rows_) {
+    out += line(row.cells, columns, width);
+    if (!row.note.empty()) out += note_line(row.note, width);
+  }
   return out;
 }
 

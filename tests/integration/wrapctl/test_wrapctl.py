@@ -63,7 +63,7 @@ def test_nothing_there(wrapctl, serve):
 
 def test_hostile_text_everywhere(wrapctl, serve):
     serve(sessions=[session(1, command=EVIL, policy=EVIL, mode=EVIL, state=EVIL)],
-          approvals=[approval(1, comm=EVIL, target=EVIL, rule=EVIL, exe=EVIL, operation=EVIL)],
+          approvals=[approval(1, comm=EVIL, target=EVIL, rule=EVIL, exe=EVIL, operation=EVIL, guidance=EVIL)],
           policies=[policy("p", file=EVIL, problem=EVIL, mode=EVIL, text=f"# {EVIL}\nname: p\n")],
           errors={"Reload": ["InvalidPolicy", EVIL]})
     id = session(1)["id"]
@@ -97,12 +97,12 @@ def width(text):
 @pytest.mark.parametrize("columns", [1, 7, 20, 40, 79, 80, 132])
 def test_no_line_is_longer_than_the_terminal(wrapctl, serve, columns):
     serve(sessions=[session(1, command=WIDE), session(2, policy="p" * 60, command="x" * 300), session(3)],
-          approvals=[approval(1, target=WIDE, comm=WIDE)], policies=[policy("p", file="/f" * 99, problem=WIDE)])
+          approvals=[approval(1, target=WIDE, comm=WIDE, guidance=WIDE)], policies=[policy("p", file="/f" * 99, problem=WIDE)])
     for args in (["list"], ["approvals"], ["policy", "list"]):
         status, seen = wrapctl.run_on_terminal(*args, columns=columns, env=world.environment(wrapctl.bus, NO_COLOR="1"))
         assert status == 0 and "\x1b" not in seen
         lines = seen.replace("\r\n", "\n").splitlines()
-        assert len(lines) == (4 if args == ["list"] else 2)
+        assert len(lines) == {"list": 4, "approvals": 3, "policy": 2}[args[0]]
         assert max(width(line) for line in lines) <= columns
         if columns >= 79:
             assert any("\u2026" in line for line in lines)
@@ -168,17 +168,30 @@ def test_policies(wrapctl, serve):
 
 
 def test_approvals(wrapctl, serve):
-    first, second = approval(1), approval(2, abstract=True, target="name")
-    service = serve(approvals=[first, second, approval(3)])
+    first, second = approval(1), approval(2, abstract=True, target="name", guidance="x\x1by")
+    third = approval(3, guidance="")
+    service = serve(approvals=[first, second, third])
     checks.lists_approvals(wrapctl, [as_documented({**a, "session": "0" * 32}, "deadline")
-                                     for a in (first, second, approval(3))])
-    assert "@name" in wrapctl.run("approvals").stdout
+                                     for a in (first, {**second, "guidance": "x\\x1by"}, third)])
+    table = wrapctl.run("approvals").stdout.splitlines()
+    assert table[3].endswith("@name")
+    # The guidance is below its question; the third has none.
+    assert (table[2], table[4]) == ("  ask", "  x\\x1by") and len(table) == 6
     assert checks.document(wrapctl.run("approvals", "allow", "--json", "00000001")) == {"id": first["id"], "answer": "allowed"}
     assert wrapctl.run("approvals", "deny", second["id"]).stdout == f"denied {second['id']}\n"
     assert [c["arguments"] for c in service.calls_of("Approve")] == [[first["id"]]]
     assert [(c["arguments"], c["interactive"]) for c in service.calls_of("Deny")] == [([second["id"]], True)]
     checks.fails(wrapctl, ["approvals", "allow", "00000001"], "NoSuchApproval", "wrapctl approvals")
     assert wrapctl.run("approvals", "perhaps", "00000003").returncode == 2
+
+
+def test_completion_offers_ids_alone(wrapctl, serve):
+    serve(approvals=[approval(1), approval(2, guidance="")])
+    script = pathlib.Path(__file__).parents[3] / "client/wrapctl/completion/wrapctl"
+    path = f"{pathlib.Path(world.WRAPCTL).parent}:{os.environ['PATH']}"
+    done = subprocess.run(["bash", "-c", f"source '{script}'; _wrapctl_ids approvals"], capture_output=True, text=True,
+                          env=world.environment(wrapctl.bus, PATH=path), timeout=world.TIMEOUT)
+    assert done.stdout.splitlines() == ["00000001", "00000002"], done
 
 
 def test_reload(wrapctl, serve):
@@ -306,6 +319,14 @@ def test_monitor_for_people(wrapctl, serve):
         line = monitor.lines.next()
         checks.harmless(line)
         assert f"denied connect {EVIL_SHOWN} by curl[77] of session abababab, rule no-docker (and 2 more)" in line
+        for number, guidance, shown in ((1, EVIL, f" (guidance: {EVIL_SHOWN})"), (2, "", ""),
+                                        (3, "a" * 500 + "z", f" (guidance: {'a' * 128}\u2026{'a' * 126}z)")):
+            question = approval(number, guidance=guidance)
+            service.tell(state={"approvals": [question]},
+                         emit=manager("ApprovalRequested", "(soa{sv})", [question["id"], question["session"], {}]))
+            line = monitor.lines.next()
+            checks.harmless(line)
+            assert line.endswith(f"connect /run/docker.sock? wrapctl approvals allow|deny 0000000{number}{shown}")
 
 
 def test_monitor_believes_the_service_alone(wrapctl, serve, bus):
