@@ -46,7 +46,7 @@ class PolicyTest(unittest.TestCase):
         out, _ = self.run_it("policy", "check", self.file, code=0)
         self.assertEqual(out, f"{self.file}: ok (4 rules)\n")
         out, _ = self.run_it("policy", "check", "--json", self.file, code=0)
-        self.assertEqual(json.loads(out), {"file": self.file, "ok": True, "policy": "p", "rules": 4})
+        self.assertEqual(json.loads(out), {"file": self.file, "ok": True, "policy": "p", "rules": 4, "warnings": []})
 
     def test_check_default(self):
         out, _ = self.run_it("policy", "check", DEFAULT, code=0)
@@ -60,6 +60,29 @@ class PolicyTest(unittest.TestCase):
         out, err = self.run_it("--json", "policy", "check", bad, code=2)
         self.assertEqual(json.loads(out), {"file": bad, "ok": False, "error": message})
         self.assertEqual(err, "")
+
+    def test_check_finds_denials_that_match_nothing(self):
+        top = os.path.realpath(self.directory.name)
+        os.mkdir(top + "/real")
+        os.symlink("real", top + "/link")
+
+        def policy(*rules):
+            return self.write("version: 1\nname: p\nunix_socket_rules:\n" + "".join(
+                f'  - {{name: {d}, paths: ["{top}/link/{p}"], decision: {d}}}\n' for d, p in rules), "links.yaml")
+
+        file = policy(("deny", "d*.sock"), ("allow", "a*.sock"))
+        out, err = self.run_it("policy", "check", file, code=1)
+        void, warning = err.splitlines()
+        self.assertEqual(out, "")
+        self.assertEqual(void, f'{file}:4:26: {top}/link is a symbolic link to real, and what is judged is the real path: '
+                               f'"{top}/link/d*.sock" matches nothing; write "{top}/real/d*.sock"')
+        self.assertTrue(warning.startswith(f"{file}:5:27: warning: "), warning)
+        out, err = self.run_it("policy", "check", "--json", file, code=1)
+        self.assertEqual((json.loads(out), err), ({"file": file, "ok": False, "policy": "p", "rules": 2, "error": void,
+                                                   "void": [void], "warnings": [warning]}, ""))
+        file = policy(("deny", "d.sock"), ("allow", "a*.sock"))
+        out, err = self.run_it("policy", "check", file, code=0)
+        self.assertEqual((out, err.count(": warning: ")), (f"{file}: ok (2 rules)\n", 2))
 
     def test_check_missing_file(self):
         out, err = self.run_it("policy", "check", "/nonexistent/p.yaml", code=2)
