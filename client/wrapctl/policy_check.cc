@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cerrno>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -11,9 +13,12 @@
 #include "policy/lint.h"
 #include "policy/load.h"
 #include "policy/rules.h"
+#include "policy/service_config.h"
 
 namespace wrapd::wrapctl {
 namespace {
+
+constexpr size_t kMaxConfig = 1U << 20;
 
 struct Checked {
   policy::Policy policy;
@@ -66,17 +71,45 @@ void print_checked(const Context& context, const std::string& file, const Checke
   if (good) std::cout << printable(file) << ": ok (" << rules << (rules == 1 ? " rule)" : " rules)") << '\n';
 }
 
-int run(const Context& context, const std::string& file) {
+void note_distrust(const Error& error) {
+  print_error("note: the service would not read this file: " + error.message);
+}
+
+int check_config(const Context& context, const std::string& file) {
+  auto text = read_file(file, kMaxConfig);
+  auto config = text ? policy::load_service_config(*text, printable(file)) : std::unexpected(text.error());
+  if (!config) {
+    print_failure(context, file, config.error());
+    return kFailed;
+  }
+  const size_t entries = config->access.size();
+  if (context.json) {
+    print_json({{"file", printable(file)}, {"ok", true}, {"access", entries}});
+  } else {
+    std::cout << printable(file) << ": ok (" << entries << (entries == 1 ? " access entry)" : " access entries)")
+              << '\n';
+  }
+  // Unlike a policy the configuration may be a link.
+  auto trusted = policy::read_policy_file(file, true);
+  if (!trusted && trusted.error().code != ELOOP) note_distrust(trusted.error());
+  return kOk;
+}
+
+int check_policy(const Context& context, const std::string& file) {
   auto checked = check(file);
   if (!checked) {
     print_failure(context, file, checked.error());
     return kFailed;
   }
   print_checked(context, file, *checked);
-  if (auto trusted = policy::load_policy_file(file, true); !trusted) {
-    print_error("note: the service would not read this file: " + trusted.error().message);
-  }
+  if (auto trusted = policy::load_policy_file(file, true); !trusted) note_distrust(trusted.error());
   return checked->void_denials.empty() ? kOk : kDenied;
+}
+
+// The service's configuration is known by its name, as policies are by their directory.
+int run(const Context& context, const std::string& file) {
+  const bool is_config = std::filesystem::path(file).filename() == "wrapd.yaml";
+  return is_config ? check_config(context, file) : check_policy(context, file);
 }
 
 }  // namespace
@@ -85,7 +118,7 @@ void add_policy_check(CLI::App& policy, Context& context) {
   auto* verb = policy.add_subcommand(
       "check", "say whether a policy file is right (exit 0), denies in vain (1), or what is wrong (2)");
   auto file = std::make_shared<std::string>();
-  verb->add_option("FILE", *file, "policy file")->required();
+  verb->add_option("FILE", *file, "policy file, or the service's wrapd.yaml")->required();
   verb->callback([&context, file] { context.run = [&context, file] { return run(context, *file); }; });
 }
 

@@ -84,6 +84,22 @@ class PolicyTest(unittest.TestCase):
         out, err = self.run_it("policy", "check", file, code=0)
         self.assertEqual((out, err.count(": warning: ")), (f"{file}: ok (2 rules)\n", 2))
 
+    def test_check_of_the_configuration(self):
+        access = "access:\n  - {users: ['*'], policies: [default], default: default}\n"
+        file = self.write("version: 1\n" + access, "wrapd.yaml")
+        out, _ = self.run_it("policy", "check", file, code=0)
+        self.assertEqual(out, f"{file}: ok (1 access entry)\n")
+        out, _ = self.run_it("policy", "check", "--json", file, code=0)
+        self.assertEqual(json.loads(out), {"file": file, "ok": True, "access": 1})
+        os.chmod(file, 0o666)
+        _, err = self.run_it("policy", "check", file, code=0)
+        self.assertIn("wrapctl: note: the service would not read this file: ", err)
+        self.write("version: 1\nname: p\n" + access, "wrapd.yaml")
+        _, err = self.run_it("policy", "check", file, code=2)
+        self.assertTrue(err.startswith(f"{file}:2:1: unknown key 'name'"), err)
+        out, _ = self.run_it("policy", "check", "--json", file, code=2)
+        self.assertEqual(json.loads(out), {"file": file, "ok": False, "error": err[:-1]})
+
     def test_check_missing_file(self):
         out, err = self.run_it("policy", "check", "/nonexistent/p.yaml", code=2)
         self.assertEqual(out, "")
