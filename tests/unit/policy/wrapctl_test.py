@@ -196,6 +196,31 @@ class PolicyTest(unittest.TestCase):
             self.assertEqual(out, "")
             self.assertTrue(err)
 
+    def test_usage_errors_name_the_word(self):
+        for args, message in (
+            (("lisst",), "unknown verb 'lisst'; see wrapctl --help"),
+            (("lisst", "x"), "unknown verb 'lisst'; see wrapctl --help"),
+            (("policy", "chekc", "x"), "unknown verb 'chekc'; see wrapctl policy --help"),
+            (("approvals", "alow", "x"), "unknown verb 'alow'; see wrapctl approvals --help"),
+            (("--bogus",), "unknown option '--bogus'; see wrapctl --help"),
+            (("list", "--bogus"), "unknown option '--bogus'; see wrapctl list --help"),
+            (("reload", "now"), "unknown argument 'now'; see wrapctl reload --help"),
+            ((), "a verb is missing; see wrapctl --help"),
+            (("policy",), "a verb is missing; see wrapctl policy --help"),
+            (("policy", "test", "x", "--connect", "/a", "--bind", "/b"),
+             "Exactly 1 option from [--connect,--bind,--listen] is required and 2 were given; "
+             "see wrapctl policy test --help"),
+            (("policy", "check"), "FILE is required; see wrapctl policy check --help"),
+            (("\x1b[31m\n",), "unknown verb '\\x1b[31m\\x0a'; see wrapctl --help"),
+        ):
+            out, err = self.run_it(*args, code=2)
+            self.assertEqual((out, err), ("", f"wrapctl: {message}\n"))
+            for json_args in (("--json", *args), (*args, "--json")):
+                out, err = self.run_it(*json_args, code=2)
+                self.assertEqual((json.loads(out), err), ({"error": message, "code": "InvalidArgument"}, ""))
+        _, err = self.run_it("log", "-n", "\x1b[31m", code=2)
+        self.assertTrue(err.startswith("wrapctl: ") and "\\x1b[31m" in err and err.count("\n") == 1, err)
+
     def test_help_and_version(self):
         out, _ = self.run_it("--help", code=0)
         self.assertIn("policy", out)
