@@ -32,12 +32,15 @@
 #include "client/compile/check.h"
 #include "plan/others_may_create.h"
 #include "plan/plan.h"
+#include "policy/lint.h"
 #include "policy/load.h"
 #include "policy/notices.h"
 #include "policy/rules.h"
 
 namespace wrapd {
 namespace {
+
+constexpr size_t kMaxNotices = 8;
 
 struct Options {
   int rules_fd = -1;
@@ -122,6 +125,15 @@ policy::Variables variables_for(const policy::Policy& policy) {
   return variables;
 }
 
+std::vector<std::string> notices_of(const policy::Policy& policy) {
+  std::vector<std::string> out = policy::notices(policy, "profile");
+  for (auto& remark : policy::lint(policy, policy::LookInto::every_directory)) {
+    if (out.size() == kMaxNotices) break;
+    out.push_back(remark.as_warning());
+  }
+  return out;
+}
+
 std::string description(const policy::Policy& policy, const plan::Plan& plan) {
   nlohmann::json trap = nlohmann::json::array();
   if (plan.filter_spec.unix_sockets) trap.push_back("unix_sockets");
@@ -134,7 +146,7 @@ std::string description(const policy::Policy& policy, const plan::Plan& plan) {
       {"scope_abstract", plan.scope_abstract},
       {"scope_signal", plan.scope_signal},
       {"on_unsupported", plan.monitor_unsupported ? "monitor" : "deny"},
-      {"notices", policy::notices(policy, "profile")},
+      {"notices", notices_of(policy)},
   };
   return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }

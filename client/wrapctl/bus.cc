@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/wrapctl/bus.h"
 
+#include <cerrno>
 #include <cstring>
+
+#include "client/wrapctl/caller.h"
 
 namespace wrapd::wrapctl {
 namespace {
@@ -25,7 +28,12 @@ std::unexpected<BusError> bus_error(int negative_errno) {
 BusResult<Bus> Bus::open_system() {
   Bus out;
   sd_bus* bus = nullptr;
-  if (int rc = ::sd_bus_open_system(&bus); rc < 0) return bus_error(rc);
+  int rc = ::sd_bus_open_system(&bus);
+  if ((rc == -EACCES || rc == -EPERM) && is_confined()) {
+    return std::unexpected(BusError{"org.wrapd1.Error.Confined",
+                                    "this is the inside of a wrapped session, or another sandbox; run it outside"});
+  }
+  if (rc < 0) return bus_error(rc);
   out.bus_.reset(bus);
   return out;
 }

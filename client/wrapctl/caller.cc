@@ -39,4 +39,9 @@ Result<policy::Variables> variables_of(const std::optional<std::string>& user) {
   return out;
 }
 
+bool is_confined() {
+  auto status = read_file("/proc/self/status", size_t{64} << 10);
+  return status && status->contains("\nNoNewPrivs:\t1\n") && status->contains("\nSeccomp:\t2\n");
+}
+
 }  // namespace wrapd::wrapctl

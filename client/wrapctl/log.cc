@@ -63,6 +63,16 @@ void print(const Context& context, const JournalEntry& entry) {
   print_json(event);
 }
 
+Result<bool> has_records(const Options& options, const std::string& id) {
+  auto journal = Journal::open(options.directory);
+  if (!journal) return std::unexpected(journal.error());
+  if (auto done = journal->only_session(id); !done) return std::unexpected(done.error());
+  if (auto sought = journal->seek_first(); !sought) return std::unexpected(sought.error());
+  auto entry = journal->next();
+  if (!entry) return std::unexpected(entry.error());
+  return entry->has_value();
+}
+
 BusResult<std::string> find_session(const Options& options) {
   const std::string& given = *options.id;
   constexpr size_t kFullId = 32;
@@ -75,11 +85,18 @@ BusResult<std::string> find_session(const Options& options) {
     return std::unexpected(failed(found.error()));
   }
   auto id = find_id(ids, given, "session");
-  if (!id && id.error().name == "org.wrapd1.Error.NoSuchSession") {
-    return std::unexpected(BusError{id.error().name, "the journal has nothing of a session " + safe_text(given) +
-                                                         "; wrapctl log without an id shows what it has"});
+  bool found = id.has_value();
+  if (!id && id.error().name != "org.wrapd1.Error.NoSuchSession") return id;
+  // --follow may wait for one that has recorded nothing yet.
+  if (found && given.size() == kFullId && !options.follow) {
+    auto records = has_records(options, *id);
+    if (!records) return std::unexpected(failed(records.error()));
+    found = *records;
   }
-  return id;
+  if (found) return id;
+  return std::unexpected(BusError{
+      "org.wrapd1.Error.NoSuchSession",
+      "the journal has nothing of a session " + safe_text(given) + "; wrapctl log without an id shows what it has"});
 }
 
 BusResult<Journal> open(const Options& options) {

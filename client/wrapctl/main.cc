@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "client/wrapctl/output.h"
+#include "client/wrapctl/usage.h"
 #include "client/wrapctl/verbs.h"
 #include "config.h"
 
@@ -42,7 +43,10 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e, std::cout, std::cerr) == 0 ? kOk : kFailed;
+    // --help and --version.
+    if (e.get_exit_code() == 0) return app.exit(e, std::cout, std::cerr);
+    context.json = wants_json(argc, argv);
+    return report(context, {"org.wrapd1.Error.InvalidArgument", usage_problem(app, e)});
   }
   int code = context.run();
   // A full disk behind stdout must not look like an answer.

@@ -1,58 +1,124 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cerrno>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "base/io.h"
 #include "client/wrapctl/caller.h"
 #include "client/wrapctl/output.h"
 #include "client/wrapctl/verbs.h"
+#include "policy/lint.h"
 #include "policy/load.h"
 #include "policy/rules.h"
+#include "policy/service_config.h"
 
 namespace wrapd::wrapctl {
 namespace {
 
-Result<policy::Policy> check(const std::string& file) {
+constexpr size_t kMaxConfig = 1U << 20;
+
+struct Checked {
+  policy::Policy policy;
+  std::vector<std::string> warnings;
+  std::vector<std::string> void_denials;  // what was to deny or to ask and matches nothing here
+};
+
+Result<Checked> check(const std::string& file) {
   auto loaded = policy::load_policy_file(file, false);
-  if (!loaded) return loaded;
+  if (!loaded) return std::unexpected(loaded.error());
   auto variables = variables_of(std::nullopt);
   if (!variables) return std::unexpected(variables.error());
   // Sizes, and what only shows with the variables filled in.
   if (auto rules = policy::compile_rules(*loaded, *variables); !rules) return std::unexpected(rules.error());
-  return loaded;
+  Checked out{.policy = std::move(*loaded), .warnings = {}, .void_denials = {}};
+  for (const auto& remark : policy::lint(out.policy, policy::LookInto::every_directory)) {
+    if (remark.void_denial) {
+      out.void_denials.push_back(remark.as_error());
+    } else {
+      out.warnings.push_back(remark.as_warning());
+    }
+  }
+  return out;
 }
 
-int run(const Context& context, const std::string& file) {
-  auto checked = check(file);
-  size_t rules = checked && checked->unix_socket_rules ? checked->unix_socket_rules->size() : 0;
+void print_failure(const Context& context, const std::string& file, const Error& error) {
   if (context.json) {
-    nlohmann::json out = {{"file", printable(file)}, {"ok", checked.has_value()}};
-    if (checked) {
-      out["policy"] = checked->name;
-      out["rules"] = rules;
-    } else {
-      out["error"] = printable(checked.error().message);
-    }
-    std::cout << out.dump() << '\n';
-  } else if (checked) {
-    std::cout << printable(file) << ": ok (" << rules << (rules == 1 ? " rule)" : " rules)") << '\n';
+    print_json({{"file", printable(file)}, {"ok", false}, {"error", printable(error.message)}});
   } else {
-    std::cerr << checked.error().message << '\n';
+    std::cerr << error.message << '\n';
   }
-  if (!checked) return kFailed;
-  if (auto trusted = policy::load_policy_file(file, true); !trusted) {
-    print_error("note: the service would not read this file: " + trusted.error().message);
+}
+
+void print_checked(const Context& context, const std::string& file, const Checked& checked) {
+  const bool good = checked.void_denials.empty();
+  const size_t rules = checked.policy.unix_socket_rules ? checked.policy.unix_socket_rules->size() : 0;
+  if (context.json) {
+    nlohmann::json out = {{"file", printable(file)},
+                          {"ok", good},
+                          {"policy", checked.policy.name},
+                          {"rules", rules},
+                          {"warnings", checked.warnings}};
+    if (!good) out["error"] = checked.void_denials.front();
+    if (!good) out["void"] = checked.void_denials;
+    print_json(out);
+    return;
   }
+  for (const auto& line : checked.void_denials) std::cerr << line << '\n';
+  for (const auto& line : checked.warnings) std::cerr << line << '\n';
+  if (good) std::cout << printable(file) << ": ok (" << rules << (rules == 1 ? " rule)" : " rules)") << '\n';
+}
+
+void note_distrust(const Error& error) {
+  print_error("note: the service would not read this file: " + error.message);
+}
+
+int check_config(const Context& context, const std::string& file) {
+  auto text = read_file(file, kMaxConfig);
+  auto config = text ? policy::load_service_config(*text, printable(file)) : std::unexpected(text.error());
+  if (!config) {
+    print_failure(context, file, config.error());
+    return kFailed;
+  }
+  const size_t entries = config->access.size();
+  if (context.json) {
+    print_json({{"file", printable(file)}, {"ok", true}, {"access", entries}});
+  } else {
+    std::cout << printable(file) << ": ok (" << entries << (entries == 1 ? " access entry)" : " access entries)")
+              << '\n';
+  }
+  // Unlike a policy the configuration may be a link.
+  auto trusted = policy::read_policy_file(file, true);
+  if (!trusted && trusted.error().code != ELOOP) note_distrust(trusted.error());
   return kOk;
+}
+
+int check_policy(const Context& context, const std::string& file) {
+  auto checked = check(file);
+  if (!checked) {
+    print_failure(context, file, checked.error());
+    return kFailed;
+  }
+  print_checked(context, file, *checked);
+  if (auto trusted = policy::load_policy_file(file, true); !trusted) note_distrust(trusted.error());
+  return checked->void_denials.empty() ? kOk : kDenied;
+}
+
+// The service's configuration is known by its name, as policies are by their directory.
+int run(const Context& context, const std::string& file) {
+  const bool is_config = std::filesystem::path(file).filename() == "wrapd.yaml";
+  return is_config ? check_config(context, file) : check_policy(context, file);
 }
 
 }  // namespace
 
 void add_policy_check(CLI::App& policy, Context& context) {
-  auto* verb = policy.add_subcommand("check", "say whether a policy file is right (exit 0) or what is wrong (exit 2)");
+  auto* verb = policy.add_subcommand(
+      "check", "say whether a policy file is right (exit 0), denies in vain (1), or what is wrong (2)");
   auto file = std::make_shared<std::string>();
-  verb->add_option("FILE", *file, "policy file")->required();
+  verb->add_option("FILE", *file, "policy file, or the service's wrapd.yaml")->required();
   verb->callback([&context, file] { context.run = [&context, file] { return run(context, *file); }; });
 }
 

@@ -225,7 +225,9 @@ std::string to_message(const Event& event) {
       return "policy " + printable(event.policy, kMaxName) + " loaded" +
              (event.path.empty() ? "" : " from " + printable(event.path, kMaxPath));
     case Kind::policy_rejected:
-      return "policy " + printable(event.path.empty() ? event.policy : event.path, kMaxPath) + " rejected" + why();
+      // Of no policy: it is the service's configuration.
+      return (event.policy.empty() ? "configuration " : "policy ") +
+             printable(event.path.empty() ? event.policy : event.path, kMaxPath) + " rejected" + why();
     case Kind::events_lost:
       return std::to_string(event.count.value_or(0)) + " audit events were lost" +
              (event.session_id.empty() ? std::string() : " of " + session_name(event)) + why();

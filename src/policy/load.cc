@@ -70,8 +70,7 @@ uint8_t read_operations(YamlReader& r, const YamlNode& node) {
   return mask;
 }
 
-std::vector<std::string> read_paths(YamlReader& r, const YamlNode& node) {
-  std::vector<std::string> out;
+void read_paths(YamlReader& r, const YamlNode& node, UnixSocketRule& rule) {
   const auto& items = r.list(node, "'paths'");
   if (items.empty()) r.refuse(node, "'paths' is empty; name at least one path or '@name'");
   if (items.size() > kMaxPathsPerRule) {
@@ -79,13 +78,13 @@ std::vector<std::string> read_paths(YamlReader& r, const YamlNode& node) {
   }
   for (const auto& item : items) {
     std::string path = r.string(item, "a path");
-    if (r.error()) return out;
+    if (r.error()) return;
     if (auto pattern = parse_pattern(path); !pattern) {
       r.refuse(item, "path '" + printable(path, 128) + "': " + pattern.error().message);
     }
-    out.push_back(std::move(path));
+    rule.paths.push_back(std::move(path));
+    rule.places.push_back({.line = item.line, .column = item.column});
   }
-  return out;
 }
 
 std::string read_guidance(YamlReader& r, const YamlNode& node) {
@@ -103,7 +102,7 @@ UnixSocketRule read_rule(YamlReader& r, const YamlNode& node) {
   rule.line = node.line;
   auto map = r.map(node, "a rule", {"name", "paths", "operations", "decision", "guidance"});
   if (const auto* v = r.required(map, node, "the rule", "name")) rule.name = r.name(*v, "rule name");
-  if (const auto* v = r.required(map, node, "the rule", "paths")) rule.paths = read_paths(r, *v);
+  if (const auto* v = r.required(map, node, "the rule", "paths")) read_paths(r, *v, rule);
   const auto* operations = map.find("operations");
   rule.operations = operations != nullptr ? read_operations(r, *operations) : kAllOperations;
   if (const auto* v = r.required(map, node, "the rule", "decision")) {

@@ -22,14 +22,21 @@ inline constexpr uint16_t kMaxApprovalBurst = 100;
 // Where no policy says otherwise.
 inline constexpr Approval kDefaultApproval{.timeout_seconds = 60, .rate = 10, .burst = 5};
 
+// Where something is written in its file, both from 1; columns in bytes.
+struct Place {
+  int line = 1;
+  int column = 1;
+};
+
 // A policy as it was written: checked, complete, variables not yet filled in. Made by load_policy() only.
 struct UnixSocketRule {
   std::string name;
   std::vector<std::string> paths;  // patterns as written: absolute paths and "@abstract" names
   uint8_t operations = 0;          // mask of UnixOperation; all of them where the policy names none
   Verdict decision = Verdict::deny;
-  std::string guidance;  // shown to the user beside a denial; may be empty
-  int line = 0;          // where the rule starts, from 1
+  std::string guidance;         // shown to the user beside a denial; may be empty
+  int line = 0;                 // where the rule starts, from 1
+  std::vector<Place> places{};  // of each of `paths`; empty where no file was read
 };
 
 struct Policy {

@@ -29,7 +29,7 @@ struct SessionOptions {
   std::string command;   // for the record
   std::string policy;    // for the record
   std::string mode;      // for the record
-  std::string remarks;   // for the record: what the policy's switches take back
+  std::string remarks;   // for the record: where the policy does less than its rules say
 
   std::vector<SealedMapping> rules;  // compiled policies: the administrator's first, then the user's profile
   UniqueFd listener;                 // seccomp_unotify(2), checked

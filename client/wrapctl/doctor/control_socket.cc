@@ -71,7 +71,7 @@ Finding examine_control_socket(const std::string& path) {
   auto reply = wire::decode_session_reply(packet->bytes);
   if (!reply && reply.error().code == EACCES && ::geteuid() == 0) {
     return fallback("the service answers, and root is granted no session (access in wrapd.yaml)",
-                    "ask again as one of the users who are");
+                    "run wrapctl doctor as a user who may");
   }
   if (!reply)
     return failed("the service gives no session: " + safe_text(reply.error().message),

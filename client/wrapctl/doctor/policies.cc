@@ -9,6 +9,7 @@
 #include "client/wrapctl/service.h"
 #include "client/wrapctl/text.h"
 #include "config.h"
+#include "policy/lint.h"
 #include "policy/load.h"
 #include "policy/service_config.h"
 
@@ -24,8 +25,14 @@ struct Tally {
   size_t good = 0;
   size_t bad = 0;
   std::string first_problem;
+  size_t in_vain = 0;  // patterns that do less than they say
+  std::string first_in_vain;
   void add_problem(const std::string& problem) {
     if (bad++ == 0) first_problem = safe_text(problem);
+  }
+  void add_remarks(const std::vector<policy::Remark>& remarks) {
+    if (in_vain == 0 && !remarks.empty()) first_in_vain = safe_text(remarks.front().as_error());
+    in_vain += remarks.size();
   }
 };
 
@@ -48,6 +55,11 @@ Finding judged(const Tally& tally, const std::string& none) {
     return failed(policies(tally.bad) + " cannot be used; first: " + tally.first_problem, kCorrect);
   }
   if (tally.good == 0) return failed(none, "install a policy in " WRAPD_CONFIG_DIR "/policies");
+  if (tally.in_vain > 0) {
+    return fallback(std::to_string(tally.in_vain) + (tally.in_vain == 1 ? " path does" : " paths do") +
+                        " less than written; first: " + tally.first_in_vain,
+                    "write the real path, then wrapctl reload; wrapctl policy check FILE shows all");
+  }
   return ok(policies(tally.good) + (tally.good == 1 ? " is" : " are") + " valid");
 }
 
@@ -85,6 +97,7 @@ Finding examine_policies(const std::string& config_directory, const std::string&
   for (const auto& [name, path] : files) {
     if (auto policy = policy::load_policy_file(path, true)) {
       ++tally.good;
+      tally.add_remarks(policy::lint(*policy, policy::LookInto::every_directory));
     } else {
       tally.add_problem(policy.error().message);
     }

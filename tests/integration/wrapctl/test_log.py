@@ -94,10 +94,12 @@ def test_one_session(journal, log):
     directory = journal.finish()
     for id in ("abcd1", FIRST):
         assert messages(log("--directory", directory, id)) == [f"opened {FIRST}", f"op {FIRST}"]
-    assert messages(log("--directory", directory, "0" * 32)) == []
+    assert messages(log("--directory", directory, "--since", "2026-01-02", FIRST)) == []
     nobody = world.Wrapctl(None)
     checks.fails(nobody, ["log", "--directory", directory, "abcd"], "InvalidArgument", "several", FIRST, SECOND)
     checks.fails(nobody, ["log", "--directory", directory, "beef"], "NoSuchSession", "the journal has nothing", "beef")
+    unknown = "0" * 32
+    checks.fails(nobody, ["log", "--directory", directory, unknown], "NoSuchSession", "the journal has nothing", unknown)
     checks.fails(nobody, ["log", "--directory", directory, "ab"], "InvalidArgument", "at least 4")
     checks.fails(nobody, ["log", "--directory", directory, "WRAPD=" + "x" * 26], "InvalidArgument", "hexadecimal")
 

@@ -231,6 +231,32 @@ def test_service_that_dies_in_the_call(wrapctl, serve):
     assert "did not answer" in wrapctl.run("list").stderr
 
 
+def refuse_to_connect():
+    """As the inside of a session whose policy denies the bus: no_new_privs, and a filter that answers EACCES."""
+    import ctypes
+    import platform
+    import struct
+    number = {"x86_64": 42, "aarch64": 203}[platform.machine()]
+    program = b"".join(struct.pack("HBBI", *step) for step in (
+        (0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x00050000 | 13), (0x06, 0, 0, 0x7FFF0000)))
+    held = ctypes.create_string_buffer(program)
+    fprog = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(held)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, fprog, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def test_inside_of_a_sandbox(wrapctl, serve):
+    serve()
+    done = wrapctl.run("list", preexec_fn=refuse_to_connect)
+    assert (done.returncode, done.stderr) == (2, "wrapctl: cannot reach the system bus: this is the inside of a wrapped "
+                                                 "session, or another sandbox; run it outside\n")
+    done = wrapctl.run("list", "--json", preexec_fn=refuse_to_connect)
+    assert json.loads(done.stdout)["code"] == "Confined"
+    doctor = wrapctl.run("doctor", preexec_fn=refuse_to_connect)
+    assert "run it outside" in doctor.stdout and "org.wrapd1.conf" not in doctor.stdout
+
+
 def test_no_bus():
     nobody = world.Wrapctl(None)
     checks.fails(nobody, ["list"], "org.freedesktop.DBus.Error.FileNotFound", "no system bus", "systemctl start dbus")

@@ -139,6 +139,8 @@ TEST(ToMessage, OtherKinds) {
   event.kind = Kind::policy_rejected;
   event.reason = "p.yaml:1:1: bad";
   EXPECT_EQ(to_message(event), "policy /etc/p.yaml rejected: p.yaml:1:1: bad");
+  event.policy.clear();
+  EXPECT_EQ(to_message(event), "configuration /etc/p.yaml rejected: p.yaml:1:1: bad");
   event.kind = Kind::events_lost;
   event.reason.clear();
   event.session_id.clear();

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "policy/lint.h"
 #include "policy/load.h"
 #include "policy_testing.h"
 
@@ -81,6 +82,10 @@ TEST_F(DefaultPolicy, NobodyWhoStartsPrograms) {
   for (const auto& [name, rule] : cases) {
     EXPECT_EQ(ask(rules, UnixOperation::connect, name), "deny " + std::string(rule)) << name;
   }
+}
+
+TEST_F(DefaultPolicy, NamesRealPaths) {
+  for (const auto& remark : lint(policy_, LookInto::every_directory)) ADD_FAILURE() << remark.as_error();
 }
 
 TEST_F(DefaultPolicy, LookupsAndOwnSockets) {

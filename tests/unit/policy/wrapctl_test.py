@@ -46,7 +46,7 @@ class PolicyTest(unittest.TestCase):
         out, _ = self.run_it("policy", "check", self.file, code=0)
         self.assertEqual(out, f"{self.file}: ok (4 rules)\n")
         out, _ = self.run_it("policy", "check", "--json", self.file, code=0)
-        self.assertEqual(json.loads(out), {"file": self.file, "ok": True, "policy": "p", "rules": 4})
+        self.assertEqual(json.loads(out), {"file": self.file, "ok": True, "policy": "p", "rules": 4, "warnings": []})
 
     def test_check_default(self):
         out, _ = self.run_it("policy", "check", DEFAULT, code=0)
@@ -60,6 +60,45 @@ class PolicyTest(unittest.TestCase):
         out, err = self.run_it("--json", "policy", "check", bad, code=2)
         self.assertEqual(json.loads(out), {"file": bad, "ok": False, "error": message})
         self.assertEqual(err, "")
+
+    def test_check_finds_denials_that_match_nothing(self):
+        top = os.path.realpath(self.directory.name)
+        os.mkdir(top + "/real")
+        os.symlink("real", top + "/link")
+
+        def policy(*rules):
+            return self.write("version: 1\nname: p\nunix_socket_rules:\n" + "".join(
+                f'  - {{name: {d}, paths: ["{top}/link/{p}"], decision: {d}}}\n' for d, p in rules), "links.yaml")
+
+        file = policy(("deny", "d*.sock"), ("allow", "a*.sock"))
+        out, err = self.run_it("policy", "check", file, code=1)
+        void, warning = err.splitlines()
+        self.assertEqual(out, "")
+        self.assertEqual(void, f'{file}:4:26: {top}/link is a symbolic link to real, and what is judged is the real path: '
+                               f'"{top}/link/d*.sock" matches nothing; write "{top}/real/d*.sock"')
+        self.assertTrue(warning.startswith(f"{file}:5:27: warning: "), warning)
+        out, err = self.run_it("policy", "check", "--json", file, code=1)
+        self.assertEqual((json.loads(out), err), ({"file": file, "ok": False, "policy": "p", "rules": 2, "error": void,
+                                                   "void": [void], "warnings": [warning]}, ""))
+        file = policy(("deny", "d.sock"), ("allow", "a*.sock"))
+        out, err = self.run_it("policy", "check", file, code=0)
+        self.assertEqual((out, err.count(": warning: ")), (f"{file}: ok (2 rules)\n", 2))
+
+    def test_check_of_the_configuration(self):
+        access = "access:\n  - {users: ['*'], policies: [default], default: default}\n"
+        file = self.write("version: 1\n" + access, "wrapd.yaml")
+        out, _ = self.run_it("policy", "check", file, code=0)
+        self.assertEqual(out, f"{file}: ok (1 access entry)\n")
+        out, _ = self.run_it("policy", "check", "--json", file, code=0)
+        self.assertEqual(json.loads(out), {"file": file, "ok": True, "access": 1})
+        os.chmod(file, 0o666)
+        _, err = self.run_it("policy", "check", file, code=0)
+        self.assertIn("wrapctl: note: the service would not read this file: ", err)
+        self.write("version: 1\nname: p\n" + access, "wrapd.yaml")
+        _, err = self.run_it("policy", "check", file, code=2)
+        self.assertTrue(err.startswith(f"{file}:2:1: unknown key 'name'"), err)
+        out, _ = self.run_it("policy", "check", "--json", file, code=2)
+        self.assertEqual(json.loads(out), {"file": file, "ok": False, "error": err[:-1]})
 
     def test_check_missing_file(self):
         out, err = self.run_it("policy", "check", "/nonexistent/p.yaml", code=2)
@@ -156,6 +195,31 @@ class PolicyTest(unittest.TestCase):
             out, err = self.run_it(*args, code=2)
             self.assertEqual(out, "")
             self.assertTrue(err)
+
+    def test_usage_errors_name_the_word(self):
+        for args, message in (
+            (("lisst",), "unknown verb 'lisst'; see wrapctl --help"),
+            (("lisst", "x"), "unknown verb 'lisst'; see wrapctl --help"),
+            (("policy", "chekc", "x"), "unknown verb 'chekc'; see wrapctl policy --help"),
+            (("approvals", "alow", "x"), "unknown verb 'alow'; see wrapctl approvals --help"),
+            (("--bogus",), "unknown option '--bogus'; see wrapctl --help"),
+            (("list", "--bogus"), "unknown option '--bogus'; see wrapctl list --help"),
+            (("reload", "now"), "unknown argument 'now'; see wrapctl reload --help"),
+            ((), "a verb is missing; see wrapctl --help"),
+            (("policy",), "a verb is missing; see wrapctl policy --help"),
+            (("policy", "test", "x", "--connect", "/a", "--bind", "/b"),
+             "Exactly 1 option from [--connect,--bind,--listen] is required and 2 were given; "
+             "see wrapctl policy test --help"),
+            (("policy", "check"), "FILE is required; see wrapctl policy check --help"),
+            (("\x1b[31m\n",), "unknown verb '\\x1b[31m\\x0a'; see wrapctl --help"),
+        ):
+            out, err = self.run_it(*args, code=2)
+            self.assertEqual((out, err), ("", f"wrapctl: {message}\n"))
+            for json_args in (("--json", *args), (*args, "--json")):
+                out, err = self.run_it(*json_args, code=2)
+                self.assertEqual((json.loads(out), err), ({"error": message, "code": "InvalidArgument"}, ""))
+        _, err = self.run_it("log", "-n", "\x1b[31m", code=2)
+        self.assertTrue(err.startswith("wrapctl: ") and "\\x1b[31m" in err and err.count("\n") == 1, err)
 
     def test_help_and_version(self):
         out, _ = self.run_it("--help", code=0)

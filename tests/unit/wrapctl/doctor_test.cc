@@ -229,6 +229,11 @@ TEST_F(Place, Policies) {
   write("usr/broken.yaml", "nonsense: 1\n");
   EXPECT_EQ(examine_policies(config, vendor).status, Status::ok) << examine_policies(config, vendor).detail;
   EXPECT_EQ(examine_policies(config, vendor).detail, "1 policy is valid");
+  ASSERT_EQ(::symlink("usr", (directory_ + "/link").c_str()), 0);
+  write("usr/links.yaml", "version: 1\nname: links\nunix_socket_rules:\n- {name: r, decision: deny, paths: ['" +
+                              directory_ + "/link/*']}\n");
+  expect(examine_policies(config, vendor), Status::fallback, "matches nothing; write");
+  std::filesystem::remove(vendor + "/links.yaml");
   ::chmod(write("usr/open.yaml", "version: 1\nname: open\n").c_str(), 0666);
   expect(examine_policies(config, vendor), Status::failed, "open.yaml");
   std::filesystem::remove(vendor + "/open.yaml");

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "policy/lint.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <climits>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "base/io.h"
+#include "base/unique_fd.h"
+
+namespace wrapd::policy {
+namespace {
+
+constexpr size_t kMaxDepth = 64;  // directories that are open at once
+constexpr int kMaxLinks = 40;     // as in the kernel: path_resolution(7)
+constexpr size_t kMaxShown = 512;
+
+// The directories that every name of a pattern begins with.
+struct Prefix {
+  std::vector<std::string> directories;
+  size_t end = 0;  // offset of the '/' behind them
+  bool wildcards = false;
+};
+
+bool has_wildcards(std::string_view pattern) {
+  for (size_t at = 0; at < pattern.size(); ++at) {
+    if (pattern[at] == '\\') {
+      ++at;
+    } else if (pattern[at] == '*' || pattern[at] == '?') {
+      return true;
+    }
+  }
+  return false;
+}
+
+// `pattern` has passed parse_pattern().
+Prefix prefix_of(std::string_view pattern) {
+  Prefix out;
+  out.wildcards = has_wildcards(pattern);
+  if (!pattern.starts_with('/')) return out;
+  std::string element;
+  for (size_t at = 1; at < pattern.size(); ++at) {
+    const char c = pattern[at];
+    if (c == '*' || c == '?' || c == '$') break;
+    if (c == '/') {
+      out.directories.push_back(std::exchange(element, {}));
+      out.end = at;
+    } else {
+      element += c == '\\' ? pattern[++at] : c;
+    }
+  }
+  return out;
+}
+
+struct Detour {
+  std::string link;    // the first symbolic link on the way
+  std::string target;  // what it holds
+  std::string real;    // where the whole prefix leads; empty for "/"
+};
+
+// Goes from directory to directory by hand: realpath(3) would mount what waits to be mounted.
+class Walk {
+ public:
+  explicit Walk(LookInto where) : where_(where) {}
+
+  std::optional<Detour> along(const std::vector<std::string>& directories) {
+    rest_.assign(directories.begin(), directories.end());
+    if (!to_root()) return std::nullopt;
+    while (!rest_.empty()) {
+      std::string name = std::move(rest_.front());
+      rest_.pop_front();
+      if (!step(name)) return std::nullopt;
+    }
+    if (detour_) detour_->real = path();
+    return std::move(detour_);
+  }
+
+ private:
+  bool to_root() {
+    names_.clear();
+    open_.clear();
+    open_.emplace_back(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    return static_cast<bool>(open_.back());
+  }
+
+  // False: gives up. Beyond the first name that is not to be seen, names stand for themselves.
+  bool step(const std::string& name) {
+    if (name.empty() || name == ".") return true;
+    if (name == "..") {
+      if (names_.empty()) return true;
+      names_.pop_back();
+      if (open_.size() > names_.size() + 1) open_.pop_back();
+      return true;
+    }
+    UniqueFd found = look_up(name);
+    struct stat st {};
+    if (found && ::fstat(found.get(), &st) < 0) return false;
+    if (found && S_ISLNK(st.st_mode)) return follow(found.get(), name);
+    names_.push_back(name);
+    if (found && S_ISDIR(st.st_mode)) open_.push_back(std::move(found));
+    return true;
+  }
+
+  UniqueFd look_up(const std::string& name) {
+    if (open_.size() != names_.size() + 1 || open_.size() > kMaxDepth || !may_look_into(open_.back().get())) return {};
+    // Does not mount what waits behind the name: open(2), O_PATH.
+    return UniqueFd(::openat(open_.back().get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  }
+
+  [[nodiscard]] bool may_look_into(int directory) const {
+    struct stat st {};
+    if (::fstat(directory, &st) < 0) return false;
+    if (where_ == LookInto::roots_directories && (st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)) {
+      return false;
+    }
+    struct statfs fs {};
+    return ::fstatfs(directory, &fs) == 0 && fs.f_type != AUTOFS_SUPER_MAGIC;
+  }
+
+  bool follow(int link, const std::string& name) {
+    if (++links_ > kMaxLinks) return false;
+    std::array<char, PATH_MAX> buffer;
+    const ssize_t length = ::readlinkat(link, "", buffer.data(), buffer.size());
+    if (length <= 0 || static_cast<size_t>(length) == buffer.size()) return false;
+    std::string_view target(buffer.data(), static_cast<size_t>(length));
+    if (!detour_) detour_ = Detour{.link = path() + "/" + name, .target = std::string(target), .real = {}};
+    if (target.front() == '/' && !to_root()) return false;
+    std::deque<std::string> elements;
+    while (!target.empty()) {
+      const size_t slash = std::min(target.find('/'), target.size());
+      elements.emplace_back(target.substr(0, slash));
+      target.remove_prefix(std::min(slash + 1, target.size()));
+    }
+    rest_.insert(rest_.begin(), elements.begin(), elements.end());
+    return true;
+  }
+
+  [[nodiscard]] std::string path() const {
+    std::string out;
+    for (const auto& name : names_) out += "/" + name;
+    return out;
+  }
+
+  LookInto where_;
+  std::deque<std::string> rest_;
+  std::vector<std::string> names_;  // of the directory that was come to
+  std::vector<UniqueFd> open_;      // "/" and those of names_ that could be opened
+  std::optional<Detour> detour_;
+  int links_ = 0;
+};
+
+// A pattern for exactly this path.
+std::string escaped(std::string_view path) {
+  std::string out;
+  for (char c : path) {
+    if (std::string_view("*?[]{}$@\\").find(c) != std::string_view::npos) out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+std::string quoted(std::string_view text) {
+  return '"' + printable(text, kMaxShown) + '"';
+}
+
+bool restricts(const UnixSocketRule& rule) {
+  return rule.decision == Verdict::deny || rule.decision == Verdict::ask;
+}
+
+std::string effect_of(const UnixSocketRule& rule, const Prefix& prefix) {
+  if (prefix.wildcards || !restricts(rule)) return "matches nothing";
+  return "counts only for a socket that is there already, by device and inode";
+}
+
+class Linter {
+ public:
+  Linter(const Policy& policy, LookInto where) : policy_(policy), where_(where) {}
+
+  std::vector<Remark> run() && {
+    for (const auto& rule : *policy_.unix_socket_rules) {
+      for (size_t i = 0; i < rule.paths.size() && remarks_.size() < kMaxRemarks; ++i) examine(rule, i);
+    }
+    return std::move(remarks_);
+  }
+
+ private:
+  void examine(const UnixSocketRule& rule, size_t index) {
+    const std::string& pattern = rule.paths[index];
+    const Prefix prefix = prefix_of(pattern);
+    if (prefix.directories.empty()) return;
+    const auto& detour = detour_of(prefix.directories, pattern.substr(0, prefix.end));
+    if (!detour) return;
+    const Place place = index < rule.places.size() ? rule.places[index] : Place{.line = rule.line, .column = 1};
+    remarks_.push_back(
+        {.place = policy_.file + ":" + std::to_string(place.line) + ":" + std::to_string(place.column),
+         .text = printable(detour->link, kMaxShown) + " is a symbolic link to " + printable(detour->target, kMaxShown) +
+                 ", and what is judged is the real path: " + quoted(pattern) + " " + effect_of(rule, prefix) +
+                 "; write " + quoted(escaped(detour->real) + pattern.substr(prefix.end)),
+         .void_denial = prefix.wildcards && restricts(rule)});
+  }
+
+  // Many patterns begin alike.
+  const std::optional<Detour>& detour_of(const std::vector<std::string>& directories, const std::string& written) {
+    auto [known, added] = detours_.try_emplace(written);
+    if (added) known->second = Walk(where_).along(directories);
+    return known->second;
+  }
+
+  const Policy& policy_;
+  LookInto where_;
+  std::map<std::string, std::optional<Detour>> detours_;
+  std::vector<Remark> remarks_;
+};
+
+}  // namespace
+
+std::vector<Remark> lint(const Policy& policy, LookInto where) {
+  if (!policy.unix_socket_rules) return {};
+  return Linter(policy, where).run();
+}
+
+}  // namespace wrapd::policy
