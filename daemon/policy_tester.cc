@@ -95,7 +95,7 @@ void PolicyTester::test(uid_t uid, std::shared_ptr<const CataloguePolicy> policy
   tickets_.emplace(job->id, running_.take(uid));
   job->variables.uid = std::to_string(uid);
   job->variables.xdg_runtime_dir = "/run/user/" + job->variables.uid;
-  if (!job->policy->use.passwd()) return judge(std::move(job));
+  if (!job->policy->use.passwd()) return judge(job);
   users_.find(uid, [this, job](const Result<UserEntry>& entry) {
     if (!entry) return finish(job->id, job->done, std::unexpected(ApiError{"Internal", entry.error().message}));
     job->variables.home = entry->home;

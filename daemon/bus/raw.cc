@@ -211,7 +211,7 @@ Result<Registration> Registration::match(sd_bus* bus, const std::string& rule, H
 }
 
 Result<Registration> Registration::name_gone(sd_bus* bus, const std::string& unique_name,
-                                             std::function<void(Result<>)> gone) {
+                                             const std::function<void(Result<>)>& gone) {
   auto on_signal = [gone](sd_bus_message*) {
     gone({});
     return true;

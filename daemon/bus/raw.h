@@ -70,7 +70,7 @@ class Registration {
   [[nodiscard]] static Result<Registration> filter(sd_bus* bus, Handler handler);
   // `gone` is called once when `unique_name` leaves the bus, or with an error when the bus does not take the match.
   [[nodiscard]] static Result<Registration> name_gone(sd_bus* bus, const std::string& unique_name,
-                                                      std::function<void(Result<>)> gone);
+                                                      const std::function<void(Result<>)>& gone);
   // `changed` is called for each name that comes to the bus (true) or leaves it, once `installed` was called without an
   // error.
   [[nodiscard]] static Result<Registration> all_names(sd_bus* bus,
