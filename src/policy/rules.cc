@@ -145,7 +145,8 @@ class Walk {
   }
 
   bool add_once(uint32_t node, Nodes& to) {
-    for (size_t slot = (node * 0x9e3779b1U) % kSlots;; slot = (slot + 1) % kSlots) {
+    const uint32_t hash = node * 0x9e3779b1U;
+    for (size_t slot = hash % kSlots;; slot = (slot + 1) % kSlots) {
       if (seen_[slot].step != step_) {
         // At most kMaxAlive slots of a step are taken, so a free one is always found.
         if (!add(node, to)) return false;
