@@ -5,7 +5,6 @@
 
 #include "audit/event.h"
 #include "config.h"
-#include "policy/lint.h"
 
 namespace wrapd::daemon {
 
@@ -21,16 +20,6 @@ Administration nothing_in_force() {
   auto catalogue = std::make_shared<Catalogue>();
   catalogue->problem = "the service's configuration is broken; the administrator finds the reason in its journal";
   return {.catalogue = std::move(catalogue), .supervisor_ids = {}};
-}
-
-std::vector<std::string> warnings_of(const Catalogue& catalogue) {
-  std::vector<std::string> out;
-  for (const auto& [name, entry] : catalogue.policies) {
-    for (const auto& remark : policy::lint(entry->policy, policy::LookInto::roots_directories)) {
-      out.push_back(remark.as_warning());
-    }
-  }
-  return out;
 }
 
 void announce_loaded(Journal& journal, const Catalogue& catalogue) {

@@ -4,8 +4,6 @@
 // Everything that the administrator says, as one: read whole or not at all.
 
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "base/result.h"
 #include "daemon/catalogue.h"
@@ -22,9 +20,6 @@ struct Administration {
 [[nodiscard]] Result<Administration> load_administration(const CataloguePaths& paths);
 // What is in force for those who have sessions while the configuration is broken: nobody opens any.
 [[nodiscard]] Administration nothing_in_force();
-
-// What policies of the catalogue say in vain on this machine: lines for stderr. May block on a file system.
-[[nodiscard]] std::vector<std::string> warnings_of(const Catalogue& catalogue);
 
 // Records, and says on stderr, what was loaded and what was not.
 void announce_loaded(Journal& journal, const Catalogue& catalogue);

@@ -84,9 +84,6 @@ Result<> Service::make_parts() {
   auto loader = Worker::create(loop_, 1, 1);
   if (!loader) return std::unexpected(loader.error());
   loader_ = std::move(*loader);
-  auto linter = Worker::create(loop_, 1, 1);
-  if (!linter) return std::unexpected(linter.error());
-  linter_ = std::move(*linter);
   checker_ = std::make_unique<PolicyChecker>(loop_, options_.compiler);
   sessions_ = std::make_unique<SessionTable>(loop_, journal_, store_, SessionTable::Deadlines{});
   sessions_->on_change([this] {
@@ -169,7 +166,6 @@ Result<> Service::watch_signals() {
 int Service::serve() {
   announce_loaded(journal_, *administration_.catalogue);
   announce_rejected(journal_, *administration_.catalogue);
-  warn_of_void_patterns();
   told_status_ = status();
   notify_ready(told_status_);
   note_activity();

@@ -88,7 +88,6 @@ class Service final : public ServiceApi {
   // Empty: it is in force now. Else why not.
   [[nodiscard]] std::string put_in_force(const Result<Administration>& loaded);
   void refresh_staleness();
-  void warn_of_void_patterns();
 
   [[nodiscard]] std::string status() const;
   void refresh_status();
@@ -112,7 +111,6 @@ class Service final : public ServiceApi {
   std::unique_ptr<PolicyChecker> checker_;
   std::unique_ptr<Broker> broker_;
   std::unique_ptr<Worker> loader_;
-  std::unique_ptr<Worker> linter_;  // not loader_: a directory that does not answer must not stop reloads
 
   std::function<bool()> busy_elsewhere_;
   Retire retire_;

@@ -77,20 +77,7 @@ std::string Service::put_in_force(const Result<Administration>& loaded) {
   broker_->use(administration_.catalogue, administration_.supervisor_ids);
   announce_loaded(journal_, *administration_.catalogue);
   refresh_staleness();
-  warn_of_void_patterns();
   return {};
-}
-
-// Only a warning: the policy is right, and links come and go.
-void Service::warn_of_void_patterns() {
-  auto submitted = linter_->submit([catalogue = administration_.catalogue]() -> Worker::Completion {
-    return [lines = warnings_of(*catalogue)] {
-      for (const auto& line : lines) std::fprintf(stderr, "wrapd: %s\n", line.c_str());
-    };
-  });
-  if (!submitted) {
-    std::fprintf(stderr, "wrapd: cannot look for patterns that match nothing: %s\n", submitted.error().message.c_str());
-  }
 }
 
 void Service::refresh_staleness() {

@@ -127,7 +127,7 @@ policy::Variables variables_for(const policy::Policy& policy) {
 
 std::vector<std::string> notices_of(const policy::Policy& policy) {
   std::vector<std::string> out = policy::notices(policy, "profile");
-  for (auto& remark : policy::lint(policy, policy::LookInto::every_directory)) {
+  for (auto& remark : policy::lint(policy)) {
     if (out.size() == kMaxNotices) break;
     out.push_back(remark.as_warning());
   }

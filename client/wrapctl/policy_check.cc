@@ -34,7 +34,7 @@ Result<Checked> check(const std::string& file) {
   // Sizes, and what only shows with the variables filled in.
   if (auto rules = policy::compile_rules(*loaded, *variables); !rules) return std::unexpected(rules.error());
   Checked out{.policy = std::move(*loaded), .warnings = {}, .void_denials = {}};
-  for (const auto& remark : policy::lint(out.policy, policy::LookInto::every_directory)) {
+  for (const auto& remark : policy::lint(out.policy)) {
     if (remark.void_denial) {
       out.void_denials.push_back(remark.as_error());
     } else {

@@ -72,8 +72,6 @@ struct Detour {
 // Goes from directory to directory by hand: realpath(3) would mount what waits to be mounted.
 class Walk {
  public:
-  explicit Walk(LookInto where) : where_(where) {}
-
   std::optional<Detour> along(const std::vector<std::string>& directories) {
     rest_.assign(directories.begin(), directories.end());
     if (!to_root()) return std::nullopt;
@@ -118,12 +116,7 @@ class Walk {
     return UniqueFd(::openat(open_.back().get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   }
 
-  [[nodiscard]] bool may_look_into(int directory) const {
-    struct stat st {};
-    if (::fstat(directory, &st) < 0) return false;
-    if (where_ == LookInto::roots_directories && (st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)) {
-      return false;
-    }
+  [[nodiscard]] static bool may_look_into(int directory) {
     struct statfs fs {};
     return ::fstatfs(directory, &fs) == 0 && fs.f_type != AUTOFS_SUPER_MAGIC;
   }
@@ -152,7 +145,6 @@ class Walk {
     return out;
   }
 
-  LookInto where_;
   std::deque<std::string> rest_;
   std::vector<std::string> names_;  // of the directory that was come to
   std::vector<UniqueFd> open_;      // "/" and those of names_ that could be opened
@@ -185,7 +177,7 @@ std::string effect_of(const UnixSocketRule& rule, const Prefix& prefix) {
 
 class Linter {
  public:
-  Linter(const Policy& policy, LookInto where) : policy_(policy), where_(where) {}
+  explicit Linter(const Policy& policy) : policy_(policy) {}
 
   std::vector<Remark> run() && {
     for (const auto& rule : *policy_.unix_socket_rules) {
@@ -213,21 +205,20 @@ class Linter {
   // Many patterns begin alike.
   const std::optional<Detour>& detour_of(const std::vector<std::string>& directories, const std::string& written) {
     auto [known, added] = detours_.try_emplace(written);
-    if (added) known->second = Walk(where_).along(directories);
+    if (added) known->second = Walk().along(directories);
     return known->second;
   }
 
   const Policy& policy_;
-  LookInto where_;
   std::map<std::string, std::optional<Detour>> detours_;
   std::vector<Remark> remarks_;
 };
 
 }  // namespace
 
-std::vector<Remark> lint(const Policy& policy, LookInto where) {
+std::vector<Remark> lint(const Policy& policy) {
   if (!policy.unix_socket_rules) return {};
-  return Linter(policy, where).run();
+  return Linter(policy).run();
 }
 
 }  // namespace wrapd::policy

@@ -13,12 +13,6 @@
 
 namespace wrapd::policy {
 
-enum class LookInto : uint8_t {
-  every_directory,
-  // Only what root alone can change. For the service: a user's file system may answer late or never.
-  roots_directories,
-};
-
 struct Remark {
   std::string place;         // "FILE:LINE:COL"
   std::string text;          // what, and what would be right; printable
@@ -31,8 +25,8 @@ struct Remark {
 inline constexpr size_t kMaxRemarks = 64;
 
 // Looks up the directories of every pattern as far as they have neither wildcards nor variables. Mounts nothing, opens
-// nothing but directories and links (O_PATH), and says nothing of what it cannot see. May block on a file system; at
-// most kMaxRemarks.
-[[nodiscard]] std::vector<Remark> lint(const Policy& policy, LookInto where);
+// nothing but directories and links (O_PATH), and says nothing of what it cannot see. May block on a file system, and
+// so is not for the service. At most kMaxRemarks.
+[[nodiscard]] std::vector<Remark> lint(const Policy& policy);
 
 }  // namespace wrapd::policy

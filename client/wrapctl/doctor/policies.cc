@@ -97,7 +97,7 @@ Finding examine_policies(const std::string& config_directory, const std::string&
   for (const auto& [name, path] : files) {
     if (auto policy = policy::load_policy_file(path, true)) {
       ++tally.good;
-      tally.add_remarks(policy::lint(*policy, policy::LookInto::every_directory));
+      tally.add_remarks(policy::lint(*policy));
     } else {
       tally.add_problem(policy.error().message);
     }

@@ -512,24 +512,6 @@ def test_reload_is_whole_or_nothing(service):
         assert alice.ask()["config"]["reply"]["policy"] == "new"
 
 
-@pytest.mark.skipif(not os.path.islink("/var/run"), reason="needs a link that is root's: /var/run")
-def test_patterns_beneath_links_are_warned_of(make_service):
-    service = make_service()
-    service.write_policy("default", path="/var/run/wrapd-test*.sock")
-    # What a user could have laid out: /tmp is everybody's.
-    link = service.policies.parent / "link"
-    link.symlink_to("/run")
-    service.write_policy("bait", path=f"{link}/*.sock")
-    service.start()
-    warning = f"wrapd: {service.policies}/default.yaml:6:25: warning: /var/run is a symbolic link to "
-    service.wait_for_log(warning)
-    assert "write \"" + os.path.realpath("/var/run") + "/wrapd-test*.sock\"" in service.text()
-    assert "default" in {event["policy"] for event in service.wait_for_event("policy_loaded", 2)}
-    assert ", 2 policies" in service.reload()
-    service.wait_for_log(warning, 2)
-    assert "bait.yaml:" not in service.text()
-
-
 @pytest.mark.parametrize("text, mode, word", [("version: 1\naccess: 5\n", 0o644, "wrapd.yaml:2:"),
                                               ("version: 1\n", 0o666, "others than root can write")])
 def test_invalid_configuration_ends_the_start(make_service, text, mode, word):
