@@ -30,20 +30,8 @@ constexpr std::chrono::seconds kSessionDirectoryAge = 2 * SessionTable::kStepDea
 
 const std::string kAskAdministrator = "the administrator can raise it in wrapd.yaml";
 
-struct Pair {
-  UniqueFd ours;  // non-blocking
-  UniqueFd theirs;
-};
-Result<Pair> make_pair() {
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) return fail_errno("cannot make a connection");
-  Pair pair{.ours = UniqueFd(ends[0]), .theirs = UniqueFd(ends[1])};
-  if (::fcntl(pair.ours.get(), F_SETFL, O_RDWR | O_NONBLOCK) < 0) return fail_errno("cannot set up a connection");
-  return pair;
-}
-
 std::string api_code(std::string_view wire_code) {
-  if (wire_code == "not-permitted") return "NotPermitted";
+  if (wire_code == wire::kNotPermitted) return "NotPermitted";
   if (wire_code == "unknown-policy") return "NoSuchPolicy";
   if (wire_code == "limit") return "LimitExceeded";
   if (wire_code == "confined") return "Confined";
@@ -223,7 +211,7 @@ std::optional<Broker::Refusal> Broker::count_pending(Connection& connection) {
 }
 
 void Broker::open(const wire::OpenRequest& request, const PeerCredentials& caller, UniqueFd pidfd, OpenDone done) {
-  auto pair = make_pair();
+  auto pair = wire::make_packet_pair(wire::OurEnd::does_not_wait);
   if (!pair) {
     std::fprintf(stderr, "wrapd: cannot open a session for uid %u: %s\n", caller.uid, pair.error().message.c_str());
     return done(std::unexpected(ApiError{.code = "Internal", .message = pair.error().message}));
@@ -255,7 +243,6 @@ Result<> Broker::watch(Connection& connection) {
 
 void Broker::refuse(Connection& connection, const Refusal& refusal) {
   journal_.reject(connection.peer.uid, connection.peer.pid, refusal.code + ": " + refusal.message);
-  connection.readable.reset();
   const OpenDone done = std::move(connection.done);
   if (!done) send_refusal(connection.socket.get(), refusal.code, refusal.message);
   drop(connection);
@@ -351,13 +338,14 @@ std::optional<Broker::Refusal> Broker::pick_policy(Connection& connection) {
   if (!catalogue.problem.empty()) return Refusal{"internal", catalogue.problem};
   const policy::AccessRule* access = catalogue.config.access_for(peer.uid, peer.gid, peer.groups);
   if (access == nullptr) {
-    return Refusal{"not-permitted", "you may not open sessions; the administrator grants it in wrapd.yaml (access)"};
+    return Refusal{std::string(wire::kNotPermitted),
+                   "you may not open sessions; the administrator grants it in wrapd.yaml (access)"};
   }
   connection.policy_name = connection.request.policy.value_or(access->default_policy);
   const std::string& name = connection.policy_name;
   const std::string shown = printable(name, 128);
   if (std::ranges::find(access->policies, name) == access->policies.end()) {
-    return Refusal{"not-permitted",
+    return Refusal{std::string(wire::kNotPermitted),
                    "you may not use the policy " + shown + "; the administrator grants it in wrapd.yaml"};
   }
   connection.policy = catalogue.find(name);

@@ -86,17 +86,15 @@ Result<> SupervisorProcess::configure(const wire::SupervisorConfig& config, std:
 }
 
 Result<SupervisorProcess> SupervisorProcess::spawn(const std::string& program) {
-  int pair[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) return fail_errno("cannot make a socketpair");
-  SupervisorProcess process;
-  process.channel.reset(pair[0]);
-  UniqueFd theirs(pair[1]);
-  // Only our end: the supervisor waits on its own.
-  int flags = ::fcntl(process.channel.get(), F_GETFL);
-  if (flags < 0 || ::fcntl(process.channel.get(), F_SETFL, flags | O_NONBLOCK) < 0 ||
-      ::setsockopt(theirs.get(), SOL_SOCKET, SO_SNDBUF, &kReportsQueue, sizeof kReportsQueue) < 0) {
-    return fail_errno("cannot set up a socketpair");
+  // Only our end does not wait: the supervisor waits on its own.
+  auto pair = wire::make_packet_pair(wire::OurEnd::does_not_wait);
+  if (!pair) return std::unexpected(pair.error());
+  const UniqueFd theirs = std::move(pair->theirs);
+  if (::setsockopt(theirs.get(), SOL_SOCKET, SO_SNDBUF, &kReportsQueue, sizeof kReportsQueue) < 0) {
+    return fail_errno("cannot set up a socket pair");
   }
+  SupervisorProcess process;
+  process.channel = std::move(pair->ours);
   std::string words[] = {"wrap-supervisor"};
   auto child = spawn_child(program, words, [&theirs](posix_spawn_file_actions_t* actions) {
     // First: the channel may be 0 or 1 itself.

@@ -81,10 +81,9 @@ struct Channel {
 };
 
 Result<Channel> make_channel() {
-  int fds[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
-    return fail_errno("cannot create a socket pair");
-  return Channel{UniqueFd(fds[0]), UniqueFd(fds[1])};
+  auto pair = wire::make_packet_pair(wire::OurEnd::waits);
+  if (!pair) return std::unexpected(pair.error());
+  return Channel{std::move(pair->ours), std::move(pair->theirs)};
 }
 
 // Everything is made before the fork; the supervisor's half is moved into it.

@@ -34,22 +34,15 @@ Result<bool> read_flag(sd_bus_message* value) {
   return flag != 0;
 }
 
-template <class To, class From>
-Result<bool> keep(To& to, Result<From> from) {
-  if (!from) return std::unexpected(from.error());
-  to = std::move(*from);
-  return true;
-}
-
 Result<bool> read_option(wire::OpenRequest& request, std::string_view key, std::string_view type,
                          sd_bus_message* value) {
-  if (key == "command" && type == "s") return keep(request.command, read_text(value));
-  if (key == "cwd" && type == "s") return keep(request.cwd, read_text(value));
-  if (key == "policy" && type == "s") return keep(request.policy, read_text(value));
-  if (key == "profile" && type == "b") return keep(request.profile, read_flag(value));
-  if (key == "trap_unix_sockets" && type == "b") return keep(request.trap_unix_sockets, read_flag(value));
-  if (key == "trap_renames" && type == "b") return keep(request.trap_renames, read_flag(value));
-  if (key == "events" && type == "b") return keep(request.events, read_flag(value));
+  if (key == "command" && type == "s") return raw::keep(request.command, read_text(value));
+  if (key == "cwd" && type == "s") return raw::keep(request.cwd, read_text(value));
+  if (key == "policy" && type == "s") return raw::keep(request.policy, read_text(value));
+  if (key == "profile" && type == "b") return raw::keep(request.profile, read_flag(value));
+  if (key == "trap_unix_sockets" && type == "b") return raw::keep(request.trap_unix_sockets, read_flag(value));
+  if (key == "trap_renames" && type == "b") return raw::keep(request.trap_renames, read_flag(value));
+  if (key == "events" && type == "b") return raw::keep(request.events, read_flag(value));
   return fail("option " + printable(key, 64) + " is unknown or has another type than " + printable(type, 16), EINVAL);
 }
 
@@ -69,9 +62,9 @@ struct Caller {
   PeerCredentials credentials;
   UniqueFd pidfd;
 };
-// The bus says who connected, but not which of the groups is the primary one: the process says that.
+// The sender has a pidfd: confined callers, and those that cannot be looked at, were refused before. The bus says who
+// connected, but not which of the groups is the primary one: the process says that.
 Result<Caller> caller_of(const Sender& sender) {
-  if (!sender.pidfd) return fail("the caller's process cannot be looked at");
   Caller caller{.credentials = sender.credentials(),
                 .pidfd = UniqueFd(::fcntl(sender.pidfd.get(), F_DUPFD_CLOEXEC, 3))};
   if (!caller.pidfd) return fail_errno("cannot keep the caller's pidfd");

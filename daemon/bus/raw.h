@@ -38,6 +38,13 @@ using MessageRef = std::unique_ptr<sd_bus_message, Unref>;
 // from `value` (true), leaves it unread (false), or ends the reading.
 using DictionaryEntry = std::function<Result<bool>(std::string_view key, std::string_view type, sd_bus_message* value)>;
 [[nodiscard]] Result<> read_dictionary(sd_bus_message* message, const DictionaryEntry& entry);
+// For entries: takes what was read, if it was.
+template <class To, class From>
+[[nodiscard]] Result<bool> keep(To& to, Result<From> from) {
+  if (!from) return std::unexpected(from.error());
+  to = std::move(*from);
+  return true;
+}
 
 // True if path and arguments of a message take at most `limit` bytes, where each value counts 64 at least: looking at
 // it costs more than copying it. Rewinds the message.

@@ -48,13 +48,6 @@ struct Words {
   UniqueFd pidfd;
 };
 
-template <class To, class From>
-Result<bool> keep(To& to, Result<From> from) {
-  if (!from) return std::unexpected(from.error());
-  to = std::move(*from);
-  return true;
-}
-
 // Who calls then is refused what changes anything; who looks is served.
 void complain(sd_bus* bus, const std::string& why) {
   // A bus that has gone is told of by who notices, and the next one is asked anew.
@@ -70,13 +63,15 @@ std::shared_ptr<Sender> make_sender(std::string name, const sdbus::Message& repl
   Words words;
   auto read = raw::read_dictionary(raw::message_of(reply),
                                    [&](std::string_view key, std::string_view type, sd_bus_message* value) {
-                                     if (key == "UnixUserID" && type == "u") return keep(words.uid, read_number(value));
-                                     if (key == "ProcessID" && type == "u") return keep(words.pid, read_number(value));
+                                     if (key == "UnixUserID" && type == "u")
+                                       return raw::keep(words.uid, read_number(value));
+                                     if (key == "ProcessID" && type == "u")
+                                       return raw::keep(words.pid, read_number(value));
                                      if (key == "UnixGroupIDs" && type == "au") {
-                                       return keep(words.groups, read_groups(value));
+                                       return raw::keep(words.groups, read_groups(value));
                                      }
                                      if (key == "ProcessFD" && type == "h") {
-                                       return keep(words.pidfd, raw::read_descriptor(value));
+                                       return raw::keep(words.pidfd, raw::read_descriptor(value));
                                      }
                                      return Result<bool>(false);
                                    });

@@ -44,7 +44,6 @@ using namespace std::chrono_literals;
 constexpr int kBroker = 3;
 constexpr auto kHandoffPatience = 10s;
 constexpr auto kProfilePatience = 2s;
-constexpr size_t kAllFds = 253;  // SCM_MAX_FD, include/net/scm.h
 // Our descriptors have names in the working directory: no name is looked up in the caller's root.
 constexpr const char* kOwnDescriptors = ".";
 
@@ -63,7 +62,7 @@ Result<wire::Packet> receive_config() {
 Result<wire::Packet> receive_profile(int control) {
   const auto deadline = Clock::now() + kProfilePatience;
   for (;;) {
-    auto packet = wire::receive_packet(control, wire::kProfileMessage.size(), kAllFds);
+    auto packet = wire::receive_packet(control, wire::kProfileMessage.size(), wire::kMostFds);
     if (packet || packet.error().code != EAGAIN) return packet;
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
     if (left.count() <= 0) return fail("the profile did not come in time");

@@ -7,6 +7,7 @@
 
 #include "wire/packet.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -19,7 +20,6 @@
 namespace wrapd::wire {
 namespace {
 
-constexpr size_t kMaxKernelFds = 253;      // SCM_MAX_FD, include/net/scm.h
 constexpr size_t kOtherAncillary = 1024U;  // credentials, a security label, a pidfd
 
 // Takes every descriptor out of the ancillary data: those sent, and those the kernel added.
@@ -38,10 +38,22 @@ void take_descriptors(msghdr& message, std::vector<UniqueFd>& fds, std::vector<U
 
 }  // namespace
 
+Result<PacketPair> make_packet_pair(OurEnd ours) {
+  std::array<int, 2> ends;
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) < 0) {
+    return fail_errno("cannot make a socket pair");
+  }
+  PacketPair pair{.ours = UniqueFd(ends[0]), .theirs = UniqueFd(ends[1])};
+  if (ours == OurEnd::does_not_wait && ::fcntl(pair.ours.get(), F_SETFL, O_RDWR | O_NONBLOCK) < 0) {
+    return fail_errno("cannot set up a socket pair");
+  }
+  return pair;
+}
+
 Result<> send_packet(int socket, std::string_view bytes, std::span<const int> fds, bool dont_wait) {
-  if (fds.size() > kMaxKernelFds) return fail("too many descriptors for one message", EINVAL);
+  if (fds.size() > kMostFds) return fail("too many descriptors for one message", EINVAL);
   iovec iov{.iov_base = const_cast<char*>(bytes.data()), .iov_len = bytes.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxKernelFds * sizeof(int))> control;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMostFds * sizeof(int))> control;
   msghdr message{};
   message.msg_iov = &iov;
   message.msg_iovlen = 1;
@@ -67,14 +79,13 @@ Result<Packet> receive_packet(int socket, size_t limit, size_t max_fds) {
   Packet packet;
   packet.bytes.resize(limit);
   iovec iov{.iov_base = packet.bytes.data(), .iov_len = limit};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxKernelFds * sizeof(int)) + kOtherAncillary> control;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMostFds * sizeof(int)) + kOtherAncillary> control;
   msghdr message{};
   message.msg_iov = &iov;
   message.msg_iovlen = 1;
   message.msg_control = control.data();
   // Room for little more than what is wanted: the kernel then does not even install the rest.
-  message.msg_controllen =
-      CMSG_SPACE((max_fds < kMaxKernelFds ? max_fds + 1 : kMaxKernelFds) * sizeof(int)) + kOtherAncillary;
+  message.msg_controllen = CMSG_SPACE((max_fds < kMostFds ? max_fds + 1 : kMostFds) * sizeof(int)) + kOtherAncillary;
   ssize_t n;
   do n = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   while (n < 0 && errno == EINTR);

@@ -20,6 +20,16 @@ struct Packet {
   [[nodiscard]] bool eof() const { return bytes.empty() && fds.empty(); }
 };
 
+inline constexpr size_t kMostFds = 253;  // of one message: SCM_MAX_FD, include/net/scm.h
+
+// Two ends of a SOCK_SEQPACKET connection, close-on-exec.
+struct PacketPair {
+  UniqueFd ours;
+  UniqueFd theirs;  // waits
+};
+enum class OurEnd : bool { waits, does_not_wait };
+[[nodiscard]] Result<PacketPair> make_packet_pair(OurEnd ours);
+
 // Sends one message, whole or not at all, without SIGPIPE. EAGAIN if `dont_wait` and the peer's queue is full.
 [[nodiscard]] Result<> send_packet(int socket, std::string_view bytes, std::span<const int> fds, bool dont_wait);
 

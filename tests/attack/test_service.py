@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ALICE, MALLORY, PATIENCE, SUPERVISOR, Peer, request
+from children import in_child
 from process_numbers import fork_as, next_tick
 
 WRAP = os.environ.get("WRAPD_TEST_WRAP", "")
@@ -82,25 +83,6 @@ def session(service, *command, **how):
         if process.poll() is None:
             process.kill()
         process.communicate()
-
-
-def in_child(uid, body):
-    """What body() returns when a process of this uid calls it."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-            os.write(writing, json.dumps(body()).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as text:
-        result = json.load(text)
-    os.waitpid(pid, 0)
-    return result
 
 
 # ---- descriptors that do not want to be closed

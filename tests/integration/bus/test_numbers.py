@@ -2,13 +2,13 @@
 """A connection to the bus outlives the process that made it, and then its number may be another process's."""
 
 import ctypes
-import json
 import os
 import struct
 
 import pytest
 
 import wire
+from children import in_child
 from process_numbers import next_tick
 from conftest import OTHER, OWNER, PR_SET_NO_NEW_PRIVS, SESSION, Service
 
@@ -27,27 +27,14 @@ def confine():
 
 def confined(uid, work):
     """What `work` comes to in a confined process that has inherited all connections: None, or the refusal."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        outcome = "it broke"
+    def body():
+        confine()
         try:
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-            confine()
             work()
-            outcome = None
         except wire.Failure as failure:
-            outcome = failure.name
-        finally:
-            os.write(write, json.dumps(outcome).encode())
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as answer:
-        outcome = json.load(answer)
-    os.waitpid(pid, 0)
-    return outcome
+            return failure.name
+        return None
+    return in_child(uid, body)
 
 
 def number_of(machine, client):

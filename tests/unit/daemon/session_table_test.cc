@@ -45,6 +45,8 @@ class Keep final : public audit::Sink {
   EventLoop& loop_;
 };
 
+constexpr std::chrono::milliseconds kNever{600'000};
+
 class Sessions : public ::testing::Test {
  protected:
   void SetUp() override { WRAPD_NEEDS_ROOT(); }
@@ -85,6 +87,12 @@ class Sessions : public ::testing::Test {
     process.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
     id_ = directory->id();
     ASSERT_TRUE(table_->add(facts(), std::move(*directory), std::move(process), table_->places().take(kStranger)));
+  }
+  void open_running() {
+    open(kNever);
+    say(SupervisorState::ready);
+    say(SupervisorState::running);
+    run_until([&] { return info().state == SessionState::running; });
   }
   void make_table(std::chrono::milliseconds deadline) {
     table_ = std::make_unique<SessionTable>(*loop_, *journal_, *store_,
@@ -188,7 +196,6 @@ class Manager {
 
 constexpr int kHuge = 8 << 20;
 constexpr std::chrono::milliseconds kSoon{20};
-constexpr std::chrono::milliseconds kNever{600'000};
 
 TEST_F(Sessions, NeverReadyIsKilled) {
   open(kSoon);
@@ -357,10 +364,7 @@ size_t flood(int supervisor) {
 }
 
 TEST_F(Sessions, AFloodHoldsUpNobodyAndIsEnded) {
-  open(kNever);
-  say(SupervisorState::ready);
-  say(SupervisorState::running);
-  run_until([&] { return info().state == SessionState::running; });
+  open_running();
   UniqueFd newcomer(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
   bool served = false;
   auto watched = loop_->on_io(
@@ -388,10 +392,7 @@ TEST_F(Sessions, AFloodHoldsUpNobodyAndIsEnded) {
 
 // Whoever floods while it dies is not listened to for ever.
 TEST_F(Sessions, LastWordsHaveAnEnd) {
-  open(kNever);
-  say(SupervisorState::ready);
-  say(SupervisorState::running);
-  run_until([&] { return info().state == SessionState::running; });
+  open_running();
   if (::setsockopt(supervisor_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &kHuge, sizeof kHuge) < 0) {
     GTEST_SKIP() << "needs CAP_NET_ADMIN: a queue that takes a flood at once";
   }
@@ -417,10 +418,7 @@ TEST_F(Sessions, WhatGatheredWhileNobodyReadIsNoFlood) {
 
 TEST_F(Sessions, TheOrderToEndIsStoredBeforeItIsAnswered) {
   Manager manager;
-  open(kNever);
-  say(SupervisorState::ready);
-  say(SupervisorState::running);
-  run_until([&] { return info().state == SessionState::running; });
+  open_running();
   ASSERT_TRUE(table_->terminate(id_, "uid 0"));
   auto [message, fds] = manager.next();
   EXPECT_EQ(message, "FDSTORE=1\nFDPOLL=0\nFDNAME=session-" + id_);
@@ -437,10 +435,7 @@ TEST_F(Sessions, TheOrderToEndIsStoredBeforeItIsAnswered) {
 
 TEST_F(Sessions, AnOrderToEndThatIsNotStoredIsGivenAndAnError) {
   Manager manager;
-  open(kNever);
-  say(SupervisorState::ready);
-  say(SupervisorState::running);
-  run_until([&] { return info().state == SessionState::running; });
+  open_running();
   manager.fill();
   auto ended = table_->terminate(id_, "uid 0");
   ASSERT_FALSE(ended);
@@ -455,10 +450,7 @@ TEST_F(Sessions, AnOrderToEndThatIsNotStoredIsGivenAndAnError) {
 
 TEST_F(Sessions, WhatWasToldToEndIsNotForgottenOnItsWord) {
   Manager manager;
-  open(kNever);
-  say(SupervisorState::ready);
-  say(SupervisorState::running);
-  run_until([&] { return info().state == SessionState::running; });
+  open_running();
   ASSERT_TRUE(table_->terminate(id_, "uid 0"));
   manager.drain();
   say(SupervisorState::finished);
