@@ -2,9 +2,11 @@
 #pragma once
 
 // The one seam between the supervisor and the kernel. It holds no policy: every method is one thing the kernel does,
-// done with the credentials of the calling thread, which are the caller's (docs/architecture.md, "Identity"). The
-// capability that lets a supervisor look into a target is raised only inside the methods that take a descriptor, read
-// memory, or open or read a link of /proc/TID. Unit tests play the kernel by implementing this interface.
+// done with the credentials of the calling thread (docs/architecture.md, "Identity"). It has three parts, so that a
+// handler of system calls is given what it may have: looking at objects; acting on them, which it gets with a proven
+// caller alone (supervisor/caller.h); and tasks and notifications, which it never sees. The capability that lets a
+// supervisor look into a target is raised only inside the methods that take a descriptor, read memory, or open or read
+// a link of /proc/TID. Unit tests play the kernel by implementing this interface.
 //
 // Every method is thread-safe, allocates nothing unless said, and returns -errno on failure.
 
@@ -45,10 +47,54 @@ struct BindRequest {
   mode_t umask;
 };
 
-class Kernel {
+// Looking: names, and descriptors that we hold.
+class Objects {
  public:
-  virtual ~Kernel() = default;
+  virtual ~Objects() = default;
 
+  // O_PATH descriptor of a directory under our own /proc: "123/fd".
+  [[nodiscard]] virtual int open_proc_directory(const char* relative) = 0;
+  // openat2(2), always O_CLOEXEC | O_NOCTTY.
+  [[nodiscard]] virtual int open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) = 0;
+  [[nodiscard]] virtual int stat(int fd, struct stat& st) = 0;
+  [[nodiscard]] virtual int stat_at(int directory, const char* name, struct stat& st) = 0;  // does not follow
+  [[nodiscard]] virtual uint64_t mount_id(int fd) = 0;                                      // 0 if unknown
+  [[nodiscard]] virtual bool is_proc(int fd) = 0;  // of the same procfs instance as ours
+  [[nodiscard]] virtual bool is_any_proc(int fd) = 0;
+  [[nodiscard]] virtual Result<std::string> read_link(int fd) = 0;  // of an O_PATH descriptor of a symbolic link
+  // The name of an O_PATH descriptor as the kernel has it now (/proc/self/fd/N). Allocates.
+  [[nodiscard]] virtual Result<std::string> real_path(int fd) = 0;
+  // True if a socket that lives is bound to exactly the socket file behind an O_PATH descriptor; false also where the
+  // file's mode keeps the caller from finding out.
+  [[nodiscard]] virtual bool has_bound_socket(int object) = 0;
+
+  [[nodiscard]] virtual int socket_option(int socket, int option, void* value, socklen_t size) = 0;  // SOL_SOCKET
+  [[nodiscard]] virtual int socket_name(int socket, sockaddr_storage& name, socklen_t& length) = 0;
+  [[nodiscard]] virtual bool non_blocking(int fd) = 0;
+};
+
+// Acting on a target's behalf.
+class Operations {
+ public:
+  virtual ~Operations() = default;
+
+  [[nodiscard]] virtual int connect(int socket, const sockaddr* address, socklen_t length) = 0;
+  // Connects to exactly the socket file behind an O_PATH descriptor.
+  [[nodiscard]] virtual int connect_object(int socket, int object) = 0;
+  [[nodiscard]] virtual int bind(int socket, const sockaddr* address, socklen_t length) = 0;
+  // Binds a pathname in a thread of its own, which has the target's working directory and umask and a Landlock domain
+  // in which sockets can be made beneath `parent` alone. The name is resolved in our root, which is the client's.
+  [[nodiscard]] virtual int bind_path(const BindRequest& request) = 0;
+  [[nodiscard]] virtual int listen(int socket, int backlog) = 0;
+
+  [[nodiscard]] virtual int rename(int old_dir, const char* old_name, int new_dir, const char* new_name,
+                                   unsigned flags) = 0;
+  // linkat(2) of `name` in `old_dir`, not following; with an empty name, of the object behind `old_dir` itself.
+  [[nodiscard]] virtual int link(int old_dir, const char* old_name, int new_dir, const char* new_name) = 0;
+};
+
+class Kernel : public Objects, public Operations {
+ public:
   // seccomp_unotify(2).
   [[nodiscard]] virtual int receive(seccomp_notif& notification) = 0;
   [[nodiscard]] virtual int respond(const seccomp_notif_resp& response) = 0;
@@ -85,39 +131,6 @@ class Kernel {
   // For the record only. Allocate; empty where they cannot be had.
   [[nodiscard]] virtual std::string task_comm(pid_t tid) = 0;
   [[nodiscard]] virtual std::string task_exe(pid_t tid) = 0;
-  // O_PATH descriptor of a directory under our own /proc: "123/fd".
-  [[nodiscard]] virtual int open_proc_directory(const char* relative) = 0;
-
-  // openat2(2), always O_CLOEXEC | O_NOCTTY.
-  [[nodiscard]] virtual int open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) = 0;
-  [[nodiscard]] virtual int stat(int fd, struct stat& st) = 0;
-  [[nodiscard]] virtual int stat_at(int directory, const char* name, struct stat& st) = 0;  // does not follow
-  [[nodiscard]] virtual uint64_t mount_id(int fd) = 0;                                      // 0 if unknown
-  [[nodiscard]] virtual bool is_proc(int fd) = 0;  // of the same procfs instance as ours
-  [[nodiscard]] virtual bool is_any_proc(int fd) = 0;
-  [[nodiscard]] virtual Result<std::string> read_link(int fd) = 0;  // of an O_PATH descriptor of a symbolic link
-  // The name of an O_PATH descriptor as the kernel has it now (/proc/self/fd/N). Allocates.
-  [[nodiscard]] virtual Result<std::string> real_path(int fd) = 0;
-
-  [[nodiscard]] virtual int socket_option(int socket, int option, void* value, socklen_t size) = 0;  // SOL_SOCKET
-  [[nodiscard]] virtual int socket_name(int socket, sockaddr_storage& name, socklen_t& length) = 0;
-  [[nodiscard]] virtual bool non_blocking(int fd) = 0;
-  [[nodiscard]] virtual int connect(int socket, const sockaddr* address, socklen_t length) = 0;
-  // Connects to exactly the socket file behind an O_PATH descriptor.
-  [[nodiscard]] virtual int connect_object(int socket, int object) = 0;
-  [[nodiscard]] virtual int bind(int socket, const sockaddr* address, socklen_t length) = 0;
-  // Binds a pathname in a thread of its own, which has the target's working directory and umask and a Landlock domain
-  // in which sockets can be made beneath `parent` alone. The name is resolved in our root, which is the client's.
-  [[nodiscard]] virtual int bind_path(const BindRequest& request) = 0;
-  // True if a socket that lives is bound to exactly the socket file behind an O_PATH descriptor; false also where the
-  // file's mode keeps the caller from finding out.
-  [[nodiscard]] virtual bool has_bound_socket(int object) = 0;
-  [[nodiscard]] virtual int listen(int socket, int backlog) = 0;
-
-  [[nodiscard]] virtual int rename(int old_dir, const char* old_name, int new_dir, const char* new_name,
-                                   unsigned flags) = 0;
-  // linkat(2) of `name` in `old_dir`, not following; with an empty name, of the object behind `old_dir` itself.
-  [[nodiscard]] virtual int link(int old_dir, const char* old_name, int new_dir, const char* new_name) = 0;
 };
 
 // How the real kernel's three privileged methods are allowed.

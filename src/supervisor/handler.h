@@ -48,7 +48,7 @@ struct Record {
   std::string reason;     // where no rule says why: "protected", "race", ...
   bool done = false;      // the operation was carried out (whatever the kernel said of it)
   bool approved = false;  // it was asked about, and somebody allowed it
-  std::string comm;       // taken before the answer where the call was refused, else filled in after it
+  std::string comm;       // Caller::name(); empty: not known
   std::string exe;
 };
 
@@ -78,11 +78,13 @@ class CallContext {
   [[nodiscard]] virtual int interrupted() const = 0;
 };
 
+class Caller;  // caller.h
+
 class Handler {
  public:
   virtual ~Handler() = default;
   // Called by several threads at once.
-  [[nodiscard]] virtual Outcome handle(const Notification& notification, CallContext& context) = 0;
+  [[nodiscard]] virtual Outcome handle(const Caller& call, CallContext& context) = 0;
 };
 
 }  // namespace wrapd::supervisor

@@ -17,7 +17,7 @@ namespace wrapd::supervisor {
 // turns up under a name that may not be its only one.
 class Identities {
  public:
-  Identities(kernel::Kernel& kernel, int root, const policy::Layers& layers)
+  Identities(kernel::Objects& kernel, int root, const policy::Layers& layers)
       : kernel_(kernel), root_(root), layers_(layers) {
     known_ = take();
   }
@@ -36,7 +36,7 @@ class Identities {
   [[nodiscard]] std::vector<Identity> take() const;
   [[nodiscard]] std::optional<policy::Decision> find(const std::vector<Identity>& in, const struct stat& object) const;
 
-  kernel::Kernel& kernel_;
+  kernel::Objects& kernel_;
   int root_;
   const policy::Layers& layers_;
   std::vector<Identity> known_;

@@ -70,20 +70,14 @@ struct Loop::Worker final : CallContext {
   uint64_t seen_sequence = 0;
   uint64_t watched_call = 0;
   PendingSignals::Watch watch;
-
-  // Whose name was read last. The name of a program is its own to choose at any time; which program it is must be asked
-  // every time, as it may have executed another one since.
-  pid_t named_tid = 0;
-  Clock::rep named_at = 0;
-  std::string named_exe;
-  std::string named_comm;
 };
 
-Loop::Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int)> handler_for, Approvals& approvals,
-           LoopLimits limits)
+Loop::Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int)> handler_for, Callers& callers,
+           Approvals& approvals, LoopLimits limits)
     : kernel_(kernel),
       listener_(listener),
       handler_for_(std::move(handler_for)),
+      callers_(callers),
       approvals_(approvals),
       limits_(limits),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
@@ -216,7 +210,7 @@ void Loop::serve(Worker& worker, const Notification& call) {
     outcome.answer = Answer::errno_of(EACCES);
     outcome.record = Record{.operation = "call from a foreign pid namespace"};
   } else if (Handler* handler = handler_for_(call.number); handler != nullptr) {
-    outcome = handler->handle(call, worker);
+    outcome = callers_.serve(call, *handler, worker);
   } else {
     outcome.answer = Answer::errno_of(ENOSYS);
   }
@@ -228,22 +222,16 @@ void Loop::serve(Worker& worker, const Notification& call) {
     approvals_.leave(outcome.question, Approvals::Leaving::done);
   } else if (ours) {
     answer(call, outcome.answer);
-    name_target(worker, call, outcome);
     push(call, outcome);
   }
   --recording_;
 }
 
-// Ends the task that calls. It is named by number: the pidfd is its own if the call is still there afterwards.
+// Ends the task that calls.
 Outcome Loop::end_task(const Notification& call) {
   Outcome outcome{.answer = Answer::errno_of(EACCES), .record = Record{.operation = "system call"}};
   outcome.record->reason = "the session is being ended";
-  outcome.record->comm = kernel_.task_comm(call.tid);
-  outcome.record->exe = kernel_.task_exe(call.tid);
-  bool thread_exact = false;
-  UniqueFd task(call.tid == 0 ? -1 : kernel_.open_task(call.tid, thread_exact));
-  // What cannot be killed (another user's, or not of our pid namespace) gets its error, now and ever.
-  if (task && kernel_.valid(call.id)) (void)kernel_.kill_task(task.get());
+  callers_.end(call, *outcome.record);
   return outcome;
 }
 
@@ -374,22 +362,6 @@ void Loop::answer(const Notification& call, const Answer& answer) const {
   if (answer.run_natively) response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
   // ENOENT: the target died while we worked; there is nobody to answer.
   (void)kernel_.respond(response);
-}
-
-// After the answer, so that the target does not wait for it; it may be gone by now, and then has no name.
-void Loop::name_target(Worker& worker, const Notification& call, Outcome& outcome) {
-  if (!outcome.record || !outcome.record->exe.empty() || !outcome.record->comm.empty()) return;
-  std::string exe = kernel_.task_exe(call.tid);
-  bool same = worker.named_tid == call.tid && worker.named_exe == exe &&
-              worker.since.load() - worker.named_at < Clock::duration(limits_.look_after).count();
-  if (!same) {
-    worker.named_tid = call.tid;
-    worker.named_at = worker.since.load();
-    worker.named_exe = exe;
-    worker.named_comm = kernel_.task_comm(call.tid);
-  }
-  outcome.record->exe = std::move(exe);
-  outcome.record->comm = worker.named_comm;
 }
 
 void Loop::push(const Notification& call, Outcome& outcome) {

@@ -36,6 +36,7 @@
 #include "base/unique_fd.h"
 #include "kernel/kernel.h"
 #include "supervisor/approvals.h"
+#include "supervisor/caller.h"
 #include "supervisor/handler.h"
 #include "supervisor/pending_signals.h"
 
@@ -64,9 +65,10 @@ class Loop {
   using Clock = std::chrono::steady_clock;
 
   // `listener` is borrowed, for poll(2). `handlers` are looked up by system call number; no handler: ENOSYS.
-  // `approvals` outlives the loop.
-  Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int number)> handler_for, Approvals& approvals,
-       LoopLimits limits = {});
+  // `callers` and
+  // `approvals` outlive the loop.
+  Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int number)> handler_for, Callers& callers,
+       Approvals& approvals, LoopLimits limits = {});
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -124,7 +126,6 @@ class Loop {
   void refuse(const Notification& call, int error, const char* reason);
   [[nodiscard]] Outcome end_task(const Notification& call);
   void answer(const Notification& call, const Answer& answer) const;
-  void name_target(Worker& worker, const Notification& call, Outcome& outcome);
   void push(const Notification& call, Outcome& outcome);
   void give_role_away(const Worker& from);
   void wake_monitor();
@@ -135,6 +136,7 @@ class Loop {
   kernel::Kernel& kernel_;
   int listener_;
   std::function<Handler*(int)> handler_for_;
+  Callers& callers_;
   Approvals& approvals_;
   std::function<void(const Notification&)> on_call_;
   LoopLimits limits_;

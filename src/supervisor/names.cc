@@ -38,17 +38,16 @@ std::unexpected<Error> errno_error(int rc) {
 NameHandler::NameHandler(const SessionObjects& session)
     : session_(session), kernel_(session.kernel), walk_(session.kernel, session.root) {}
 
-Result<UniqueFd> NameHandler::open_start(const Notification& call, int fd) {
+Result<UniqueFd> NameHandler::open_start(const Caller& call, int fd) {
   std::string link = fd == AT_FDCWD ? "cwd" : "fd/" + std::to_string(fd);
   if (fd != AT_FDCWD && fd < 0) return fail("bad descriptor", EBADF);
-  int opened = kernel_.open_task_link(call.tid, link.c_str());
+  int opened = call.open_link(link.c_str());
   if (opened == -ENOENT && fd != AT_FDCWD) return fail("bad descriptor", EBADF);
   if (opened < 0) return fail("cannot open the target's directory", kRefused);
   return UniqueFd(opened);
 }
 
-Result<NameHandler::End> NameHandler::open_end(const Notification& call, int fd, const std::string& path,
-                                               bool is_link) {
+Result<NameHandler::End> NameHandler::open_end(const Caller& call, int fd, const std::string& path, bool is_link) {
   End end;
   if (path.empty()) return fail("empty path", ENOENT);
   UniqueFd start;
@@ -67,7 +66,7 @@ Result<NameHandler::End> NameHandler::open_end(const Notification& call, int fd,
   // As filename_parentat() and its callers answer a last element that is no plain name.
   if (end.last.empty() || end.last == "." || end.last == "..")
     return fail("not a plain name", is_link ? EEXIST : EBUSY);
-  auto parent = walk_.locate(call.tid, start.get(), slash == std::string::npos ? "." : name.substr(0, slash + 1),
+  auto parent = walk_.locate(call, start.get(), slash == std::string::npos ? "." : name.substr(0, slash + 1),
                              LastElement::follow);
   if (!parent) return std::unexpected(parent.error());
   if (!S_ISDIR(parent->st.st_mode)) return fail("not a directory", ENOTDIR);
@@ -84,8 +83,7 @@ Result<NameHandler::End> NameHandler::open_end(const Notification& call, int fd,
 }
 
 // The first argument of linkat(2) may be followed, or be a descriptor.
-Result<NameHandler::End> NameHandler::open_linked(const Notification& call, int fd, const std::string& path,
-                                                  unsigned flags) {
+Result<NameHandler::End> NameHandler::open_linked(const Caller& call, int fd, const std::string& path, unsigned flags) {
   bool by_descriptor = path.empty() && (flags & AT_EMPTY_PATH) != 0;
   if (!by_descriptor && (flags & AT_SYMLINK_FOLLOW) == 0) return open_end(call, fd, path, true);
   End end;
@@ -101,7 +99,7 @@ Result<NameHandler::End> NameHandler::open_linked(const Notification& call, int 
       if (!opened) return std::unexpected(opened.error());
       start = std::move(*opened);
     }
-    auto located = walk_.locate(call.tid, start.get(), path, LastElement::follow);
+    auto located = walk_.locate(call, start.get(), path, LastElement::follow);
     if (!located) return std::unexpected(located.error());
     end.object = std::move(located->fd);
     end.st = located->st;
@@ -182,7 +180,7 @@ std::optional<policy::Decision> NameHandler::widening(const End& from, const std
   return tree_widening(from.object.get(), from.real, to, 0, budget);
 }
 
-Outcome NameHandler::handle(const Notification& call, CallContext& context) {
+Outcome NameHandler::handle(const Caller& call, CallContext& context) {
   const uint64_t* a = call.arguments;
   auto as_fd = [](uint64_t value) { return static_cast<int>(static_cast<uint32_t>(value)); };
   Arguments arguments{};
@@ -219,8 +217,7 @@ Outcome NameHandler::handle(const Notification& call, CallContext& context) {
 
   Record record{.operation = arguments.operation};
   auto refuse = [&](int error) -> Outcome {
-    record.comm = kernel_.task_comm(call.tid);
-    record.exe = kernel_.task_exe(call.tid);
+    call.name(record);
     return {.answer = Answer::errno_of(error), .record = std::move(record)};
   };
   auto failed = [&](const Error& error) -> Outcome {
@@ -229,9 +226,9 @@ Outcome NameHandler::handle(const Notification& call, CallContext& context) {
     return refuse(EACCES);
   };
 
-  auto old_path = copy_path(kernel_, call, arguments.old_path);
+  auto old_path = call.copy_path(arguments.old_path);
   if (!old_path) return failed(old_path.error());
-  auto new_path = copy_path(kernel_, call, arguments.new_path);
+  auto new_path = call.copy_path(arguments.new_path);
   if (!new_path) return failed(new_path.error());
 
   std::lock_guard lock(*session_.names_lock);
@@ -256,7 +253,7 @@ Outcome NameHandler::handle(const Notification& call, CallContext& context) {
   auto forbidden = widening(*from, to->real);
   if (!forbidden && (arguments.flags & RENAME_EXCHANGE) != 0 && !arguments.is_link)
     forbidden = widening(*to, from->real);
-  if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   if (forbidden) {
     record.decision = *forbidden;
     if (!forbidden->permits()) return refuse(EACCES);
@@ -265,11 +262,11 @@ Outcome NameHandler::handle(const Notification& call, CallContext& context) {
   context.may_wait();
   int rc;
   if (!arguments.is_link) {
-    rc = kernel_.rename(from->parent.get(), from->last.c_str(), to->parent.get(), to->last.c_str(), arguments.flags);
+    rc = call.act().rename(from->parent.get(), from->last.c_str(), to->parent.get(), to->last.c_str(), arguments.flags);
   } else if (from->last.empty()) {
-    rc = kernel_.link(from->object.get(), "", to->parent.get(), to->last.c_str());
+    rc = call.act().link(from->object.get(), "", to->parent.get(), to->last.c_str());
   } else {
-    rc = kernel_.link(from->parent.get(), from->last.c_str(), to->parent.get(), to->last.c_str());
+    rc = call.act().link(from->parent.get(), from->last.c_str(), to->parent.get(), to->last.c_str());
   }
   if (!forbidden) return {.answer = Answer::of(rc), .record = std::nullopt};
   record.done = true;

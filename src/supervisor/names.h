@@ -7,6 +7,7 @@
 
 #include <string>
 
+#include "supervisor/caller.h"
 #include "supervisor/handler.h"
 #include "supervisor/path_walk.h"
 #include "supervisor/unix_socket.h"
@@ -16,7 +17,7 @@ namespace wrapd::supervisor {
 class NameHandler final : public Handler {
  public:
   explicit NameHandler(const SessionObjects& session);
-  Outcome handle(const Notification& call, CallContext& context) override;
+  Outcome handle(const Caller& call, CallContext& context) override;
 
  private:
   // One end of a rename or link.
@@ -37,9 +38,9 @@ class NameHandler final : public Handler {
     unsigned flags = 0;
     bool is_link = false;
   };
-  [[nodiscard]] Result<UniqueFd> open_start(const Notification& call, int fd);
-  [[nodiscard]] Result<End> open_end(const Notification& call, int fd, const std::string& path, bool is_link);
-  [[nodiscard]] Result<End> open_linked(const Notification& call, int fd, const std::string& path, unsigned flags);
+  [[nodiscard]] Result<UniqueFd> open_start(const Caller& call, int fd);
+  [[nodiscard]] Result<End> open_end(const Caller& call, int fd, const std::string& path, bool is_link);
+  [[nodiscard]] Result<End> open_linked(const Caller& call, int fd, const std::string& path, unsigned flags);
 
   // The decision that forbids what lives at `from` to be known as `to`, if any does.
   [[nodiscard]] std::optional<policy::Decision> widening(const End& from, const std::string& to);
@@ -49,7 +50,7 @@ class NameHandler final : public Handler {
   [[nodiscard]] bool may_be_reached_beneath(const std::string& directory) const;
 
   SessionObjects session_;
-  kernel::Kernel& kernel_;
+  kernel::Objects& kernel_;
   PathWalk walk_;
 };
 

@@ -37,7 +37,7 @@ int descriptor_number(std::string_view element) {
 
 }  // namespace
 
-Result<Located> PathWalk::locate(pid_t tid, int directory, const std::string& path, LastElement last) {
+Result<Located> PathWalk::locate(const Caller& call, int directory, const std::string& path, LastElement last) {
   if (path.empty()) return fail("empty path", ENOENT);
   uint64_t flags = O_PATH | (last == LastElement::keep ? O_NOFOLLOW : 0);
   int fd = is_absolute(path) ? kernel_.open_at(root_, path.c_str(), flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
@@ -45,7 +45,7 @@ Result<Located> PathWalk::locate(pid_t tid, int directory, const std::string& pa
   // ELOOP: a magic link (or a real loop); EXDEV: a link or ".." out of the start directory; EAGAIN: a rename raced with
   // "..". ENOENT and ENOTDIR may be what /proc/self says of us. Everything else is what the target would see.
   bool look_closer = fd == -ELOOP || fd == -EXDEV || fd == -EAGAIN || fd == -ENOENT || fd == -ENOTDIR;
-  if (look_closer) return walk(tid, directory, path, last);
+  if (look_closer) return walk(call, directory, path, last);
   if (fd < 0) return fail("lookup failed", -fd);
   Located located{.fd = UniqueFd(fd)};
   if (int rc = kernel_.stat(fd, located.st); rc < 0) return fail("stat failed", -rc);
@@ -59,7 +59,7 @@ bool PathWalk::same_directory(int a, int b) {
   return sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino && kernel_.mount_id(a) == kernel_.mount_id(b);
 }
 
-Result<Located> PathWalk::walk(pid_t tid, int directory, std::string path, LastElement last) {
+Result<Located> PathWalk::walk(const Caller& call, int directory, std::string path, LastElement last) {
   int links = 0;
   int start = is_absolute(path) ? root_ : directory;
   UniqueFd current(kernel_.open_at(start, ".", O_PATH | O_DIRECTORY, 0));
@@ -104,7 +104,7 @@ Result<Located> PathWalk::walk(pid_t tid, int directory, std::string path, LastE
 
     if (++links > kMaxLinks) return fail("too many symbolic links", ELOOP);
     if (kernel_.is_any_proc(current.get())) {
-      auto target = follow_proc_link(tid, current.get(), element);
+      auto target = follow_proc_link(call, current.get(), element);
       if (!target) return std::unexpected(target.error());
       struct stat target_st {};
       if (int rc = kernel_.stat(target->get(), target_st); rc < 0) return fail("stat failed", -rc);
@@ -144,10 +144,10 @@ Result<Located> PathWalk::walk(pid_t tid, int directory, std::string path, LastE
 // who reads them; the others lead into a task without any check of the path on the way, so that only the target's own
 // are followed. The directory is compared by identity with the one that we look up ourselves: a bind mount or another
 // procfs instance elsewhere is not taken for it.
-Result<UniqueFd> PathWalk::follow_proc_link(pid_t tid, int directory, const std::string& name) {
+Result<UniqueFd> PathWalk::follow_proc_link(const Caller& call, int directory, const std::string& name) {
   if (!kernel_.is_proc(directory)) return refused("another procfs");
   kernel::TaskStatus status;
-  if (int rc = kernel_.task_status(tid, status); rc < 0) return refused("target is gone");
+  if (int rc = call.status(status); rc < 0) return refused("target is gone");
   struct stat st {};
   if (int rc = kernel_.stat(directory, st); rc < 0) return fail("stat failed", -rc);
 
@@ -156,7 +156,7 @@ Result<UniqueFd> PathWalk::follow_proc_link(pid_t tid, int directory, const std:
     if (name == "self") {
       std::snprintf(own.data(), own.size(), "%d", status.tgid);
     } else {
-      std::snprintf(own.data(), own.size(), "%d/task/%d", status.tgid, tid);
+      std::snprintf(own.data(), own.size(), "%d/task/%d", status.tgid, call.tid);
     }
     int fd = kernel_.open_proc_directory(own.data());
     if (fd < 0) return fail("lookup failed", -fd);
@@ -166,7 +166,7 @@ Result<UniqueFd> PathWalk::follow_proc_link(pid_t tid, int directory, const std:
   int descriptor = descriptor_number(name);
   if (name != "root" && name != "cwd" && descriptor < 0) return refused("magic link of procfs");
   const std::string process = std::to_string(status.tgid);
-  const std::string thread = process + "/task/" + std::to_string(tid);
+  const std::string thread = process + "/task/" + std::to_string(call.tid);
   for (bool of_thread : {false, true}) {
     const std::string& base = of_thread ? thread : process;
     std::string expected = descriptor >= 0 ? base + "/fd" : base;
@@ -176,7 +176,7 @@ Result<UniqueFd> PathWalk::follow_proc_link(pid_t tid, int directory, const std:
     struct stat other {};
     if (!candidate || kernel_.stat(candidate.get(), other) < 0 || other.st_ino != st.st_ino) continue;
     std::string link = descriptor >= 0 ? "fd/" + name : name;
-    int fd = kernel_.open_task_link(of_thread ? tid : status.tgid, link.c_str());
+    int fd = call.open_process_link(of_thread ? call.tid : status.tgid, link.c_str());
     if (fd < 0) return fail("lookup failed", -fd);
     return UniqueFd(fd);
   }

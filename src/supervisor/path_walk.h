@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "kernel/kernel.h"
+#include "supervisor/caller.h"
 
 namespace wrapd::supervisor {
 
@@ -28,19 +29,19 @@ struct Located {
 class PathWalk {
  public:
   // `root` is an O_PATH descriptor of the root directory of session and target alike; borrowed.
-  PathWalk(kernel::Kernel& kernel, int root) : kernel_(kernel), root_(root) {}
+  PathWalk(kernel::Objects& kernel, int root) : kernel_(kernel), root_(root) {}
 
-  // Looks `path` up as task `tid` would, from `directory` (O_PATH; of no meaning for an absolute path). The error's
-  // code is the errno that the target is to see, or kRefused. The caller must check that the notification is still
-  // valid afterwards: the task may have died and its number may be another's.
-  [[nodiscard]] Result<Located> locate(pid_t tid, int directory, const std::string& path, LastElement last);
+  // Looks `path` up as the caller would, from `directory` (O_PATH; of no meaning for an absolute path). The error's
+  // code is the errno that the target is to see, or kRefused. It counts only once
+  // call.waits() was true afterwards: the task may have died and its number may be another's.
+  [[nodiscard]] Result<Located> locate(const Caller& call, int directory, const std::string& path, LastElement last);
 
  private:
-  [[nodiscard]] Result<Located> walk(pid_t tid, int directory, std::string path, LastElement last);
-  [[nodiscard]] Result<UniqueFd> follow_proc_link(pid_t tid, int directory, const std::string& name);
+  [[nodiscard]] Result<Located> walk(const Caller& call, int directory, std::string path, LastElement last);
+  [[nodiscard]] Result<UniqueFd> follow_proc_link(const Caller& call, int directory, const std::string& name);
   [[nodiscard]] bool same_directory(int a, int b);
 
-  kernel::Kernel& kernel_;
+  kernel::Objects& kernel_;
   int root_;
 };
 

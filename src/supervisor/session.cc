@@ -76,6 +76,7 @@ class Session {
   policy::Layers layers_;
   std::optional<kernel::RealKernel> kernel_;
   std::optional<Identities> identities_;
+  std::optional<Callers> callers_;
   std::optional<Approvals> approvals_;
   UniqueFd tree_proc_;
   std::optional<SessionTree> tree_;  // with a service only: nobody else can end the session
@@ -107,6 +108,7 @@ Result<> Session::set_up() {
   }
   kernel_.emplace(std::move(options_.listener), std::move(options_.proc), options_.privilege);
   if (kernel_->listener() >= 0) (void)kernel_->request_sync_wake_up();  // without it only speed is lost
+  callers_.emplace(*kernel_);
   identities_.emplace(*kernel_, options_.root.get(), layers_);
   approvals_.emplace(layers_.approval());
   if (options_.broker == nullptr) approvals_->close(kNobodyToAsk);
@@ -140,7 +142,7 @@ Result<> Session::set_up() {
         return nullptr;
     }
   };
-  loop_.emplace(*kernel_, kernel_->listener(), std::move(handler_for), *approvals_);
+  loop_.emplace(*kernel_, kernel_->listener(), std::move(handler_for), *callers_, *approvals_);
   if (options_.broker != nullptr) {
     tree_.emplace(tree_proc_.get(), options_.uid);
     tree_->adopt(options_.client_pid, options_.leader.get());

@@ -65,7 +65,7 @@ bool is_protected(std::string_view path) {
 UnixSocketHandler::UnixSocketHandler(const SessionObjects& session)
     : session_(session), kernel_(session.kernel), walk_(session.kernel, session.root) {}
 
-Outcome UnixSocketHandler::handle(const Notification& call, CallContext& context) {
+Outcome UnixSocketHandler::handle(const Caller& call, CallContext& context) {
   switch (call.number) {
     case SYS_connect:
       return connect(call, context);
@@ -81,16 +81,15 @@ Outcome UnixSocketHandler::handle(const Notification& call, CallContext& context
   }
 }
 
-Outcome UnixSocketHandler::denied(const Notification& call, Record record, int error) {
+Outcome UnixSocketHandler::denied(const Caller& call, Record record, int error) {
   record.done = false;
-  record.comm = kernel_.task_comm(call.tid);
-  record.exe = kernel_.task_exe(call.tid);
+  call.name(record);
   return {.answer = Answer::errno_of(error), .record = std::move(record)};
 }
 
 // A step before the decision failed. What the target would have seen by itself is not a decision and is not recorded;
 // what we refuse is.
-Outcome UnixSocketHandler::failed(const Notification& call, const char* operation, const Error& error) {
+Outcome UnixSocketHandler::failed(const Caller& call, const char* operation, const Error& error) {
   if (error.code != kRefused) return {.answer = Answer::errno_of(error.code), .record = std::nullopt};
   Record record;
   record.operation = operation;
@@ -99,7 +98,7 @@ Outcome UnixSocketHandler::failed(const Notification& call, const char* operatio
 }
 
 // Nothing if the call may go on. `object`: what a path leads to, where there is something.
-std::optional<Outcome> UnixSocketHandler::refuse(const Notification& call, Record& record, const struct stat* object) {
+std::optional<Outcome> UnixSocketHandler::refuse(const Caller& call, Record& record, const struct stat* object) {
   if (record.decision.permits()) return std::nullopt;
   if (record.decision.verdict != policy::Verdict::ask) return denied(call, std::move(record));
   const std::string key = question_key(record, object);
@@ -107,6 +106,8 @@ std::optional<Outcome> UnixSocketHandler::refuse(const Notification& call, Recor
   Outcome refused;
   if (!standing || standing->kind != Approvals::Standing::Kind::allowed) refused = denied(call, record);
   if (!standing) {
+    // Whoever is asked is told what was read of the task.
+    if (!call.waits()) return Outcome{.answer = Answer::errno_of(EINTR), .record = std::nullopt};
     standing = session_.approvals.ask(key, call_report(session_.layers, *refused.record, call.tid),
                                       std::string(guidance_of(session_.layers, record.decision)));
   }
@@ -141,8 +142,8 @@ policy::Decision UnixSocketHandler::judge(policy::UnixOperation operation, const
   return *denial;
 }
 
-Outcome UnixSocketHandler::connect(const Notification& call, CallContext& context) {
-  auto taken = take_socket_call(kernel_, call);
+Outcome UnixSocketHandler::connect(const Caller& call, CallContext& context) {
+  auto taken = call.take_socket_call();
   if (!taken) return failed(call, "connect", taken.error());
   const UniqueFd* socket = &taken->socket;
   const AddressCopy* address = &taken->address;
@@ -151,15 +152,15 @@ Outcome UnixSocketHandler::connect(const Notification& call, CallContext& contex
     return {.answer = Answer::of(rc), .record = std::nullopt};  // ENOTSOCK, EBADF
   }
   if (domain != AF_UNIX) {
-    if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+    if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
     // A peer far away may take minutes. That O_NONBLOCK can be changed meanwhile costs the target its own time only.
     if (kernel_.non_blocking(socket->get())) {
       context.may_wait();
     } else {
       context.will_wait();
     }
-    return {.answer =
-                wait_through(context, [&] { return kernel_.connect(socket->get(), address->get(), address->length); }),
+    return {.answer = wait_through(context,
+                                   [&] { return call.act().connect(socket->get(), address->get(), address->length); }),
             .record = std::nullopt};
   }
   UnixName name = decode_unix_name(*address);
@@ -176,21 +177,20 @@ Outcome UnixSocketHandler::connect(const Notification& call, CallContext& contex
   if (address->length >= sizeof(sa_family_t) && address->storage.ss_family == AF_UNIX) {
     return {.answer = Answer::errno_of(EINVAL), .record = std::nullopt};
   }
-  if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-  return {.answer = Answer::of(kernel_.connect(socket->get(), address->get(), address->length)),
+  if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  return {.answer = Answer::of(call.act().connect(socket->get(), address->get(), address->length)),
           .record = std::nullopt};
 }
 
-Outcome UnixSocketHandler::connect_path(const Notification& call, CallContext& context, int socket,
-                                        std::string_view name) {
+Outcome UnixSocketHandler::connect_path(const Caller& call, CallContext& context, int socket, std::string_view name) {
   std::string path(name);
   UniqueFd directory;
   if (!path.starts_with('/')) {
-    directory.reset(kernel_.open_task_link(call.tid, "cwd"));
+    directory.reset(call.open_link("cwd"));
     if (!directory) return failed(call, "connect", Error{"cannot open the target's directory", kRefused});
   }
   Record record{.operation = "connect"};
-  auto object = walk_.locate(call.tid, directory.get(), path, LastElement::follow);
+  auto object = walk_.locate(call, directory.get(), path, LastElement::follow);
   if (!object) {
     record.path = path;
     if (is_protected(path)) {
@@ -215,30 +215,30 @@ Outcome UnixSocketHandler::connect_path(const Notification& call, CallContext& c
   }
   record.decision = judge(policy::UnixOperation::connect, *real, &object->st, *real != path);
   // Everything above was read by the task's number: it counts only if the task is still there, in this call.
-  if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   if (auto refused = refuse(call, record, &object->st)) return std::move(*refused);
   record.done = true;
   context.may_wait();
-  Answer answer = wait_through(context, [&] { return kernel_.connect_object(socket, object->fd.get()); });
+  Answer answer = wait_through(context, [&] { return call.act().connect_object(socket, object->fd.get()); });
   return {.answer = answer, .record = std::move(record)};
 }
 
-Outcome UnixSocketHandler::connect_abstract(const Notification& call, CallContext& context, int socket,
+Outcome UnixSocketHandler::connect_abstract(const Caller& call, CallContext& context, int socket,
                                             const AddressCopy& address, std::string_view name) {
   Record record{.operation = "connect"};
   record.path = std::string(name);
   record.abstract = true;
   record.decision = session_.layers.judge_abstract(policy::UnixOperation::connect, name);
-  if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   if (auto refused = refuse(call, record, nullptr)) return std::move(*refused);
   record.done = true;
   context.may_wait();
-  Answer answer = wait_through(context, [&] { return kernel_.connect(socket, address.get(), address.length); });
+  Answer answer = wait_through(context, [&] { return call.act().connect(socket, address.get(), address.length); });
   return {.answer = answer, .record = std::move(record)};
 }
 
-Outcome UnixSocketHandler::bind(const Notification& call, CallContext&) {
-  auto taken = take_socket_call(kernel_, call);
+Outcome UnixSocketHandler::bind(const Caller& call, CallContext&) {
+  auto taken = call.take_socket_call();
   if (!taken) return failed(call, "bind", taken.error());
   const UniqueFd* socket = &taken->socket;
   const AddressCopy* address = &taken->address;
@@ -250,18 +250,19 @@ Outcome UnixSocketHandler::bind(const Notification& call, CallContext&) {
   if (name.kind == UnixName::Kind::path) return bind_path(call, socket->get(), *address, name.text);
   if (name.kind == UnixName::Kind::invalid) {
     // Another family, or an address that the kernel refuses.
-    if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+    if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
     if (domain == AF_UNIX) return {.answer = Answer::errno_of(EINVAL), .record = std::nullopt};
-    return {.answer = Answer::of(kernel_.bind(socket->get(), address->get(), address->length)), .record = std::nullopt};
+    return {.answer = Answer::of(call.act().bind(socket->get(), address->get(), address->length)),
+            .record = std::nullopt};
   }
   Record record{.operation = "bind"};
   record.abstract = true;
   record.path = std::string(name.kind == UnixName::Kind::unnamed ? kAutobindName : name.text);
   record.decision = session_.layers.judge_abstract(policy::UnixOperation::bind, record.path);
-  if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   if (auto refused = refuse(call, record, nullptr)) return std::move(*refused);
   record.done = true;
-  return {.answer = Answer::of(kernel_.bind(socket->get(), address->get(), address->length)),
+  return {.answer = Answer::of(call.act().bind(socket->get(), address->get(), address->length)),
           .record = std::move(record)};
 }
 
@@ -270,13 +271,13 @@ Outcome UnixSocketHandler::bind(const Notification& call, CallContext&) {
 // knows the judged directory alone; and as that takes in what lies beneath, the name must be free before and stand for
 // a bound socket afterwards. Nothing of the session can bring another one there meanwhile: that takes a bind, a rename
 // or a link, and these wait for each other.
-Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const AddressCopy& address,
+Outcome UnixSocketHandler::bind_path(const Caller& call, int socket, const AddressCopy& address,
                                      std::string_view name) {
   std::string path(name);
   Record record{.operation = "bind"};
   UniqueFd directory;
   if (!path.starts_with('/')) {
-    directory.reset(kernel_.open_task_link(call.tid, "cwd"));
+    directory.reset(call.open_link("cwd"));
     if (!directory) return failed(call, "bind", Error{"cannot open the target's directory", kRefused});
   }
   size_t slash = path.find_last_of('/');
@@ -285,11 +286,11 @@ Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const
   if (last.empty() || last == "." || last == "..") {
     // filename_create() takes a plain last element only, and finds a link by itself behind a slash, too.
     while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-    auto existing = walk_.locate(call.tid, directory.get(), path, LastElement::keep);
+    auto existing = walk_.locate(call, directory.get(), path, LastElement::keep);
     if (!existing) return failed(call, "bind", existing.error());
     return {.answer = Answer::errno_of(EADDRINUSE), .record = std::nullopt};
   }
-  auto parent = walk_.locate(call.tid, directory.get(), parent_name, LastElement::follow);
+  auto parent = walk_.locate(call, directory.get(), parent_name, LastElement::follow);
   if (!parent) {
     record.path = path;
     if (is_protected(path)) {
@@ -312,8 +313,8 @@ Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const
   }
   record.decision = judge(policy::UnixOperation::bind, record.path, nullptr, false);
   kernel::TaskStatus status;
-  const bool known = kernel_.task_status(call.tid, status) == 0;
-  if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  const bool known = call.status(status) == 0;
+  if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   if (auto refused = refuse(call, record, nullptr)) return std::move(*refused);
   if (!known) {
     record.reason = "cannot read the state of the program";
@@ -328,12 +329,12 @@ Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const
   }
   record.done = true;
   expect_bind(socket);
-  int rc = kernel_.bind_path({.socket = socket,
-                              .address = address.get(),
-                              .length = address.length,
-                              .directory = directory.get(),
-                              .parent = parent->fd.get(),
-                              .umask = status.umask});
+  int rc = call.act().bind_path({.socket = socket,
+                                 .address = address.get(),
+                                 .length = address.length,
+                                 .directory = directory.get(),
+                                 .parent = parent->fd.get(),
+                                 .umask = status.umask});
   if (rc < 0) {
     remember(socket, std::nullopt);
     return {.answer = Answer::of(rc), .record = std::move(record)};
@@ -356,8 +357,8 @@ Outcome UnixSocketHandler::bind_path(const Notification& call, int socket, const
   return denied(call, std::move(record));
 }
 
-Outcome UnixSocketHandler::listen(const Notification& call, CallContext&) {
-  auto socket = take_descriptor(kernel_, call, static_cast<int>(call.arguments[0]));
+Outcome UnixSocketHandler::listen(const Caller& call, CallContext&) {
+  auto socket = call.take_descriptor(static_cast<int>(call.arguments[0]));
   if (!socket) return failed(call, "listen", socket.error());
   int domain = -1;
   if (int rc = kernel_.socket_option(socket->get(), SO_DOMAIN, &domain, sizeof domain); rc < 0) {
@@ -365,7 +366,7 @@ Outcome UnixSocketHandler::listen(const Notification& call, CallContext&) {
   }
   int backlog = static_cast<int>(call.arguments[1]);
   auto listen_now = [&](std::optional<Record> record) -> Outcome {
-    return {.answer = Answer::of(kernel_.listen(socket->get(), backlog)), .record = std::move(record)};
+    return {.answer = Answer::of(call.act().listen(socket->get(), backlog)), .record = std::move(record)};
   };
   AddressCopy bound;
   int rc = kernel_.socket_name(socket->get(), bound.storage, bound.length);
@@ -378,7 +379,7 @@ Outcome UnixSocketHandler::listen(const Notification& call, CallContext&) {
     return {.answer = Answer::errno_of(EINVAL), .record = std::nullopt};
   }
   if (domain != AF_UNIX) {
-    if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+    if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
     return listen_now(std::nullopt);
   }
 
@@ -399,8 +400,8 @@ Outcome UnixSocketHandler::listen(const Notification& call, CallContext&) {
     // Bound before the session, or by another one: its own word is all there is, and it must lead to a socket.
     record.path = std::string(name.text);
     UniqueFd directory;
-    if (!record.path.starts_with('/')) directory.reset(kernel_.open_task_link(call.tid, "cwd"));
-    auto object = walk_.locate(call.tid, directory.get(), record.path, LastElement::keep);
+    if (!record.path.starts_with('/')) directory.reset(call.open_link("cwd"));
+    auto object = walk_.locate(call, directory.get(), record.path, LastElement::keep);
     auto real = object ? kernel_.real_path(object->fd.get()) : fail("no such object");
     if (!real || !S_ISSOCK(object->st.st_mode) || !is_nameable(*real)) {
       record.reason = "bound name leads to no socket";
@@ -413,7 +414,7 @@ Outcome UnixSocketHandler::listen(const Notification& call, CallContext&) {
     record.reason = "protected";
     return denied(call, std::move(record));
   }
-  if (!kernel_.valid(call.id)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   if (auto refused = refuse(call, record, nullptr)) return std::move(*refused);
   record.done = true;
   return listen_now(std::move(record));
@@ -421,7 +422,7 @@ Outcome UnixSocketHandler::listen(const Notification& call, CallContext&) {
 
 // The filter brings only AF_UNIX sockets of the datagram and raw types here. Datagrams name their receiver in every
 // send, and no send is judged: so there are none, unless no layer enforces.
-Outcome UnixSocketHandler::refuse_datagram(const Notification& call) {
+Outcome UnixSocketHandler::refuse_datagram(const Caller& call) {
   Record record{.operation = call.number == SYS_socket ? "socket" : "socketpair"};
   record.reason = "datagram unix sockets would need each send judged, which is not supported yet";
   if (!session_.layers.audit_only()) return denied(call, std::move(record));

@@ -19,6 +19,7 @@
 #include "kernel/kernel.h"
 #include "policy/layers.h"
 #include "supervisor/approvals.h"
+#include "supervisor/caller.h"
 #include "supervisor/handler.h"
 #include "supervisor/identities.h"
 #include "supervisor/path_walk.h"
@@ -39,7 +40,7 @@ struct UnixName {
 [[nodiscard]] bool is_protected(std::string_view path);
 
 struct SessionObjects {
-  kernel::Kernel& kernel;
+  kernel::Objects& kernel;
   const policy::Layers& layers;
   int root;  // O_PATH
   const Identities& identities;
@@ -51,25 +52,25 @@ struct SessionObjects {
 class UnixSocketHandler final : public Handler {
  public:
   explicit UnixSocketHandler(const SessionObjects& session);
-  Outcome handle(const Notification& call, CallContext& context) override;
+  Outcome handle(const Caller& call, CallContext& context) override;
 
  private:
-  Outcome connect(const Notification& call, CallContext& context);
-  Outcome connect_path(const Notification& call, CallContext& context, int socket, std::string_view name);
-  Outcome connect_abstract(const Notification& call, CallContext& context, int socket, const AddressCopy& address,
+  Outcome connect(const Caller& call, CallContext& context);
+  Outcome connect_path(const Caller& call, CallContext& context, int socket, std::string_view name);
+  Outcome connect_abstract(const Caller& call, CallContext& context, int socket, const AddressCopy& address,
                            std::string_view name);
-  Outcome bind(const Notification& call, CallContext& context);
-  Outcome bind_path(const Notification& call, int socket, const AddressCopy& address, std::string_view name);
-  Outcome listen(const Notification& call, CallContext& context);
-  Outcome refuse_datagram(const Notification& call);
+  Outcome bind(const Caller& call, CallContext& context);
+  Outcome bind_path(const Caller& call, int socket, const AddressCopy& address, std::string_view name);
+  Outcome listen(const Caller& call, CallContext& context);
+  Outcome refuse_datagram(const Caller& call);
 
   // Waits through signals that are not meant for the target.
   template <class Call>
   Answer wait_through(CallContext& context, Call call);
 
-  [[nodiscard]] std::optional<Outcome> refuse(const Notification& call, Record& record, const struct stat* object);
-  Outcome denied(const Notification& call, Record record, int error = EACCES);
-  Outcome failed(const Notification& call, const char* operation, const Error& error);
+  [[nodiscard]] std::optional<Outcome> refuse(const Caller& call, Record& record, const struct stat* object);
+  Outcome denied(const Caller& call, Record record, int error = EACCES);
+  Outcome failed(const Caller& call, const char* operation, const Error& error);
   [[nodiscard]] policy::Decision judge(policy::UnixOperation operation, const std::string& path,
                                        const struct stat* object, bool name_differs) const;
 
@@ -90,7 +91,7 @@ class UnixSocketHandler final : public Handler {
   [[nodiscard]] Bound* find_bound(uint64_t cookie);
 
   SessionObjects session_;
-  kernel::Kernel& kernel_;
+  kernel::Objects& kernel_;
   PathWalk walk_;
   std::mutex bound_lock_;
   std::deque<Bound> bound_;

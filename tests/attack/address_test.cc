@@ -17,14 +17,14 @@ namespace {
 using policy::UnixOperation;
 using policy::Verdict;
 using supervisor::AddressCopy;
-using supervisor::Notification;
+using supervisor::Caller;
 using supervisor::SessionObjects;
 
 // Reads the address of a connect or a bind as `name` says: an abstract name begins with '@'.
 Look by_name(std::string (*name)(const AddressCopy&)) {
-  return [name](const SessionObjects& session, const Notification& call) {
+  return [name](const SessionObjects& session, const Caller& call) {
     if (call.number != SYS_connect && call.number != SYS_bind) return true;
-    auto address = supervisor::copy_address(session.kernel, call, call.arguments[1], call.arguments[2]);
+    auto address = call.copy_address(call.arguments[1], call.arguments[2]);
     if (!address) return false;
     auto operation = call.number == SYS_bind ? UnixOperation::bind : UnixOperation::connect;
     std::string text = name(*address);
@@ -129,9 +129,9 @@ bool listens(int fd) {
 }
 
 // Judges names that are paths; an address without one has none.
-bool looks_at_paths(const SessionObjects& session, const Notification& call) {
+bool looks_at_paths(const SessionObjects& session, const Caller& call) {
   if (call.number != SYS_connect && call.number != SYS_bind) return true;
-  auto address = supervisor::copy_address(session.kernel, call, call.arguments[1], call.arguments[2]);
+  auto address = call.copy_address(call.arguments[1], call.arguments[2]);
   if (!address) return false;
   auto name = supervisor::decode_unix_name(*address);
   if (name.kind != supervisor::UnixName::Kind::path) return name.kind == supervisor::UnixName::Kind::unnamed;

@@ -42,7 +42,7 @@ socklen_t fill(sockaddr_un& address, const std::string& name) {
 class OurHandlers final : public supervisor::Handler {
  public:
   explicit OurHandlers(const supervisor::SessionObjects& session) : sockets_(session), names_(session) {}
-  supervisor::Outcome handle(const supervisor::Notification& call, supervisor::CallContext& context) override {
+  supervisor::Outcome handle(const supervisor::Caller& call, supervisor::CallContext& context) override {
     switch (call.number) {
       case SYS_connect:
       case SYS_bind:
@@ -99,8 +99,9 @@ Result supervise(const Terms& terms, const std::vector<Rule>& rules, const MakeH
     for (const auto& timed : loop.take_records(lost)) ++(timed.record.done ? result.decided : result.denied);
     result.decided += lost;
   };
+  supervisor::Callers callers(kernel);
   supervisor::Loop loop(
-      kernel, kernel.listener(), [&](int) { return handler.get(); }, approvals);
+      kernel, kernel.listener(), [&](int) { return handler.get(); }, callers, approvals);
   if (!loop.start()) die("thread");
   if (::send(child, "g", 1, MSG_NOSIGNAL) != 1) die("send");
   while (!loop.hung_up()) {

@@ -67,26 +67,26 @@ class ContentWithASocket final : public supervisor::Handler {
  public:
   explicit ContentWithASocket(const supervisor::SessionObjects& session)
       : session_(session), walk_(session.kernel, session.root) {}
-  supervisor::Outcome handle(const supervisor::Notification& call, supervisor::CallContext&) override {
+  supervisor::Outcome handle(const supervisor::Caller& call, supervisor::CallContext&) override {
     auto& kernel = session_.kernel;
     if (call.number == SYS_listen) return listen(call);
-    auto taken = supervisor::take_socket_call(kernel, call);
+    auto taken = call.take_socket_call();
     if (!taken) return {.answer = supervisor::Answer::errno_of(EFAULT), .record = std::nullopt};
     std::string path(supervisor::decode_unix_name(taken->address).text);
     size_t slash = path.find_last_of('/');
-    auto parent = walk_.locate(call.tid, -1, path.substr(0, slash), supervisor::LastElement::follow);
+    auto parent = walk_.locate(call, -1, path.substr(0, slash), supervisor::LastElement::follow);
     if (!parent) return {.answer = supervisor::Answer::errno_of(parent.error().code), .record = std::nullopt};
     auto real = kernel.real_path(parent->fd.get());
     std::string name = path.substr(slash + 1);
     if (!real || !session_.layers.judge_path(policy::UnixOperation::bind, *real + "/" + name).permits()) {
       return {.answer = supervisor::Answer::errno_of(EACCES), .record = std::nullopt};
     }
-    int rc = kernel.bind_path({.socket = taken->socket.get(),
-                               .address = taken->address.get(),
-                               .length = taken->address.length,
-                               .directory = -1,
-                               .parent = parent->fd.get(),
-                               .umask = 022});
+    int rc = call.act().bind_path({.socket = taken->socket.get(),
+                                   .address = taken->address.get(),
+                                   .length = taken->address.length,
+                                   .directory = -1,
+                                   .parent = parent->fd.get(),
+                                   .umask = 022});
     struct stat st {};
     bool in_place = kernel.stat_at(parent->fd.get(), name.c_str(), st) == 0 && S_ISSOCK(st.st_mode);
     if (rc == 0 && in_place) {
@@ -98,11 +98,11 @@ class ContentWithASocket final : public supervisor::Handler {
   }
 
  private:
-  supervisor::Outcome listen(const supervisor::Notification& call) {
-    auto socket = supervisor::take_descriptor(session_.kernel, call, static_cast<int>(call.arguments[0]));
+  supervisor::Outcome listen(const supervisor::Caller& call) {
+    auto socket = call.take_descriptor(static_cast<int>(call.arguments[0]));
     std::lock_guard lock(lock_);
     bool permitted = socket && in_place_.contains(cookie_of(*socket));
-    return {.answer = permitted ? supervisor::Answer::of(session_.kernel.listen(socket->get(), 1))
+    return {.answer = permitted ? supervisor::Answer::of(call.act().listen(socket->get(), 1))
                                 : supervisor::Answer::errno_of(EACCES),
             .record = std::nullopt};
   }

@@ -583,8 +583,8 @@ int attack_from_another_process(const std::string& allowed, const std::string& d
 class CheckAndContinue final : public supervisor::Handler {
  public:
   explicit CheckAndContinue(const supervisor::SessionObjects& session) : session_(session) {}
-  supervisor::Outcome handle(const supervisor::Notification& call, supervisor::CallContext&) override {
-    auto address = supervisor::copy_address(session_.kernel, call, call.arguments[1], call.arguments[2]);
+  supervisor::Outcome handle(const supervisor::Caller& call, supervisor::CallContext&) override {
+    auto address = call.copy_address(call.arguments[1], call.arguments[2]);
     bool permitted =
         address &&
         session_.layers.judge_path(policy::UnixOperation::connect, supervisor::decode_unix_name(*address).text)

@@ -221,7 +221,7 @@ void answer_continue(int listener) {
 
 class DiesOfTheFirstCall final : public supervisor::Handler {
  public:
-  supervisor::Outcome handle(const supervisor::Notification&, supervisor::CallContext&) override { ::_exit(0); }
+  supervisor::Outcome handle(const supervisor::Caller&, supervisor::CallContext&) override { ::_exit(0); }
 };
 
 TEST(Entry, OwnListenerAfterTheSupervisorsDeath) {

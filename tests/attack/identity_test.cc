@@ -23,7 +23,7 @@ namespace {
 
 using policy::Verdict;
 using supervisor::Answer;
-using supervisor::Notification;
+using supervisor::Caller;
 using supervisor::Outcome;
 
 Result run_on(const Terms& terms, const Place& place, Story& story, const std::vector<Rule>& rules,
@@ -103,23 +103,22 @@ TEST(Identity, FilesArePermittedToTheCaller) {
 // "/proc/NUMBER/cwd/NAME" is opened with the capability for whoever asks.
 class FollowsForAnybody final : public supervisor::Handler {
  public:
-  explicit FollowsForAnybody(const supervisor::SessionObjects& session) : session_(session) {}
-  Outcome handle(const Notification& call, supervisor::CallContext&) override {
-    auto& kernel = session_.kernel;
-    auto taken = supervisor::take_socket_call(kernel, call);
+  explicit FollowsForAnybody(kernel::Kernel& kernel) : kernel_(kernel) {}
+  Outcome handle(const Caller& call, supervisor::CallContext&) override {
+    auto taken = call.take_socket_call();
     if (!taken) return {.answer = Answer::errno_of(EFAULT), .record = std::nullopt};
     std::string path(supervisor::decode_unix_name(taken->address).text);
     pid_t process = 0;
     const char* begin = path.data() + sizeof "/proc/" - 1;
     auto [end, error] = std::from_chars(begin, path.data() + path.size(), process);
-    UniqueFd directory(kernel.open_task_link(process, "cwd"));
+    UniqueFd directory(kernel_.open_task_link(process, "cwd"));
     std::string name = std::string(end).substr(sizeof "/cwd/" - 1);
-    UniqueFd object(kernel.open_at(directory.get(), name.c_str(), O_PATH, 0));
-    return {.answer = Answer::of(kernel.connect_object(taken->socket.get(), object.get())), .record = std::nullopt};
+    UniqueFd object(kernel_.open_at(directory.get(), name.c_str(), O_PATH, 0));
+    return {.answer = Answer::of(kernel_.connect_object(taken->socket.get(), object.get())), .record = std::nullopt};
   }
 
  private:
-  supervisor::SessionObjects session_;
+  kernel::Kernel& kernel_;
 };
 
 TEST(Identity, DirectoryOfARootProcess) {
@@ -144,8 +143,8 @@ TEST(Identity, DirectoryOfARootProcess) {
   };
   Story lent, real;
   run_on({}, place, lent, allow_everything(place), program,
-         [](const supervisor::SessionObjects& session, kernel::Kernel&) {
-           return std::make_unique<FollowsForAnybody>(session);
+         [](const supervisor::SessionObjects&, kernel::Kernel& kernel) {
+           return std::make_unique<FollowsForAnybody>(kernel);
          });
   hidden.settle();
   EXPECT_EQ(lent.of("connect"), "ok") << "the harness does not bite";
@@ -164,20 +163,19 @@ TEST(Identity, DirectoryOfARootProcess) {
 // Takes from whatever task the listener names.
 class TakesFromAnybody final : public supervisor::Handler {
  public:
-  explicit TakesFromAnybody(const supervisor::SessionObjects& session) : session_(session) {}
-  Outcome handle(const Notification& call, supervisor::CallContext&) override {
-    auto& kernel = session_.kernel;
+  explicit TakesFromAnybody(kernel::Kernel& kernel) : kernel_(kernel) {}
+  Outcome handle(const Caller& call, supervisor::CallContext&) override {
     bool exact = false;
-    UniqueFd task(kernel.open_task(call.tid, exact));
-    UniqueFd socket(kernel.take_descriptor(task.get(), static_cast<int>(call.arguments[0])));
-    auto address = supervisor::copy_address(kernel, call, call.arguments[1], call.arguments[2]);
+    UniqueFd task(kernel_.open_task(call.tid, exact));
+    UniqueFd socket(kernel_.take_descriptor(task.get(), static_cast<int>(call.arguments[0])));
+    auto address = call.copy_address(call.arguments[1], call.arguments[2]);
     if (!address) return {.answer = Answer::errno_of(EFAULT), .record = std::nullopt};
-    return {.answer = Answer::of(kernel.connect(socket.get(), address->get(), address->length)),
+    return {.answer = Answer::of(kernel_.connect(socket.get(), address->get(), address->length)),
             .record = std::nullopt};
   }
 
  private:
-  supervisor::SessionObjects session_;
+  kernel::Kernel& kernel_;
 };
 
 // A listener may have been handed over whose tasks are another user's.
@@ -194,8 +192,8 @@ TEST(Identity, TaskOfAnotherUser) {
   run_on({.filter = brings_by_number({}), .attacker = kOtherUid}, place, native, {}, program);
   EXPECT_EQ(native.of("connect"), "EACCES");
   run_on(other, place, lent, allow_everything(place), program,
-         [](const supervisor::SessionObjects& session, kernel::Kernel&) {
-           return std::make_unique<TakesFromAnybody>(session);
+         [](const supervisor::SessionObjects&, kernel::Kernel& kernel) {
+           return std::make_unique<TakesFromAnybody>(kernel);
          });
   own.settle();
   EXPECT_EQ(lent.of("connect"), "ok") << "the harness does not bite";
@@ -215,16 +213,22 @@ bool listens(int fd) {
 }
 
 // Judges the descriptor of the process, not of the thread that asks.
-bool process_may_listen(const supervisor::SessionObjects& session, const Notification& call) {
-  kernel::TaskStatus status;
-  if (session.kernel.task_status(call.tid, status) < 0) return false;
-  Notification of_process = call;
-  of_process.tid = status.tgid;
-  auto socket = supervisor::take_descriptor(session.kernel, of_process, static_cast<int>(call.arguments[0]));
-  supervisor::AddressCopy bound;
-  return socket && session.kernel.socket_name(socket->get(), bound.storage, bound.length) == 0 &&
-         session.layers.judge_path(policy::UnixOperation::listen, std::string(supervisor::decode_unix_name(bound).text))
-             .permits();
+MakeHandler process_may_listen() {
+  return [](const supervisor::SessionObjects& objects, kernel::Kernel& kernel) {
+    Look look = [&kernel](const supervisor::SessionObjects& session, const Caller& call) {
+      kernel::TaskStatus status;
+      if (kernel.task_status(call.tid, status) < 0) return false;
+      bool exact = false;
+      UniqueFd process(kernel.open_task(status.tgid, exact));
+      UniqueFd socket(kernel.take_descriptor(process.get(), static_cast<int>(call.arguments[0])));
+      supervisor::AddressCopy bound;
+      return kernel.socket_name(socket.get(), bound.storage, bound.length) == 0 &&
+             session.layers
+                 .judge_path(policy::UnixOperation::listen, std::string(supervisor::decode_unix_name(bound).text))
+                 .permits();
+    };
+    return std::make_unique<LooksAndLetsGo>(objects, look);
+  };
 }
 
 TEST(Identity, ThreadWithATableOfItsOwn) {
@@ -249,7 +253,7 @@ TEST(Identity, ThreadWithATableOfItsOwn) {
             told.tell("listen", outcome(::listen(kNumber, 1)));
           }).join();
         },
-        naive ? looks_and_lets_go(process_may_listen) : ours());
+        naive ? process_may_listen() : ours());
     EXPECT_EQ(story.of("listen"), naive ? "ok" : "EACCES");
     EXPECT_EQ(listens(bad.get()), naive) << "the harness does not bite, or we are bitten";
   }
@@ -349,11 +353,11 @@ TEST(Identity, ADomainOfTheCallersOwn) {
 class ConnectsItsOwnSocket final : public supervisor::Handler {
  public:
   explicit ConnectsItsOwnSocket(const supervisor::SessionObjects& session) : session_(session) {}
-  Outcome handle(const Notification& call, supervisor::CallContext&) override {
-    auto address = supervisor::copy_address(session_.kernel, call, call.arguments[1], call.arguments[2]);
+  Outcome handle(const Caller& call, supervisor::CallContext&) override {
+    auto address = call.copy_address(call.arguments[1], call.arguments[2]);
     if (!address) return {.answer = Answer::errno_of(EFAULT), .record = std::nullopt};
     UniqueFd own(unix_socket());
-    return {.answer = Answer::of(session_.kernel.connect(own.get(), address->get(), address->length)),
+    return {.answer = Answer::of(call.act().connect(own.get(), address->get(), address->length)),
             .record = std::nullopt};
   }
 
@@ -392,19 +396,20 @@ class NamesItsDescriptor final : public supervisor::Handler {
  public:
   explicit NamesItsDescriptor(const supervisor::SessionObjects& session)
       : session_(session), walk_(session.kernel, session.root) {}
-  Outcome handle(const Notification& call, supervisor::CallContext&) override {
+  Outcome handle(const Caller& call, supervisor::CallContext&) override {
     auto& kernel = session_.kernel;
-    auto taken = supervisor::take_socket_call(kernel, call);
+    auto taken = call.take_socket_call();
     if (!taken) return {.answer = Answer::errno_of(EFAULT), .record = std::nullopt};
     std::string path(supervisor::decode_unix_name(taken->address).text);
-    auto object = walk_.locate(call.tid, -1, path, supervisor::LastElement::follow);
+    auto object = walk_.locate(call, -1, path, supervisor::LastElement::follow);
     if (!object) return {.answer = Answer::errno_of(object.error().code), .record = std::nullopt};
     auto real = kernel.real_path(object->fd.get());
     if (!real || !session_.layers.judge_path(policy::UnixOperation::connect, *real).permits()) {
       return {.answer = Answer::errno_of(EACCES), .record = std::nullopt};
     }
     Address name = unix_address("/proc/self/fd/" + std::to_string(object->fd.get()));
-    return {.answer = Answer::of(kernel.connect(taken->socket.get(), name.get(), name.length)), .record = std::nullopt};
+    return {.answer = Answer::of(call.act().connect(taken->socket.get(), name.get(), name.length)),
+            .record = std::nullopt};
   }
 
  private:

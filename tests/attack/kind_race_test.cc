@@ -21,7 +21,7 @@ namespace {
 
 using policy::UnixOperation;
 using policy::Verdict;
-using supervisor::Notification;
+using supervisor::Caller;
 using supervisor::SessionObjects;
 
 // Writes two values to one byte in turn for as long as it lives.
@@ -70,8 +70,8 @@ void expect_won_and_lost(const std::vector<Rule>& rules, const Look& look, const
 // A name that is a path when it is judged, and abstract when it is bound.
 TEST(KindRace, PathThatBecomesAbstract) {
   Place place;
-  auto look = [](const SessionObjects& session, const Notification& call) {
-    auto address = supervisor::copy_address(session.kernel, call, call.arguments[1], call.arguments[2]);
+  auto look = [](const SessionObjects& session, const Caller& call) {
+    auto address = call.copy_address(call.arguments[1], call.arguments[2]);
     if (!address) return false;
     auto name = supervisor::decode_unix_name(*address);
     return name.kind == supervisor::UnixName::Kind::path &&
@@ -98,8 +98,8 @@ TEST(KindRace, PathThatBecomesAbstract) {
 TEST(KindRace, InternetSocketThatBecomesUnix) {
   Place place;
   Server bad(place / "denied");
-  auto look = [](const SessionObjects& session, const Notification& call) {
-    auto socket = supervisor::take_descriptor(session.kernel, call, static_cast<int>(call.arguments[0]));
+  auto look = [](const SessionObjects& session, const Caller& call) {
+    auto socket = call.take_descriptor(static_cast<int>(call.arguments[0]));
     int domain = -1;
     return socket && session.kernel.socket_option(socket->get(), SO_DOMAIN, &domain, sizeof domain) == 0 &&
            domain != AF_UNIX;
@@ -133,8 +133,8 @@ TEST(KindRace, NameOfAFileThatBecomesASockets) {
   make_directory(place / "kept");
   make_directory(place / "open");
   Server bad(place / "kept/s");
-  auto look = [](const SessionObjects& session, const Notification& call) {
-    auto path = supervisor::copy_path(session.kernel, call, call.arguments[1]);
+  auto look = [](const SessionObjects& session, const Caller& call) {
+    auto path = call.copy_path(call.arguments[1]);
     if (!path) return false;
     UniqueFd object(session.kernel.open_at(session.root, path->c_str(), O_PATH | O_NOFOLLOW, 0));
     struct stat st {};

@@ -6,17 +6,17 @@
 #include <utility>
 
 #include "arena.h"
-#include "supervisor/task.h"
+#include "supervisor/caller.h"
 
 namespace wrapd::attack {
 
 // True if the call may go on.
-using Look = std::function<bool(const supervisor::SessionObjects& session, const supervisor::Notification& call)>;
+using Look = std::function<bool(const supervisor::SessionObjects& session, const supervisor::Caller& call)>;
 
 class LooksAndLetsGo final : public supervisor::Handler {
  public:
   LooksAndLetsGo(const supervisor::SessionObjects& session, Look look) : session_(session), look_(std::move(look)) {}
-  supervisor::Outcome handle(const supervisor::Notification& call, supervisor::CallContext&) override {
+  supervisor::Outcome handle(const supervisor::Caller& call, supervisor::CallContext&) override {
     supervisor::Record record{.operation = "naive"};
     record.done = look_(session_, call);
     if (!record.done) return {.answer = supervisor::Answer::errno_of(EACCES), .record = record};

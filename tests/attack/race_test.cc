@@ -25,7 +25,7 @@ namespace {
 
 using policy::Verdict;
 using supervisor::Answer;
-using supervisor::Notification;
+using supervisor::Caller;
 using supervisor::Outcome;
 using supervisor::Record;
 
@@ -33,16 +33,16 @@ using supervisor::Record;
 class CheckAndContinue final : public supervisor::Handler {
  public:
   explicit CheckAndContinue(const supervisor::SessionObjects& session) : session_(session) {}
-  Outcome handle(const Notification& call, supervisor::CallContext&) override {
+  Outcome handle(const Caller& call, supervisor::CallContext&) override {
     Record record{.operation = "naive"};
     bool permitted = false;
     if (call.number == SYS_listen) {
-      auto socket = supervisor::take_descriptor(session_.kernel, call, static_cast<int>(call.arguments[0]));
+      auto socket = call.take_descriptor(static_cast<int>(call.arguments[0]));
       supervisor::AddressCopy bound;
       permitted = socket && session_.kernel.socket_name(socket->get(), bound.storage, bound.length) == 0 &&
                   judge(policy::UnixOperation::listen, bound);
     } else {
-      auto address = supervisor::copy_address(session_.kernel, call, call.arguments[1], call.arguments[2]);
+      auto address = call.copy_address(call.arguments[1], call.arguments[2]);
       permitted =
           address &&
           judge(call.number == SYS_bind ? policy::UnixOperation::bind : policy::UnixOperation::connect, *address);
@@ -69,19 +69,18 @@ class JudgeNameActOnName final : public supervisor::Handler {
  public:
   explicit JudgeNameActOnName(const supervisor::SessionObjects& session)
       : session_(session), walk_(session.kernel, session.root) {}
-  Outcome handle(const Notification& call, supervisor::CallContext&) override {
-    auto socket = supervisor::take_descriptor(session_.kernel, call, static_cast<int>(call.arguments[0]));
-    auto address = supervisor::copy_address(session_.kernel, call, call.arguments[1], call.arguments[2]);
+  Outcome handle(const Caller& call, supervisor::CallContext&) override {
+    auto socket = call.take_descriptor(static_cast<int>(call.arguments[0]));
+    auto address = call.copy_address(call.arguments[1], call.arguments[2]);
     if (!socket || !address) return {.answer = Answer::errno_of(EFAULT), .record = std::nullopt};
     std::string path(supervisor::decode_unix_name(*address).text);
-    auto located = walk_.locate(call.tid, -1, path, supervisor::LastElement::follow);
+    auto located = walk_.locate(call, -1, path, supervisor::LastElement::follow);
     if (!located) return {.answer = Answer::errno_of(located.error().code), .record = std::nullopt};
     auto real = session_.kernel.real_path(located->fd.get());
     Record record{.operation = "naive"};
     record.done = real && session_.layers.judge_path(policy::UnixOperation::connect, *real).permits();
     if (!record.done) return {.answer = Answer::errno_of(EACCES), .record = record};
-    return {.answer = Answer::of(session_.kernel.connect(socket->get(), address->get(), address->length)),
-            .record = record};
+    return {.answer = Answer::of(call.act().connect(socket->get(), address->get(), address->length)), .record = record};
   }
 
  private:
@@ -258,7 +257,7 @@ std::vector<Rule> listen_rules(const Place& place) {
 class BindAnything final : public supervisor::Handler {
  public:
   BindAnything(const supervisor::SessionObjects&, std::unique_ptr<supervisor::Handler> rest) : rest_(std::move(rest)) {}
-  Outcome handle(const Notification& call, supervisor::CallContext& context) override {
+  Outcome handle(const Caller& call, supervisor::CallContext& context) override {
     // Setting the scene, not the fight: runs as the attacker wrote it.
     if (call.number == SYS_bind) return {.answer = {.run_natively = true}, .record = std::nullopt};
     return rest_->handle(call, context);
@@ -331,11 +330,11 @@ class JudgeParentAndContinue final : public supervisor::Handler {
  public:
   explicit JudgeParentAndContinue(const supervisor::SessionObjects& session)
       : session_(session), walk_(session.kernel, session.root) {}
-  Outcome handle(const Notification& call, supervisor::CallContext&) override {
-    auto address = supervisor::copy_address(session_.kernel, call, call.arguments[1], call.arguments[2]);
+  Outcome handle(const Caller& call, supervisor::CallContext&) override {
+    auto address = call.copy_address(call.arguments[1], call.arguments[2]);
     if (!address) return {.answer = Answer::errno_of(EFAULT), .record = std::nullopt};
     std::string path(supervisor::decode_unix_name(*address).text);
-    auto parent = walk_.locate(call.tid, -1, path.substr(0, path.find_last_of('/')), supervisor::LastElement::follow);
+    auto parent = walk_.locate(call, -1, path.substr(0, path.find_last_of('/')), supervisor::LastElement::follow);
     if (!parent) return {.answer = Answer::errno_of(parent.error().code), .record = std::nullopt};
     auto real = session_.kernel.real_path(parent->fd.get());
     Record record{.operation = "naive"};

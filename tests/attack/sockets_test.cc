@@ -32,7 +32,7 @@ namespace {
 
 using policy::Verdict;
 using supervisor::Answer;
-using supervisor::Notification;
+using supervisor::Caller;
 using supervisor::Outcome;
 using supervisor::Record;
 
@@ -42,10 +42,10 @@ using supervisor::Record;
 class GoesByTheString final : public supervisor::Handler {
  public:
   explicit GoesByTheString(const supervisor::SessionObjects& session) : session_(session) {}
-  Outcome handle(const Notification& call, supervisor::CallContext&) override {
+  Outcome handle(const Caller& call, supervisor::CallContext&) override {
     bool permitted = true;
     if (call.number == SYS_connect || call.number == SYS_bind) {
-      auto address = supervisor::copy_address(session_.kernel, call, call.arguments[1], call.arguments[2]);
+      auto address = call.copy_address(call.arguments[1], call.arguments[2]);
       auto operation = call.number == SYS_bind ? policy::UnixOperation::bind : policy::UnixOperation::connect;
       permitted = address && judge(operation, *address);
     }

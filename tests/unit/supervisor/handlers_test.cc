@@ -13,10 +13,10 @@
 #include "fake_kernel.h"
 #include "policy/rules.h"
 #include "supervisor/call_report.h"
+#include "supervisor/caller.h"
 #include "supervisor/denials.h"
 #include "supervisor/identities.h"
 #include "supervisor/names.h"
-#include "supervisor/task.h"
 #include "supervisor/unix_socket.h"
 
 namespace wrapd::supervisor {
@@ -100,7 +100,7 @@ TEST(Address, IsCopiedAsTheKernelWould) {
   FakeKernel kernel;
   kernel.memory[0x1000] = unix_bytes("/x") + std::string(200, '\0');
   auto copy = [&](uint64_t address, uint64_t length) {
-    auto got = copy_address(kernel, call_of(SYS_connect), address, length);
+    auto got = Callers(kernel).prove(call_of(SYS_connect))->copy_address(address, length);
     return got ? 0 : got.error().code;
   };
   for (uint64_t length : {0U, 1U, 2U, 3U, 110U, 111U, 128U}) EXPECT_EQ(copy(0x1000, length), 0) << length;
@@ -117,7 +117,7 @@ TEST(Address, IsCopiedAsTheKernelWould) {
 
 TEST(Path, IsCopiedAsTheKernelWould) {
   FakeKernel kernel;
-  auto copy = [&](uint64_t address) { return copy_path(kernel, call_of(SYS_rename), address); };
+  auto copy = [&](uint64_t address) { return Callers(kernel).prove(call_of(SYS_rename))->copy_path(address); };
   kernel.memory[0x1000] = std::string("/a/b\0rest", 9);
   EXPECT_EQ(copy(0x1000).value(), "/a/b");
   kernel.memory = {{0x10fd, std::string(1000, 'x') + '\0'}};
@@ -134,7 +134,7 @@ TEST(Path, IsCopiedAsTheKernelWould) {
 TEST(Descriptor, IsTakenFromTheThreadOfTheCallerOnly) {
   FakeKernel kernel;
   auto take = [&] {
-    auto got = take_descriptor(kernel, call_of(SYS_connect), 3);
+    auto got = Callers(kernel).prove(call_of(SYS_connect))->take_descriptor(3);
     return got ? 0 : got.error().code;
   };
   EXPECT_EQ(take(), 0);
@@ -167,6 +167,7 @@ struct NoContext final : CallContext {
 struct Scene {
   Place place;
   FakeKernel kernel;
+  Callers callers{kernel};
   std::vector<std::byte> block;
   policy::Layers layers;
   UniqueFd root{::open("/", O_PATH | O_CLOEXEC)};
@@ -206,12 +207,12 @@ struct Scene {
   Outcome call(int number, const std::string& address) {
     kernel.memory = {{0x1000, address}};
     Notification notification{.id = 7, .tid = 100, .number = number, .arguments = {3, 0x1000, address.size()}};
-    return sockets->handle(notification, context);
+    return callers.serve(notification, *sockets, context);
   }
   Outcome move(const std::string& from, const std::string& to, int number = SYS_rename) {
     kernel.memory = {{0x1000, from + '\0'}, {0x3000, to + '\0'}};
     Notification notification{.id = 7, .tid = 100, .number = number, .arguments = {0x1000, 0x3000}};
-    return names->handle(notification, context);
+    return callers.serve(notification, *names, context);
   }
 };
 
@@ -512,7 +513,8 @@ TEST(Bind, AListenBetweenBindAndItsOutcomeIsRefused) {
       listened = 0;
       s.place.socket("s");
       listened =
-          s.sockets->handle({.id = 8, .tid = 101, .number = SYS_listen, .arguments = {3, 1}}, s.context).answer.error;
+          s.callers.serve({.id = 8, .tid = 101, .number = SYS_listen, .arguments = {3, 1}}, *s.sockets, s.context)
+              .answer.error;
     }
     return 0;
   };
@@ -555,7 +557,7 @@ TEST(Handlers, UnknownCallsFail) {
   Scene s;
   s.rules({{"/**", Verdict::allow}});
   EXPECT_EQ(s.call(SYS_accept, "").answer.error, ENOSYS);
-  EXPECT_EQ(s.names->handle(call_of(SYS_unlink), s.context).answer.error, ENOSYS);
+  EXPECT_EQ(s.callers.serve(call_of(SYS_unlink), *s.names, s.context).answer.error, ENOSYS);
 }
 
 // --- identities

@@ -64,7 +64,7 @@ class TestHandler final : public Handler {
     ::close(pipe_[0]);
     ::close(pipe_[1]);
   }
-  Outcome handle(const Notification& call, CallContext& context) override {
+  Outcome handle(const Caller& call, CallContext& context) override {
     Record record{.operation = "test"};
     record.done = true;
     record.path = std::to_string(call.id);
@@ -112,6 +112,7 @@ struct Scene {
   std::atomic<Approvals::Clock::rep> skipped{0};  // how far the approvals' clock is ahead
   Approvals approvals;
   TestHandler handler{approvals};
+  Callers callers{kernel};
   Loop loop;
   std::vector<TimedRecord> records;
   uint64_t lost = 0;
@@ -120,8 +121,8 @@ struct Scene {
   explicit Scene(LoopLimits limits = {}, policy::Approval asking = {60, 100, 100})
       : approvals(asking, {}, [this] { return Approvals::Clock::now() + Approvals::Clock::duration(skipped.load()); }),
         loop(
-            kernel, kernel.listener(), [this](int number) { return number <= kAsks ? &handler : nullptr; }, approvals,
-            limits) {
+            kernel, kernel.listener(), [this](int number) { return number <= kAsks ? &handler : nullptr; }, callers,
+            approvals, limits) {
     Loop::install_interrupt_handler();
     EXPECT_TRUE(loop.start().has_value());
   }
