@@ -72,7 +72,7 @@ int answer(const Context& context, const std::string& given, bool allow) {
   return kOk;
 }
 
-void add_answer(CLI::App& approvals, Context& context, const char* name, const char* help, bool allow) {
+void add_answer(Verb& approvals, Context& context, const char* name, const char* help, bool allow) {
   auto* verb = approvals.add_subcommand(name, help);
   auto id = std::make_shared<std::string>();
   verb->add_option("ID", *id, "the question's id, or its first digits (4 at least)")->required();
@@ -82,14 +82,14 @@ void add_answer(CLI::App& approvals, Context& context, const char* name, const c
 
 }  // namespace
 
-void add_approvals(CLI::App& app, Context& context) {
+void add_approvals(Verb& app, Context& context) {
   auto* verb = app.add_subcommand("approvals", "list the questions of programs that wait, and answer them");
   verb->require_subcommand(0, 1);
   verb->footer(
       "An answer holds for the same operation on the same object while the session lasts.\n"
       "For one's own sessions it takes org.wrapd1.approve-own of polkit, for others' org.wrapd1.approve.");
   verb->callback([&context, verb] {
-    if (verb->get_subcommands().empty()) context.run = [&context] { return list(context); };
+    if (!verb->has_chosen_subcommand()) context.run = [&context] { return list(context); };
   });
   add_answer(*verb, context, "allow", "let the program do what it asks for", true);
   add_answer(*verb, context, "deny", "refuse what the program asks for", false);

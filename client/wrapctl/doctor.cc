@@ -98,7 +98,7 @@ int run(const Context& context) {
 
 }  // namespace
 
-void add_doctor(CLI::App& app, Context& context) {
+void add_doctor(Verb& app, Context& context) {
   auto* verb = app.add_subcommand("doctor", "try everything that wrap rests on, and say what to do about what fails");
   verb->footer(
       "Each thing is tried for real; among them a session is opened, in which nothing runs. ok: works.\n"

@@ -47,7 +47,7 @@ int run(const Context& context, bool mine) {
 
 }  // namespace
 
-void add_list(CLI::App& app, Context& context) {
+void add_list(Verb& app, Context& context) {
   auto* verb = app.add_subcommand("list", "list the sessions");
   auto mine = std::make_shared<bool>(false);
   verb->add_flag("--mine", *mine, "only those of the user who asks");

@@ -150,14 +150,14 @@ int run(const Context& context, const Options& options) {
 
 }  // namespace
 
-void add_log(CLI::App& app, Context& context) {
+void add_log(Verb& app, Context& context) {
   auto* verb = app.add_subcommand("log", "show the audit records of the journal");
   auto options = std::make_shared<Options>();
   verb->add_option("ID", options->id, "only this session's: its id, or its first digits (4 at least)");
   verb->add_flag("-f,--follow", options->follow, "go on with what comes, until interrupted");
   auto* lines = verb->add_option("-n,--lines", options->lines, "only the last LINES records")
                     ->type_name("LINES")
-                    ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40));
+                    ->range(1, uint64_t{1} << 40);
   verb->add_option("--since", options->since, "from TIME on: 30s, 10min, 2h, 1d ago, or YYYY-MM-DD [HH:MM[:SS]]")
       ->type_name("TIME")
       ->excludes(lines);

@@ -4,8 +4,8 @@
 #include <exception>
 #include <iostream>
 
+#include "client/wrapctl/command_line.h"
 #include "client/wrapctl/output.h"
-#include "client/wrapctl/usage.h"
 #include "client/wrapctl/verbs.h"
 #include "config.h"
 
@@ -15,9 +15,9 @@ namespace {
 int run(int argc, char** argv) {
   // For the widths of characters. A locale that is not there leaves the plain one.
   std::setlocale(LC_CTYPE, "");
-  CLI::App app("Looks after wrapped programs and their policies.", "wrapctl");
-  app.set_version_flag("--version", "wrapctl " WRAPD_VERSION);
-  app.require_subcommand(1);
+  CommandLine line("Looks after wrapped programs and their policies.", "wrapctl", "wrapctl " WRAPD_VERSION);
+  Verb& app = line.program();
+  app.require_subcommand(1, 1);
   Context context;
   app.add_flag("--json", context.json, "print one JSON document instead of text");
   app.add_flag("--no-ask-password", context.no_ask_password, "do not ask for a password on this terminal");
@@ -33,20 +33,17 @@ int run(int argc, char** argv) {
   add_reload(app, context);
   add_doctor(app, context);
   auto* policy = app.add_subcommand("policy", "list, show and check policies, and ask what they say");
-  policy->require_subcommand(1);
+  policy->require_subcommand(1, 1);
   policy->fallthrough();
   add_policy_list(*policy, context);
   add_policy_show(*policy, context);
   add_policy_check(*policy, context);
   add_policy_test(*policy, context);
 
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    // --help and --version.
-    if (e.get_exit_code() == 0) return app.exit(e, std::cout, std::cerr);
+  if (auto end = line.parse(argc, argv)) {
+    if (end->problem.empty()) return end->status;
     context.json = wants_json(argc, argv);
-    return report(context, {"org.wrapd1.Error.InvalidArgument", usage_problem(app, e)});
+    return report(context, {"org.wrapd1.Error.InvalidArgument", end->problem});
   }
   int code = context.run();
   // A full disk behind stdout must not look like an answer.

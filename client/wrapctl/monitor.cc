@@ -202,7 +202,7 @@ int run(const Context& context) {
 
 }  // namespace
 
-void add_monitor(CLI::App& app, Context& context) {
+void add_monitor(Verb& app, Context& context) {
   auto* verb = app.add_subcommand("monitor", "tell of sessions, denials and questions as they happen");
   verb->footer(
       "Goes on until it is interrupted. Many denials at once are summed up; the journal has each one\n"

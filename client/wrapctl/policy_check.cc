@@ -114,7 +114,7 @@ int run(const Context& context, const std::string& file) {
 
 }  // namespace
 
-void add_policy_check(CLI::App& policy, Context& context) {
+void add_policy_check(Verb& policy, Context& context) {
   auto* verb = policy.add_subcommand(
       "check", "say whether a policy file is right (exit 0), denies in vain (1), or what is wrong (2)");
   auto file = std::make_shared<std::string>();

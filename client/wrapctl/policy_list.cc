@@ -47,7 +47,7 @@ int run(const Context& context) {
 
 }  // namespace
 
-void add_policy_list(CLI::App& policy, Context& context) {
+void add_policy_list(Verb& policy, Context& context) {
   auto* verb =
       policy.add_subcommand("list", "list the policies that you may use; root: all, and those that are broken");
   verb->callback([&context] { context.run = [&context] { return run(context); }; });

@@ -33,7 +33,7 @@ int run(const Context& context, const std::string& name) {
 
 }  // namespace
 
-void add_policy_show(CLI::App& policy, Context& context) {
+void add_policy_show(Verb& policy, Context& context) {
   auto* verb = policy.add_subcommand("show", "print the text of a policy as it is in force");
   auto name = std::make_shared<std::string>();
   verb->add_option("NAME", *name, "the policy's name (wrapctl policy list)")->required();

@@ -165,7 +165,7 @@ int run(const Context& context, const Options& options) {
 
 }  // namespace
 
-void add_policy_test(CLI::App& policy, Context& context) {
+void add_policy_test(Verb& policy, Context& context) {
   auto* verb = policy.add_subcommand(
       "test", "say what a policy file does with a socket (exit 0: allowed, 1: denied or asked about)");
   auto options = std::make_shared<Options>();

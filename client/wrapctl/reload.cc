@@ -29,7 +29,7 @@ int run(const Context& context) {
 
 }  // namespace
 
-void add_reload(CLI::App& app, Context& context) {
+void add_reload(Verb& app, Context& context) {
   auto* verb = app.add_subcommand("reload", "have the service read its configuration and policies again");
   verb->footer(
       "Whole or not at all: if anything is wrong, what was in force stays in force.\n"

@@ -52,7 +52,7 @@ int run(const Context& context, const std::string& given) {
 
 }  // namespace
 
-void add_show(CLI::App& app, Context& context) {
+void add_show(Verb& app, Context& context) {
   auto* verb = app.add_subcommand("show", "show all that is known of a session");
   auto id = std::make_shared<std::string>();
   verb->add_option("ID", *id, "the session's id, or its first digits (4 at least)")->required();

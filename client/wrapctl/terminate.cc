@@ -130,7 +130,7 @@ int run(const Context& context, const Options& options) {
 
 }  // namespace
 
-void add_terminate(CLI::App& app, Context& context) {
+void add_terminate(Verb& app, Context& context) {
   auto* verb = app.add_subcommand("terminate", "end sessions: everything that runs in them is killed");
   auto options = std::make_shared<Options>();
   auto* which = verb->add_option_group("sessions");

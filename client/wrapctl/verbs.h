@@ -4,10 +4,10 @@
 // wrapctl has one file for each verb. A verb declares itself and its options here and in main.cc's list, and leaves its
 // action in `run`; main() calls it once the command line is known to be right.
 
-#include <CLI/CLI.hpp>
 #include <functional>
 
 #include "client/wrapctl/bus.h"
+#include "client/wrapctl/command_line.h"
 
 namespace wrapd::wrapctl {
 
@@ -25,17 +25,17 @@ struct Context {
 // The stable word for an error: "NoSuchSession"; the whole name where it is not the service's own.
 [[nodiscard]] std::string error_code(const BusError& error);
 
-void add_list(CLI::App& app, Context& context);
-void add_show(CLI::App& app, Context& context);
-void add_terminate(CLI::App& app, Context& context);
-void add_monitor(CLI::App& app, Context& context);
-void add_log(CLI::App& app, Context& context);
-void add_approvals(CLI::App& app, Context& context);
-void add_reload(CLI::App& app, Context& context);
-void add_doctor(CLI::App& app, Context& context);
-void add_policy_list(CLI::App& policy, Context& context);
-void add_policy_show(CLI::App& policy, Context& context);
-void add_policy_check(CLI::App& policy, Context& context);
-void add_policy_test(CLI::App& policy, Context& context);
+void add_list(Verb& app, Context& context);
+void add_show(Verb& app, Context& context);
+void add_terminate(Verb& app, Context& context);
+void add_monitor(Verb& app, Context& context);
+void add_log(Verb& app, Context& context);
+void add_approvals(Verb& app, Context& context);
+void add_reload(Verb& app, Context& context);
+void add_doctor(Verb& app, Context& context);
+void add_policy_list(Verb& policy, Context& context);
+void add_policy_show(Verb& policy, Context& context);
+void add_policy_check(Verb& policy, Context& context);
+void add_policy_test(Verb& policy, Context& context);
 
 }  // namespace wrapd::wrapctl
