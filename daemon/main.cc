@@ -18,6 +18,7 @@
 #include "daemon/event_loop.h"
 #include "daemon/options.h"
 #include "daemon/service.h"
+#include "kernel/credentials.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -39,6 +40,12 @@ Result<> prepare_process() {
   if (::signal(SIGCHLD, SIG_DFL) == SIG_ERR || ::signal(SIGPIPE, SIG_IGN) == SIG_ERR) {
     return fail_errno("cannot set up signals");
   }
+  // What supervisors of root's sessions act with (kernel/credentials.h) is permitted, for them to have after their
+  // exec; the service itself works without it.
+  auto capabilities = kernel::read_capabilities();
+  if (!capabilities) return std::unexpected(capabilities.error());
+  capabilities->effective &= ~kernel::kActingCapabilities;
+  if (int rc = kernel::write_capabilities(*capabilities); rc < 0) return fail_errno("cannot drop capabilities", -rc);
   ::umask(0077);
   if (::chdir("/") < 0) return fail_errno("cannot change to /");
   struct rlimit files {};

@@ -229,8 +229,7 @@ Result<> supervise(Standalone& all) {
                                      .leader = UniqueFd(::fcntl(launch->pidfd(), F_DUPFD_CLOEXEC, 3)),
                                      .control = std::move(all.control.supervisor),
                                      .proc = UniqueFd(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC)),
-                                     .root = UniqueFd(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)),
-                                     .privilege = kernel::Privilege::own};
+                                     .root = UniqueFd(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC))};
   if (!session.leader || !session.proc || !session.root)
     return fail_errno("cannot open what the supervisor works with");
   std::vector<int> kept{session.listener.get(), session.leader.get(),  session.control.get(),

@@ -22,6 +22,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "kernel/credentials.h"
 
 namespace wrapd::kernel {
 
@@ -35,6 +36,13 @@ struct TaskStatus {
   uint64_t shared_pending = 0;  // ShdPnd: of the process
   uint64_t blocked = 0;
   uint64_t caught = 0;
+};
+
+// What a task is known by for as long as it lives, whatever becomes of its number.
+struct Task {
+  UniqueFd pidfd;
+  bool thread_exact = false;  // false before Linux 6.9: the pidfd is its process's
+  UniqueFd comm;              // its /proc/TID/comm
 };
 
 // What a bind needs besides the socket: see Kernel::bind_path().
@@ -102,11 +110,14 @@ class Kernel : public Objects, public Operations {
   // answer was that task's.
   [[nodiscard]] virtual bool valid(uint64_t id) = 0;
 
-  // A pidfd of exactly this thread (PIDFD_THREAD, 6.9). `thread_exact` is false where the kernel can only give one of
-  // the process: the caller must then compare what it takes with what the thread has.
-  [[nodiscard]] virtual int open_task(pid_t tid, bool& thread_exact) = 0;
-  // 0 if the task may be signalled by the caller, that is: if its real or saved uid is the caller's.
-  [[nodiscard]] virtual int check_owner(int pidfd) = 0;
+  // The task that has this number now. Its pidfd is of exactly this thread (PIDFD_THREAD, 6.9), or else of its process:
+  // then what is taken by it must be compared with what the thread has.
+  [[nodiscard]] virtual int open_task(pid_t tid, Task& task) = 0;
+  // The name that the task has now; -ESRCH once it is gone. While it is not, its number is no other task's.
+  [[nodiscard]] virtual int task_comm(const Task& task, std::string& comm) = 0;
+  // Of the task that has this number now. Allocates.
+  [[nodiscard]] virtual int task_credentials(pid_t tid, TaskCredentials& credentials) = 0;
+  [[nodiscard]] virtual bool in_our_user_namespace(pid_t tid) = 0;
   // SIGKILL.
   [[nodiscard]] virtual int kill_task(int pidfd) = 0;
   // pidfd_getfd(2): our duplicate (close-on-exec) of the target's descriptor. Any file, O_PATH too.
@@ -128,28 +139,28 @@ class Kernel : public Objects, public Operations {
   [[nodiscard]] virtual int task_status(pid_t tid, TaskStatus& status) = 0;
   // The threads of a process, and how many they are; -E2BIG if there is not room for all. Allocates.
   [[nodiscard]] virtual int threads(pid_t tgid, std::span<pid_t> room) = 0;
-  // For the record only. Allocate; empty where they cannot be had.
-  [[nodiscard]] virtual std::string task_comm(pid_t tid) = 0;
+  // The file that the task executes, for the record only. Allocates; empty where it cannot be had.
   [[nodiscard]] virtual std::string task_exe(pid_t tid) = 0;
+
+  // Of the calling thread.
+  [[nodiscard]] virtual int own_credentials(TaskCredentials& credentials) = 0;
+  // kernel::act_as().
+  [[nodiscard]] virtual Result<> act_as(const Credentials& credentials) = 0;
 };
 
-// How the real kernel's three privileged methods are allowed.
-enum class Privilege {
-  own,         // standalone: as an ancestor of the target, nothing is raised
-  capability,  // brokered: CAP_SYS_PTRACE is permitted and raised around them
-};
-
-class RealKernel final : public Kernel {
+class RealKernel : public Kernel {
  public:
   // Takes over the listener. `proc` is an O_PATH descriptor of our own /proc. The working directory of the process
   // must be /proc/self/fd of that /proc before the first connect_object().
-  RealKernel(UniqueFd listener, UniqueFd proc, Privilege privilege);
+  RealKernel(UniqueFd listener, UniqueFd proc);
 
   int receive(seccomp_notif& notification) override;
   int respond(const seccomp_notif_resp& response) override;
   bool valid(uint64_t id) override;
-  int open_task(pid_t tid, bool& thread_exact) override;
-  int check_owner(int pidfd) override;
+  int open_task(pid_t tid, Task& task) override;
+  int task_comm(const Task& task, std::string& comm) override;
+  int task_credentials(pid_t tid, TaskCredentials& credentials) override;
+  bool in_our_user_namespace(pid_t tid) override;
   int kill_task(int pidfd) override;
   int take_descriptor(int pidfd, int fd) override;
   ssize_t read_memory(pid_t tid, uint64_t address, std::span<std::byte> buffer) override;
@@ -159,8 +170,9 @@ class RealKernel final : public Kernel {
   Result<std::string> task_descriptor_name(pid_t tid, int fd) override;
   int task_status(pid_t tid, TaskStatus& status) override;
   int threads(pid_t tgid, std::span<pid_t> room) override;
-  std::string task_comm(pid_t tid) override;
   std::string task_exe(pid_t tid) override;
+  int own_credentials(TaskCredentials& credentials) override;
+  Result<> act_as(const Credentials& credentials) override;
   int open_proc_directory(const char* relative) override;
   int open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) override;
   int stat(int fd, struct stat& st) override;
@@ -190,7 +202,7 @@ class RealKernel final : public Kernel {
   UniqueFd listener_;
   UniqueFd proc_;
   dev_t proc_device_ = 0;
-  Privilege privilege_;
+  ThreadCapabilities capabilities_;  // of the process
 };
 
 }  // namespace wrapd::kernel

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <climits>
@@ -36,33 +35,6 @@ int result(long rc) {
   return rc < 0 ? -errno : static_cast<int>(rc);
 }
 
-// Raises CAP_SYS_PTRACE in the calling thread's effective set for a scope (capset(2) is per thread). A failure to lower
-// it again would leave every later call privileged: that ends the process.
-class RaisedPtrace {
- public:
-  explicit RaisedPtrace(Privilege privilege) : active_(privilege == Privilege::capability) {
-    if (active_ && set(1U << CAP_SYS_PTRACE) < 0) active_ = false;  // the privileged call then fails by itself
-  }
-  ~RaisedPtrace() {
-    if (!active_) return;
-    int saved = errno;
-    if (set(0) < 0) __builtin_trap();
-    errno = saved;
-  }
-  RaisedPtrace(const RaisedPtrace&) = delete;
-  RaisedPtrace& operator=(const RaisedPtrace&) = delete;
-
- private:
-  static int set(uint32_t effective) {
-    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-    __user_cap_data_struct data[2]{};
-    data[0].permitted = 1U << CAP_SYS_PTRACE;
-    data[0].effective = effective;
-    return static_cast<int>(::syscall(SYS_capset, &header, data));
-  }
-  bool active_;
-};
-
 // "TID/rest" for an openat() relative to /proc.
 struct ProcName {
   std::array<char, 64> text;
@@ -75,6 +47,56 @@ bool parse_number(std::string_view text, int base, uint64_t& value) {
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
   return error == std::errc{} && end != text.data();
 }
+
+// Takes the first decimal number off `text`.
+bool next_number(std::string_view& text, uint64_t& value) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{}) return false;
+  text.remove_prefix(static_cast<size_t>(end - text.data()));
+  return true;
+}
+
+// /proc/TID/status, whole: the list of groups may be long (NGROUPS_MAX).
+class StatusFile {
+ public:
+  [[nodiscard]] int read(int proc, pid_t tid) {
+    ProcName name(tid, "status");
+    UniqueFd fd(::openat(proc, name.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd) return -errno;
+    std::span<char> room(small_);
+    size_t used = 0;
+    for (;;) {
+      ssize_t n = ::read(fd.get(), room.data() + used, room.size() - used);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return -errno;
+      if (n == 0) break;
+      used += static_cast<size_t>(n);
+      if (used < room.size()) continue;
+      if (!large_.empty()) return -E2BIG;
+      large_.resize(kMostBytes);
+      std::memcpy(large_.data(), small_.data(), used);
+      room = large_;
+    }
+    text_ = {room.data(), used};
+    return 0;
+  }
+  // The first line holds comm, in which a program may write what it likes but a newline (escaped by the kernel).
+  template <class Each>
+  void for_each_line(Each each) const {
+    for (std::string_view rest = text_; !rest.empty();) {
+      size_t end = rest.find('\n');
+      each(rest.substr(0, end));
+      rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+    }
+  }
+
+ private:
+  static constexpr size_t kMostBytes = size_t{1} << 20;
+  std::array<char, 4096> small_;
+  std::string large_;
+  std::string_view text_;
+};
 
 struct BindThread {
   const BindRequest& request;
@@ -133,8 +155,9 @@ Result<std::string> read_link_at(int directory, const char* name) {
 
 }  // namespace
 
-RealKernel::RealKernel(UniqueFd listener, UniqueFd proc, Privilege privilege)
-    : listener_(std::move(listener)), proc_(std::move(proc)), privilege_(privilege) {
+RealKernel::RealKernel(UniqueFd listener, UniqueFd proc) : listener_(std::move(listener)), proc_(std::move(proc)) {
+  // Without them nothing is raised, and what needs it fails.
+  if (auto capabilities = read_capabilities()) capabilities_ = *capabilities;
   struct stat st {};
   if (::fstat(proc_.get(), &st) == 0) proc_device_ = st.st_dev;
 }
@@ -158,19 +181,48 @@ bool RealKernel::valid(uint64_t id) {
   return ::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
 }
 
-int RealKernel::open_task(pid_t tid, bool& thread_exact) {
-  thread_exact = true;
+int RealKernel::open_task(pid_t tid, Task& task) {
+  task.thread_exact = true;
   int fd = result(::syscall(SYS_pidfd_open, tid, PIDFD_THREAD));
-  if (fd != -EINVAL) return fd;
-  // Before 6.9 there are pidfds of processes only.
-  thread_exact = false;
-  TaskStatus status;
-  if (int rc = task_status(tid, status); rc < 0) return rc;
-  return result(::syscall(SYS_pidfd_open, status.tgid, 0));
+  if (fd == -EINVAL) {
+    // Before 6.9 there are pidfds of processes only.
+    task.thread_exact = false;
+    TaskStatus status;
+    if (int rc = task_status(tid, status); rc < 0) return rc;
+    fd = result(::syscall(SYS_pidfd_open, status.tgid, 0));
+  }
+  if (fd < 0) return fd;
+  task.pidfd.reset(fd);
+  ProcName name(tid, "comm");
+  task.comm.reset(::openat(proc_.get(), name.c_str(), O_RDONLY | O_CLOEXEC));
+  return task.comm ? 0 : -errno;
 }
 
-int RealKernel::check_owner(int pidfd) {
-  return result(::syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0));
+int RealKernel::task_comm(const Task& task, std::string& comm) {
+  std::array<char, 64> buffer;
+  ssize_t n = ::pread(task.comm.get(), buffer.data(), buffer.size(), 0);
+  if (n < 0) return -errno;
+  if (n > 0 && buffer[static_cast<size_t>(n) - 1] == '\n') --n;
+  comm.assign(buffer.data(), static_cast<size_t>(n));
+  return 0;
+}
+
+bool RealKernel::in_our_user_namespace(pid_t tid) {
+  ProcName name(tid, "ns/user");
+  struct stat ours {
+  }, theirs{};
+  Raised raised(capabilities_, CAP_SYS_PTRACE);
+  return ::fstatat(proc_.get(), "self/ns/user", &ours, 0) == 0 &&
+         ::fstatat(proc_.get(), name.c_str(), &theirs, 0) == 0 && ours.st_dev == theirs.st_dev &&
+         ours.st_ino == theirs.st_ino;
+}
+
+int RealKernel::own_credentials(TaskCredentials& credentials) {
+  return task_credentials(::gettid(), credentials);
+}
+
+Result<> RealKernel::act_as(const Credentials& credentials) {
+  return kernel::act_as(credentials);
 }
 
 int RealKernel::kill_task(int pidfd) {
@@ -178,26 +230,26 @@ int RealKernel::kill_task(int pidfd) {
 }
 
 int RealKernel::take_descriptor(int pidfd, int fd) {
-  RaisedPtrace raised(privilege_);
+  Raised raised(capabilities_, CAP_SYS_PTRACE);
   return result(::syscall(SYS_pidfd_getfd, pidfd, fd, 0));
 }
 
 int RealKernel::take_descriptor_and_read(int pidfd, int fd, pid_t tid, uint64_t address, std::span<std::byte> buffer,
                                          ssize_t& read) {
-  RaisedPtrace raised(privilege_);
+  Raised raised(capabilities_, CAP_SYS_PTRACE);
   int taken = result(::syscall(SYS_pidfd_getfd, pidfd, fd, 0));
   if (taken >= 0) read = buffer.empty() ? 0 : read_remote(tid, address, buffer);
   return taken;
 }
 
 ssize_t RealKernel::read_memory(pid_t tid, uint64_t address, std::span<std::byte> buffer) {
-  RaisedPtrace raised(privilege_);
+  Raised raised(capabilities_, CAP_SYS_PTRACE);
   return read_remote(tid, address, buffer);
 }
 
 int RealKernel::open_task_link(pid_t tid, const char* link) {
   ProcName name(tid, link);
-  RaisedPtrace raised(privilege_);
+  Raised raised(capabilities_, CAP_SYS_PTRACE);
   return result(::openat(proc_.get(), name.c_str(), O_PATH | O_CLOEXEC));
 }
 
@@ -205,31 +257,15 @@ Result<std::string> RealKernel::task_descriptor_name(pid_t tid, int fd) {
   std::array<char, 32> link;
   std::snprintf(link.data(), link.size(), "fd/%d", fd);
   ProcName name(tid, link.data());
-  RaisedPtrace raised(privilege_);
+  Raised raised(capabilities_, CAP_SYS_PTRACE);
   return read_link_at(proc_.get(), name.c_str());
 }
 
 int RealKernel::task_status(pid_t tid, TaskStatus& status) {
-  ProcName name(tid, "status");
-  UniqueFd fd(::openat(proc_.get(), name.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return -errno;
-  std::array<char, 4096> buffer;
-  size_t used = 0;
-  for (;;) {
-    ssize_t n = ::read(fd.get(), buffer.data() + used, buffer.size() - used);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return -errno;
-    if (n == 0) break;
-    used += static_cast<size_t>(n);
-    if (used == buffer.size()) break;
-  }
-  std::string_view text(buffer.data(), used);
-  // The first line holds comm, in which a program may write what it likes but a newline (escaped by the kernel).
+  StatusFile file;
+  if (int rc = file.read(proc_.get(), tid); rc < 0) return rc;
   unsigned found = 0;
-  while (!text.empty()) {
-    size_t end = text.find('\n');
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  file.for_each_line([&](std::string_view line) {
     auto field = [&](std::string_view key, int base, uint64_t& value) {
       if (!line.starts_with(key) || !parse_number(line.substr(key.size()), base, value)) return false;
       ++found;
@@ -248,8 +284,42 @@ int RealKernel::task_status(pid_t tid, TaskStatus& status) {
     if (field("ShdPnd:", 16, value)) status.shared_pending = value;
     if (field("SigBlk:", 16, value)) status.blocked = value;
     if (field("SigCgt:", 16, value)) status.caught = value;
-  }
+  });
   return found == 8 ? 0 : -ESRCH;
+}
+
+int RealKernel::task_credentials(pid_t tid, TaskCredentials& credentials) {
+  StatusFile file;
+  if (int rc = file.read(proc_.get(), tid); rc < 0) return rc;
+  credentials = {};
+  unsigned found = 0;
+  file.for_each_line([&](std::string_view line) {
+    std::string_view rest;
+    auto is = [&](std::string_view key) {
+      if (!line.starts_with(key)) return false;
+      rest = line.substr(key.size());
+      return true;
+    };
+    uint64_t value = 0;
+    if (is("Uid:") || is("Gid:")) {
+      auto& ids = line[0] == 'U' ? credentials.uids : credentials.gids;
+      size_t count = 0;
+      while (count < ids.size() && next_number(rest, value)) ids[count++] = static_cast<uid_t>(value);
+      if (count == ids.size()) ++found;
+    } else if (is("Groups:")) {
+      while (next_number(rest, value)) credentials.groups.push_back(static_cast<gid_t>(value));
+      ++found;
+    } else if (is("CapPrm:") && parse_number(rest, 16, credentials.permitted)) {
+      ++found;
+    } else if (is("CapEff:") && parse_number(rest, 16, credentials.effective)) {
+      ++found;
+    } else if (is("NoNewPrivs:") && parse_number(rest, 10, value)) {
+      credentials.no_new_privs = value == 1;
+      ++found;
+    }
+  });
+  std::ranges::sort(credentials.groups);
+  return found == 6 ? 0 : -ESRCH;
 }
 
 int RealKernel::threads(pid_t tgid, std::span<pid_t> room) {
@@ -271,21 +341,13 @@ int RealKernel::threads(pid_t tgid, std::span<pid_t> room) {
   }
 }
 
-std::string RealKernel::task_comm(pid_t tid) {
-  ProcName name(tid, "comm");
-  UniqueFd fd(::openat(proc_.get(), name.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return {};
-  std::array<char, 64> buffer;
-  ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
-  if (n <= 0) return {};
-  std::string comm(buffer.data(), static_cast<size_t>(n));
-  if (comm.back() == '\n') comm.pop_back();
-  return comm;
-}
-
 std::string RealKernel::task_exe(pid_t tid) {
   ProcName name(tid, "exe");
   auto exe = read_link_at(proc_.get(), name.c_str());
+  if (!exe && exe.error().code == EACCES) {
+    Raised raised(capabilities_, CAP_SYS_PTRACE);
+    exe = read_link_at(proc_.get(), name.c_str());
+  }
   return exe ? *exe : std::string();
 }
 

@@ -177,6 +177,17 @@ class Generator {
   int error_ = 0;
 };
 
+// A thread of a root session's supervisor that takes the credentials of the task it acts for: never the real and saved
+// ids, by which other processes may signal and limit it.
+void add_rules_for_others(Generator& filter) {
+  for (int nr : {__NR_setresuid, __NR_setresgid}) {
+    filter.allow_if(nr, {{0, SCMP_CMP_MASKED_EQ, kLow32, kLow32}, {2, SCMP_CMP_MASKED_EQ, kLow32, kLow32}});
+  }
+  for (int nr : {__NR_setfsuid, __NR_setfsgid, __NR_setgroups, __NR_getgroups}) filter.allow(nr);
+  filter.allow_if(__NR_prctl, 0, kLow32, PR_SET_KEEPCAPS);
+  filter.allow_if(__NR_prctl, {{0, SCMP_CMP_MASKED_EQ, kLow32, PR_SET_DUMPABLE}, {1, SCMP_CMP_EQ, 0, 0}});
+}
+
 void add_rules(Generator& filter) {
   for (int nr : kAllowed) filter.allow(nr);
 
@@ -206,29 +217,37 @@ void add_rules(Generator& filter) {
   filter.refuse(__NR_clone3, ENOSYS);
 }
 
-int generate(bool instrumented) {
-  Generator filter;
-  add_rules(filter);
+bool print_program(const char* name, Generator& filter) {
   UniqueFd file(memfd_create("filter", MFD_CLOEXEC));
   if (!file || !filter.export_to(file.get()) || lseek(file.get(), 0, SEEK_SET) < 0) {
     std::fprintf(stderr, "generate-supervisor-filter: %s\n",
                  std::strerror(filter.error() != 0 ? -filter.error() : errno));
-    return 1;
+    return false;
   }
   Result<std::string> bytes = read_all(file.get(), BPF_MAXINSNS * sizeof(sock_filter));
   if (!bytes) {
     std::fprintf(stderr, "generate-supervisor-filter: %s\n", bytes.error().message.c_str());
-    return 1;
+    return false;
   }
   std::vector<sock_filter> program(bytes->size() / sizeof(sock_filter));
   std::memcpy(program.data(), bytes->data(), program.size() * sizeof(sock_filter));
+  std::printf("inline constexpr sock_filter %s[] = {\n", name);
+  for (const sock_filter& i : program) std::printf("    {0x%04x, %u, %u, 0x%08x},\n", i.code, i.jt, i.jf, i.k);
+  std::printf("};\n\n");
+  return true;
+}
 
+int generate(bool instrumented) {
   std::printf("// SPDX-License-Identifier: Apache-2.0\n// Made by generate_supervisor_filter.cc.\n#pragma once\n\n");
   std::printf("#include <linux/filter.h>\n\nnamespace wrapd::plan {\n\n");
   std::printf("inline constexpr bool kSupervisorFilterApplies = %s;\n\n", instrumented ? "false" : "true");
-  std::printf("inline constexpr sock_filter kSupervisorFilter[] = {\n");
-  for (const sock_filter& i : program) std::printf("    {0x%04x, %u, %u, 0x%08x},\n", i.code, i.jt, i.jf, i.k);
-  std::printf("};\n\n}  // namespace wrapd::plan\n");
+  Generator users;
+  add_rules(users);
+  Generator roots;
+  add_rules(roots);
+  add_rules_for_others(roots);
+  if (!print_program("kSupervisorFilter", users) || !print_program("kRootSupervisorFilter", roots)) return 1;
+  std::printf("}  // namespace wrapd::plan\n");
   return std::fflush(stdout) == 0 ? 0 : 1;
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "supervisor/caller.h"
 
+#include <linux/capability.h>
+#include <linux/fs.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <array>
@@ -26,6 +29,56 @@ Result<> check_read(ssize_t read, size_t wanted) {
   return fail("cannot read the target's memory", kRefused);
 }
 
+// Of a call that no handler saw.
+const char* operation_of(int number) {
+  switch (number) {
+    case SYS_connect:
+      return "connect";
+    case SYS_bind:
+      return "bind";
+    case SYS_listen:
+      return "listen";
+    case SYS_socket:
+      return "socket";
+    case SYS_socketpair:
+      return "socketpair";
+#ifdef SYS_rename
+    case SYS_rename:
+#endif
+#ifdef SYS_renameat
+    case SYS_renameat:
+#endif
+    case SYS_renameat2:
+      return "rename";
+#ifdef SYS_link
+    case SYS_link:
+#endif
+    case SYS_linkat:
+      return "link";
+    default:
+      return "system call";
+  }
+}
+
+// Those without which the kernel refuses this call with this error.
+uint64_t capabilities_for(const Notification& call, int error) {
+  using kernel::capability_bit;
+  constexpr uint64_t kNames = capability_bit(CAP_DAC_OVERRIDE) | capability_bit(CAP_DAC_READ_SEARCH);
+  switch (call.number) {
+    case SYS_connect:
+      return kNames | (error == EPERM ? capability_bit(CAP_NET_ADMIN) : 0);  // netlink(7)
+    case SYS_bind:
+    case SYS_listen:
+      return kNames | capability_bit(CAP_NET_BIND_SERVICE);
+    case SYS_renameat2:
+      if ((call.arguments[4] & RENAME_WHITEOUT) != 0)
+        return kNames | capability_bit(CAP_FOWNER) | capability_bit(CAP_MKNOD);
+      [[fallthrough]];
+    default:
+      return kNames | capability_bit(CAP_FOWNER);
+  }
+}
+
 std::span<std::byte> bytes_of(AddressCopy& copy, size_t size) {
   return {reinterpret_cast<std::byte*>(&copy.storage), size};
 }
@@ -35,25 +88,20 @@ std::span<std::byte> bytes_of(AddressCopy& copy, size_t size) {
 // The program is read with the rest: the task cannot become another program while it waits.
 bool Caller::waits() const {
   if (checked_) return true;
-  if (!program_) program_ = Program{.comm = kernel_->task_comm(tid), .exe = kernel_->task_exe(tid)};
+  if (!exe_) exe_ = kernel_->task_exe(tid);
   checked_ = kernel_->valid(id);
   return checked_;
 }
 
-// Pins the thread that asks, checks that it is the caller's, and takes its descriptor by `take`.
+// Takes the thread's descriptor by `take`.
 template <class Take>
 Result<UniqueFd> Caller::take_by(int fd, Take take) const {
   checked_ = false;
-  bool thread_exact = false;
-  int task = kernel_->open_task(tid, thread_exact);
-  if (task < 0) return fail("target is gone", kRefused);
-  UniqueFd pidfd(task);
-  if (kernel_->check_owner(pidfd.get()) < 0) return fail("target is not the caller's", kRefused);
-  int taken = take(pidfd.get());
+  int taken = take(known_->task.pidfd.get());
   if (taken == -EBADF) return fail("bad descriptor", EBADF);
   if (taken < 0) return fail("cannot take the target's descriptor", kRefused);
   UniqueFd socket(taken);
-  if (!thread_exact) {
+  if (!known_->task.thread_exact) {
     // The pidfd is the process's. Take the file only if the thread has the same one under that number.
     struct stat st {};
     auto name = kernel_->task_descriptor_name(tid, fd);
@@ -131,18 +179,141 @@ int Caller::status(kernel::TaskStatus& status) const {
 
 void Caller::name(Record& record) const {
   if (!waits()) return;
-  record.comm = program_->comm;
-  record.exe = program_->exe;
+  record.comm = comm_;
+  record.exe = *exe_;
+}
+
+Callers::Callers(kernel::Kernel& kernel, int root) : kernel_(kernel), root_(root), actors_(kernel) {
+  kernel::TaskCredentials own;
+  // Without them nobody's are ours: every call is refused.
+  if (kernel_.own_credentials(own) < 0) return;
+  own_ = own.acting();
+  permitted_ = own.permitted;
+}
+
+std::shared_ptr<const Caller::Known> Callers::recall(pid_t tid) {
+  std::lock_guard guard(lock_);
+  auto at = std::ranges::find_if(known_, [&](const auto& known) { return known->tid == tid; });
+  if (at == known_.end()) return nullptr;
+  std::rotate(at, at + 1, known_.end());
+  return known_.back();
+}
+
+void Callers::remember(std::shared_ptr<const Caller::Known> known) {
+  std::shared_ptr<const Caller::Known> oldest;  // closed without the lock
+  std::lock_guard guard(lock_);
+  if (known_.size() == kMostKnown) {
+    oldest = std::move(known_.front());
+    known_.erase(known_.begin());
+  }
+  known_.push_back(std::move(known));
+}
+
+void Callers::forget(pid_t tid) {
+  std::lock_guard guard(lock_);
+  std::erase_if(known_, [&](const auto& known) { return known->tid == tid; });
+}
+
+bool Callers::has_our_root(pid_t tid) {
+  UniqueFd root(kernel_.open_task_link(tid, "root"));
+  struct stat theirs {
+  }, ours{};
+  return root && kernel_.stat(root.get(), theirs) == 0 && kernel_.stat(root_, ours) == 0 &&
+         theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino &&
+         kernel_.mount_id(root.get()) == kernel_.mount_id(root_);
+}
+
+// A task that is seen for the first time. Neither its root nor its user namespace can change afterwards: the filter
+// refuses what would change them.
+Result<std::shared_ptr<const Caller::Known>> Callers::look_at(const Notification& call, std::string& comm) {
+  auto known = std::make_shared<Caller::Known>();
+  known->tid = call.tid;
+  const bool found = kernel_.open_task(call.tid, known->task) == 0 &&
+                     kernel_.task_credentials(call.tid, known->credentials) == 0 &&
+                     kernel_.task_comm(known->task, comm) == 0;
+  const bool same_namespace = found && kernel_.in_our_user_namespace(call.tid);
+  const bool same_root = same_namespace && has_our_root(call.tid);
+  if (!kernel_.valid(call.id)) return fail("the task is gone", ESRCH);
+  if (!found) return fail("cannot tell who asks", kRefused);
+  if (!same_namespace) return fail("the program is in another user namespace", kRefused);
+  if (!same_root) return fail("the program has another root directory", kRefused);
+  remember(known);
+  return known;
+}
+
+// What we act with: the task's, as far as we can.
+Result<> Callers::choose_credentials(Caller& caller, const kernel::TaskCredentials& task) const {
+  caller.credentials_ = task.acting();
+  kernel::Credentials& wanted = caller.credentials_;
+  auto permitted = [&](int capability) { return (permitted_ & kernel::capability_bit(capability)) != 0; };
+  const bool same_uids = wanted.uid == own_.uid && wanted.fs_uid == own_.fs_uid;
+  const bool same_gids = wanted.gid == own_.gid && wanted.fs_gid == own_.fs_gid && wanted.groups == own_.groups;
+  if ((!same_uids && !permitted(CAP_SETUID)) || (!same_gids && !permitted(CAP_SETGID))) {
+    return fail("the program has other ids than its session, which its supervisor cannot take: " + text_of(wanted),
+                kRefused);
+  }
+  caller.missing_ = wanted.capabilities & ~permitted_;
+  wanted.capabilities &= permitted_;
+  return {};
 }
 
 Result<Caller> Callers::prove(const Notification& call) {
-  return Caller(kernel_, call);
+  Caller caller(kernel_, call);
+  caller.known_ = recall(call.tid);
+  // Gone since: its number is another task's now.
+  if (caller.known_ && kernel_.task_comm(caller.known_->task, caller.comm_) < 0) {
+    forget(call.tid);
+    caller.known_.reset();
+  }
+  const bool known_before = caller.known_ != nullptr;
+  if (!known_before) {
+    auto looked = look_at(call, caller.comm_);
+    if (!looked) return std::unexpected(looked.error());
+    caller.known_ = std::move(*looked);
+  }
+  const kernel::TaskCredentials* credentials = &caller.known_->credentials;
+  kernel::TaskCredentials now;
+  if (known_before && !credentials->settled()) {
+    const int read = kernel_.task_credentials(call.tid, now);
+    if (!kernel_.valid(call.id)) return fail("the task is gone", ESRCH);
+    if (read < 0) return fail("cannot tell who asks", kRefused);
+    credentials = &now;
+  }
+  if (auto chosen = choose_credentials(caller, *credentials); !chosen) return std::unexpected(chosen.error());
+  return caller;
+}
+
+Outcome Callers::refuse(const Notification& call, const Error& error) {
+  if (error.code == ESRCH) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  Outcome outcome{.answer = Answer::errno_of(EACCES), .record = Record{.operation = operation_of(call.number)}};
+  outcome.record->reason = error.message;
+  name_unproven(call, *outcome.record);
+  return outcome;
+}
+
+// Who it is that nothing is done for.
+void Callers::name_unproven(const Notification& call, Record& record) {
+  kernel::Task task;
+  std::string comm;
+  if (kernel_.open_task(call.tid, task) < 0 || kernel_.task_comm(task, comm) < 0) return;
+  std::string exe = kernel_.task_exe(call.tid);
+  if (!kernel_.valid(call.id)) return;
+  record.comm = std::move(comm);
+  record.exe = std::move(exe);
 }
 
 Outcome Callers::serve(const Notification& call, Handler& handler, CallContext& context) {
   auto caller = prove(call);
-  if (!caller) return {.answer = Answer::errno_of(EACCES), .record = Record{.operation = "system call"}};
-  Outcome outcome = handler.handle(*caller, context);
+  if (!caller) return refuse(call, caller.error());
+  Outcome outcome;
+  auto handle = [&] { outcome = handler.handle(*caller, context); };
+  if (caller->credentials_ == own_) {
+    handle();
+  } else if (auto acted = actors_.run(caller->credentials_, handle); !acted) {
+    return refuse(
+        call, fail("cannot act as " + text_of(caller->credentials_) + ": " + acted.error().message, kRefused).error());
+  }
+  if (caller->missing_ != 0) explain_missing(*caller, outcome);
   if (!outcome.record) return outcome;
   // What was done is told in any case, and who is asked about something was there when the question was put.
   if (outcome.record->done || outcome.question != 0 || caller->waits()) {
@@ -153,16 +324,35 @@ Outcome Callers::serve(const Notification& call, Handler& handler, CallContext& 
   return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
 }
 
+// A refusal by the kernel that the task's own capabilities might have prevented.
+void Callers::explain_missing(const Caller& caller, Outcome& outcome) {
+  if (outcome.answer.error != EACCES && outcome.answer.error != EPERM) return;
+  if (outcome.record && !outcome.record->done) return;
+  const uint64_t missing = caller.missing_ & capabilities_for(caller, outcome.answer.error);
+  if (missing == 0) return;
+  if (!outcome.record) outcome.record = Record{.operation = operation_of(caller.number)};
+  outcome.record->done = false;
+  outcome.record->reason =
+      "the supervisor of this session cannot use " + kernel::names_of_capabilities(missing) + ", which the program has";
+}
+
 void Callers::end(const Notification& call, Record& record) {
   if (call.tid == 0) return;
-  const Caller caller(kernel_, call);
-  bool thread_exact = false;
-  UniqueFd task(kernel_.open_task(call.tid, thread_exact));
+  kernel::Task task;
+  if (kernel_.open_task(call.tid, task) < 0) return;
+  kernel::TaskCredentials credentials;
+  const bool known = kernel_.task_credentials(call.tid, credentials) == 0;
+  name_unproven(call, record);
   // The pidfd is its own if it is still in the call afterwards.
-  if (!caller.waits()) return;
-  caller.name(record);
+  if (!kernel_.valid(call.id)) return;
   // What cannot be killed (another user's, or not of our pid namespace) gets its error, now and ever.
-  if (task) (void)kernel_.kill_task(task.get());
+  auto kill = [&] { (void)kernel_.kill_task(task.pidfd.get()); };
+  Caller caller(kernel_, call);
+  if (!known || !choose_credentials(caller, credentials) || caller.credentials_ == own_) {
+    kill();
+  } else {
+    (void)actors_.run(caller.credentials_, kill);
+  }
 }
 
 }  // namespace wrapd::supervisor

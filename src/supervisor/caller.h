@@ -3,13 +3,27 @@
 
 // Who asks. One step proves it, and gives a Caller; nothing else gives a handler a task, its descriptors, its memory,
 // or the means to act for it.
+//
+// What is proven, between the kernel's word that a task waits in a call and its word that it still does: that this very
+// task is meant; its ids, groups and capabilities; that it is of our user namespace and has the session's root. No
+// other task can change a task's credentials, and itself it is in the call: they hold until it is answered. The call is
+// handled by a thread that has them, too. Where the supervisor cannot have them, the call is refused.
+//
+// Reading them costs as much as the rest of a call. A task is therefore remembered together with a file of /proc that
+// is bound to it (not to its number): as long as that file gives its name, the number is the same task's. Its
+// credentials are read again at each call, unless they cannot change (TaskCredentials::settled()): that is so of every
+// task of an ordinary user's session.
 
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "kernel/kernel.h"
+#include "supervisor/actors.h"
 #include "supervisor/handler.h"
 #include "supervisor/task.h"
 
@@ -42,29 +56,39 @@ class Caller : public Notification {
   // Fills in which program it is; nothing if that is not known for certain.
   void name(Record& record) const;
 
-  // The means to act: what is done through it is done as the caller.
+  // Whose rights the call is made with.
+  [[nodiscard]] const kernel::Credentials& credentials() const { return credentials_; }
+  // The means to act: what is done through it is done with these.
   [[nodiscard]] kernel::Operations& act() const { return *kernel_; }
 
  private:
   friend class Callers;
+  struct Known {
+    pid_t tid;
+    kernel::Task task;
+    kernel::TaskCredentials credentials;
+  };
   Caller(kernel::Kernel& kernel, const Notification& call) : Notification(call), kernel_(&kernel) {}
   template <class Take>
   [[nodiscard]] Result<UniqueFd> take_by(int fd, Take take) const;
 
-  struct Program {
-    std::string comm;
-    std::string exe;
-  };
   kernel::Kernel* kernel_;
-  mutable bool checked_ = false;            // nothing was read since waits() was true
-  mutable std::optional<Program> program_;  // read before it
+  std::shared_ptr<const Known> known_;
+  kernel::Credentials credentials_;
+  uint64_t missing_ = 0;  // capabilities that it has in effect, and we cannot have
+  std::string comm_;
+  mutable std::optional<std::string> exe_;  // read before waits() was true
+  mutable bool checked_ = false;            // nothing was read since
 };
 
 // The one step.
 class Callers {
  public:
-  explicit Callers(kernel::Kernel& kernel) : kernel_(kernel) {}
+  // `root` is an O_PATH descriptor of the session's root directory; borrowed. To be made in a thread that has the
+  // session's credentials.
+  Callers(kernel::Kernel& kernel, int root);
 
+  // Error: the code is kRefused, or ESRCH if the task is not in the call any more.
   [[nodiscard]] Result<Caller> prove(const Notification& call);
   // Proves who asks and has `handler` handle the call as that task. A record names the program, and is of a task that
   // was still in the call when all of it was read; if it was not, there is none.
@@ -73,7 +97,25 @@ class Callers {
   void end(const Notification& call, Record& record);
 
  private:
+  static constexpr size_t kMostKnown = 32;
+
+  [[nodiscard]] std::shared_ptr<const Caller::Known> recall(pid_t tid);
+  void remember(std::shared_ptr<const Caller::Known> known);
+  void forget(pid_t tid);
+  [[nodiscard]] Result<std::shared_ptr<const Caller::Known>> look_at(const Notification& call, std::string& comm);
+  [[nodiscard]] bool has_our_root(pid_t tid);
+  [[nodiscard]] Result<> choose_credentials(Caller& caller, const kernel::TaskCredentials& task) const;
+  [[nodiscard]] Outcome refuse(const Notification& call, const Error& error);
+  void name_unproven(const Notification& call, Record& record);
+  static void explain_missing(const Caller& caller, Outcome& outcome);
+
   kernel::Kernel& kernel_;
+  int root_;
+  kernel::Credentials own_;
+  uint64_t permitted_ = 0;
+  Actors actors_;
+  std::mutex lock_;
+  std::vector<std::shared_ptr<const Caller::Known>> known_;  // the one that called last is the last
 };
 
 }  // namespace wrapd::supervisor

@@ -12,31 +12,26 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 
+#include "kernel/credentials.h"
 #include "plan/supervisor_filter.h"
 
 namespace wrapd::supervisor {
 namespace {
 
-constexpr uint64_t kPermitted = uint64_t{1} << CAP_SYS_PTRACE;
+using kernel::capability_bit;
+using kernel::read_capabilities;
 
-struct Capabilities {
-  uint64_t effective = 0;
-  uint64_t permitted = 0;
-  uint64_t inheritable = 0;
-};
-
-Result<Capabilities> read_capabilities() {
-  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  __user_cap_data_struct data[2]{};
-  if (::syscall(SYS_capget, &header, data) < 0) return fail_errno("cannot read capabilities");
-  auto join = [&](auto member) { return uint64_t{data[0].*member} | uint64_t{data[1].*member} << 32; };
-  return Capabilities{.effective = join(&__user_cap_data_struct::effective),
-                      .permitted = join(&__user_cap_data_struct::permitted),
-                      .inheritable = join(&__user_cap_data_struct::inheritable)};
+// In root's session a task may be anybody: its supervisor acts with the task's ids and capabilities, and keeps what
+// that takes, as far as it has it.
+uint64_t permitted_for(uid_t uid) {
+  uint64_t permitted = capability_bit(CAP_SYS_PTRACE);
+  if (uid == 0) permitted |= capability_bit(CAP_SETUID) | capability_bit(CAP_SETGID) | kernel::kActingCapabilities;
+  return permitted;
 }
 
-Result<> verify(const Identity& identity) {
+Result<> verify(const Identity& identity, uint64_t permitted) {
   uid_t ruid = 0, euid = 0, suid = 0;
   gid_t rgid = 0, egid = 0, sgid = 0;
   if (::getresuid(&ruid, &euid, &suid) < 0 || ::getresgid(&rgid, &egid, &sgid) < 0)
@@ -59,7 +54,7 @@ Result<> verify(const Identity& identity) {
 
   auto capabilities = read_capabilities();
   if (!capabilities) return std::unexpected(capabilities.error());
-  if (capabilities->permitted != kPermitted || capabilities->effective != 0 || capabilities->inheritable != 0) {
+  if (capabilities->permitted != permitted || capabilities->effective != 0 || capabilities->inheritable != 0) {
     return fail("capabilities are not what was asked for");
   }
   if (::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) return fail("no_new_privs is not set");
@@ -92,20 +87,24 @@ Result<> assume(const Identity& identity) {
   if (::prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0) return fail_errno("cannot stop keeping capabilities");
   if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
     return fail_errno("cannot clear ambient capabilities");
-  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  __user_cap_data_struct data[2]{};
-  data[0].permitted = static_cast<uint32_t>(kPermitted);
-  if (::syscall(SYS_capset, &header, data) < 0) return fail_errno("cannot drop capabilities");
+  auto had = read_capabilities();
+  if (!had) return std::unexpected(had.error());
+  const uint64_t permitted = permitted_for(identity.uid) & (had->permitted | capability_bit(CAP_SYS_PTRACE));
+  if (int rc = kernel::write_capabilities({.effective = 0, .permitted = permitted, .inheritable = 0}); rc < 0) {
+    return fail_errno("cannot drop capabilities", -rc);
+  }
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno("cannot set no_new_privs");
   if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return fail_errno("cannot become non-dumpable");
-  return verify(identity);
+  return verify(identity, permitted);
 }
 
-Result<> confine_self(bool& applies) {
+Result<> confine_self(uid_t uid, bool& applies) {
   applies = plan::kSupervisorFilterApplies;
   if (!applies) return {};
-  sock_fprog program{.len = static_cast<unsigned short>(std::size(plan::kSupervisorFilter)),
-                     .filter = const_cast<sock_filter*>(std::data(plan::kSupervisorFilter))};
+  std::span<const sock_filter> filter(plan::kSupervisorFilter);
+  if (uid == 0) filter = plan::kRootSupervisorFilter;
+  sock_fprog program{.len = static_cast<unsigned short>(filter.size()),
+                     .filter = const_cast<sock_filter*>(filter.data())};
   if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0) return fail_errno("cannot install own filter");
   return {};
 }

@@ -161,7 +161,7 @@ Result<> Supervisor::become_the_caller() {
     return rc;
   }
   bool confined = false;
-  if (auto rc = confine_self(confined); !rc) return rc;
+  if (auto rc = confine_self(config_.uid, confined); !rc) return rc;
   if (!confined) std::fprintf(stderr, "wrap-supervisor: instrumented build, runs without its own system call filter\n");
 
   // Only now, as nobody in particular, what a user may have made is looked at.
@@ -293,7 +293,6 @@ Result<> Supervisor::supervise(Handoffs handoffs) {
                          .control = std::move(fd(wire::ConfigFd::control)),
                          .proc = std::move(proc_),
                          .root = std::move(root_),
-                         .privilege = kernel::Privilege::capability,
                          .events = config_.events,
                          .sink = std::move(sink_)};
   options.acknowledge = [signal_connection, notify_connection]() -> Result<> {

@@ -106,9 +106,9 @@ Result<> Session::set_up() {
     tree_proc_.reset(::fcntl(options_.proc.get(), F_DUPFD_CLOEXEC, 3));
     if (!tree_proc_) return fail_errno("cannot duplicate the descriptor of /proc");
   }
-  kernel_.emplace(std::move(options_.listener), std::move(options_.proc), options_.privilege);
+  kernel_.emplace(std::move(options_.listener), std::move(options_.proc));
   if (kernel_->listener() >= 0) (void)kernel_->request_sync_wake_up();  // without it only speed is lost
-  callers_.emplace(*kernel_);
+  callers_.emplace(*kernel_, options_.root.get());
   identities_.emplace(*kernel_, options_.root.get(), layers_);
   approvals_.emplace(layers_.approval());
   if (options_.broker == nullptr) approvals_->close(kNobodyToAsk);

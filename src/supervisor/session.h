@@ -31,13 +31,12 @@ struct SessionOptions {
   std::string mode;      // for the record
   std::string remarks;   // for the record: where the policy does less than its rules say
 
-  std::vector<SealedMapping> rules;  // compiled policies: the administrator's first, then the user's profile
-  UniqueFd listener;                 // seccomp_unotify(2), checked
-  UniqueFd leader;                   // pidfd of the tree's first process
-  UniqueFd control;                  // SOCK_SEQPACKET to `wrap`
-  UniqueFd proc;                     // O_PATH: our own /proc
-  UniqueFd root;                     // O_PATH: the session's root directory
-  kernel::Privilege privilege = kernel::Privilege::own;
+  std::vector<SealedMapping> rules;   // compiled policies: the administrator's first, then the user's profile
+  UniqueFd listener;                  // seccomp_unotify(2), checked
+  UniqueFd leader;                    // pidfd of the tree's first process
+  UniqueFd control;                   // SOCK_SEQPACKET to `wrap`
+  UniqueFd proc;                      // O_PATH: our own /proc
+  UniqueFd root;                      // O_PATH: the session's root directory
   bool events = false;                // send each event to `wrap`, too
   std::unique_ptr<audit::Sink> sink;  // may be null: then nothing is recorded but what is sent to `wrap`
 

@@ -60,6 +60,19 @@ class OurHandlers final : public supervisor::Handler {
   supervisor::NameHandler names_;
 };
 
+// The real one, or one for which every task is what the session is.
+class ArenaKernel final : public kernel::RealKernel {
+ public:
+  ArenaKernel(UniqueFd listener, UniqueFd proc, bool gullible)
+      : RealKernel(std::move(listener), std::move(proc)), gullible_(gullible) {}
+  int task_credentials(pid_t tid, kernel::TaskCredentials& credentials) override {
+    return RealKernel::task_credentials(gullible_ ? ::gettid() : tid, credentials);
+  }
+
+ private:
+  const bool gullible_;
+};
+
 // Answers until the last task of the tree is gone.
 Result supervise(const Terms& terms, const std::vector<Rule>& rules, const MakeHandler& make_handler, UniqueFd listener,
                  int child, pid_t caller) {
@@ -72,19 +85,20 @@ Result supervise(const Terms& terms, const std::vector<Rule>& rules, const MakeH
   UniqueFd own_descriptors(::open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
   std::string of_caller = "/proc/" + std::to_string(caller) + "/root";
   UniqueFd root(::open(terms.supervisor_keeps_root ? "/" : of_caller.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd callers_root(::open(of_caller.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (auto entered = supervisor::enter_root(root.get(), own_descriptors.get()); !entered) die("root");
   if (!terms.supervisor_stays_root) {
     auto assumed = supervisor::assume(
-        {.own_uid = kSupervisor, .own_gid = kSupervisor, .uid = kAttacker, .gid = kAttacker, .groups = {}});
+        {.own_uid = kSupervisor, .own_gid = kSupervisor, .uid = terms.session, .gid = terms.session, .groups = {}});
     if (!assumed) {
       std::fprintf(stderr, "%s\n", assumed.error().message.c_str());
       std::abort();
     }
   }
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) die("no_new_privs");
   bool applies = false;
-  if (!supervisor::confine_self(applies)) die("filter");
-  kernel::RealKernel kernel(std::move(listener), std::move(proc),
-                            terms.supervisor_stays_root ? kernel::Privilege::own : kernel::Privilege::capability);
+  if (!supervisor::confine_self(terms.supervisor_stays_root ? 0 : terms.session, applies)) die("filter");
+  ArenaKernel kernel(std::move(listener), std::move(proc), terms.believes_everybody);
   (void)kernel.request_sync_wake_up();
   supervisor::Identities identities(kernel, root.get(), layers);
   supervisor::Approvals approvals(layers.approval());
@@ -99,7 +113,7 @@ Result supervise(const Terms& terms, const std::vector<Rule>& rules, const MakeH
     for (const auto& timed : loop.take_records(lost)) ++(timed.record.done ? result.decided : result.denied);
     result.decided += lost;
   };
-  supervisor::Callers callers(kernel);
+  supervisor::Callers callers(kernel, callers_root.get());
   supervisor::Loop loop(
       kernel, kernel.listener(), [&](int) { return handler.get(); }, callers, approvals);
   if (!loop.start()) die("thread");

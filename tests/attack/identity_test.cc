@@ -62,7 +62,7 @@ TEST(Identity, PeersSeeTheCaller) {
   ASSERT_EQ(::listen(listener.get(), 4), 0);
   Program program = [](const Place& where, Story& story) { story.tell("connect", connect_to(where / "s")); };
   Story lent, real, native;
-  run_on({.supervisor_stays_root = true}, place, lent, allow_everything(place), program);
+  run_on({.supervisor_stays_root = true, .believes_everybody = true}, place, lent, allow_everything(place), program);
   ASSERT_EQ(lent.of("connect"), "ok");
   EXPECT_TRUE(client_of(listener).starts_with("0/0,")) << "the harness does not bite";
   run_on({}, place, real, allow_everything(place), program);
@@ -86,7 +86,7 @@ TEST(Identity, FilesArePermittedToTheCaller) {
     story.tell("bind", bind_to(where / "readable/new"));
   };
   Story lent, real;
-  run_on({.supervisor_stays_root = true}, place, lent, allow_everything(place), program);
+  run_on({.supervisor_stays_root = true, .believes_everybody = true}, place, lent, allow_everything(place), program);
   for (const char* what : {"hidden", "shut", "bind"}) EXPECT_EQ(lent.of(what), "ok") << "the harness does not bite";
   struct stat st {};
   ASSERT_EQ(::stat((place / "readable/new").c_str(), &st), 0);
@@ -165,9 +165,9 @@ class TakesFromAnybody final : public supervisor::Handler {
  public:
   explicit TakesFromAnybody(kernel::Kernel& kernel) : kernel_(kernel) {}
   Outcome handle(const Caller& call, supervisor::CallContext&) override {
-    bool exact = false;
-    UniqueFd task(kernel_.open_task(call.tid, exact));
-    UniqueFd socket(kernel_.take_descriptor(task.get(), static_cast<int>(call.arguments[0])));
+    kernel::Task task;
+    if (kernel_.open_task(call.tid, task) < 0) return {.answer = Answer::errno_of(ESRCH), .record = std::nullopt};
+    UniqueFd socket(kernel_.take_descriptor(task.pidfd.get(), static_cast<int>(call.arguments[0])));
     auto address = call.copy_address(call.arguments[1], call.arguments[2]);
     if (!address) return {.answer = Answer::errno_of(EFAULT), .record = std::nullopt};
     return {.answer = Answer::of(kernel_.connect(socket.get(), address->get(), address->length)),
@@ -188,7 +188,7 @@ TEST(Identity, TaskOfAnotherUser) {
     story.tell("bind", bind_to(where / "private/new"));
   };
   Story native, lent, real;
-  const Terms other{.attacker = kOtherUid};
+  Terms other{.believes_everybody = true, .attacker = kOtherUid};
   run_on({.filter = brings_by_number({}), .attacker = kOtherUid}, place, native, {}, program);
   EXPECT_EQ(native.of("connect"), "EACCES");
   run_on(other, place, lent, allow_everything(place), program,
@@ -198,6 +198,7 @@ TEST(Identity, TaskOfAnotherUser) {
   own.settle();
   EXPECT_EQ(lent.of("connect"), "ok") << "the harness does not bite";
   EXPECT_EQ(own.reached(), 1U) << "the harness does not bite";
+  other.believes_everybody = false;
   auto result = run_on(other, place, real, allow_everything(place), program);
   own.settle();
   EXPECT_EQ(real.of("connect"), "EACCES");
@@ -218,9 +219,9 @@ MakeHandler process_may_listen() {
     Look look = [&kernel](const supervisor::SessionObjects& session, const Caller& call) {
       kernel::TaskStatus status;
       if (kernel.task_status(call.tid, status) < 0) return false;
-      bool exact = false;
-      UniqueFd process(kernel.open_task(status.tgid, exact));
-      UniqueFd socket(kernel.take_descriptor(process.get(), static_cast<int>(call.arguments[0])));
+      kernel::Task process;
+      if (kernel.open_task(status.tgid, process) < 0) return false;
+      UniqueFd socket(kernel.take_descriptor(process.pidfd.get(), static_cast<int>(call.arguments[0])));
       supervisor::AddressCopy bound;
       return kernel.socket_name(socket.get(), bound.storage, bound.length) == 0 &&
              session.layers

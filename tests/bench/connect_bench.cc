@@ -163,7 +163,6 @@ void our_supervisor(int listener, const std::string& allowed, int rule_count) {
   options.listener.reset(listener);
   options.proc.reset(::open("/proc", O_PATH | O_CLOEXEC));
   options.root.reset(::open("/", O_PATH | O_CLOEXEC));
-  options.privilege = kernel::Privilege::capability;
   options.acknowledge = [] { return Result<>{}; };
   // Records are made and rendered, and written where writing costs little.
   options.sink = std::make_unique<audit::JsonLinesSink>(UniqueFd(::open("/dev/null", O_WRONLY | O_CLOEXEC)));

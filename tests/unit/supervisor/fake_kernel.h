@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,14 @@ class FakeKernel : public kernel::Kernel {
   std::function<bool(uint64_t)> is_valid = [](uint64_t) { return true; };
   int task = 0;  // open_task(): an error, or 0
   bool thread_exact = true;
-  int owner = 0;                           // check_owner()
+  kernel::TaskCredentials own{.uids = {1, 1000, 1, 1000}, .gids = {1, 1000, 1, 1000}};  // the session's
+  kernel::TaskCredentials credentials{
+      .uids = {1000, 1000, 1000, 1000}, .gids = {1000, 1000, 1000, 1000}, .no_new_privs = true};  // the tasks'
+  int gone = 0;  // task_comm(): an error, or 0
+  std::string comm = "comm", exe = "/exe";
+  std::string task_root = "/";
+  bool same_user_namespace = true;
+  std::optional<Error> cannot_act;         // act_as()
   int taken = 0;                           // take_descriptor(): an error, or 0
   ssize_t read_error = 0;                  // read_memory(): an error, or 0
   std::map<uint64_t, std::string> memory;  // address -> bytes
@@ -42,13 +50,16 @@ class FakeKernel : public kernel::Kernel {
 
   // What the handlers did.
   std::vector<std::string> done;
+  std::map<pid_t, kernel::Credentials> acted_as;  // what threads took
+  int looks = 0;                                  // tasks that were opened
+  int credential_reads = 0;
   std::mutex lock;
   std::deque<seccomp_notif> queue;
   std::vector<seccomp_notif_resp> answers;
   std::function<void()> on_receive = [] {};
   std::function<void()> on_respond = [] {};
 
-  FakeKernel() : real_(UniqueFd(), UniqueFd(::open("/proc", O_PATH | O_CLOEXEC)), kernel::Privilege::own) {}
+  FakeKernel() : real_(UniqueFd(), UniqueFd(::open("/proc", O_PATH | O_CLOEXEC))) {}
 
   int receive(seccomp_notif& notification) override {
     std::lock_guard guard(lock);
@@ -67,11 +78,33 @@ class FakeKernel : public kernel::Kernel {
     return 0;
   }
   bool valid(uint64_t id) override { return is_valid(id); }
-  int open_task(pid_t, bool& exact) override {
-    exact = thread_exact;
-    return task < 0 ? task : some_fd();
+  int open_task(pid_t, kernel::Task& out) override {
+    if (task < 0) return task;
+    ++looks;
+    out.thread_exact = thread_exact;
+    out.pidfd.reset(some_fd());
+    return 0;
   }
-  int check_owner(int) override { return owner; }
+  int task_comm(const kernel::Task&, std::string& out) override {
+    out = comm;
+    return gone;
+  }
+  int task_credentials(pid_t, kernel::TaskCredentials& out) override {
+    ++credential_reads;
+    out = credentials;
+    return 0;
+  }
+  bool in_our_user_namespace(pid_t) override { return same_user_namespace; }
+  int own_credentials(kernel::TaskCredentials& out) override {
+    out = own;
+    return 0;
+  }
+  Result<> act_as(const kernel::Credentials& as) override {
+    std::lock_guard guard(lock);
+    acted_as.emplace(::gettid(), as);
+    if (cannot_act) return std::unexpected(*cannot_act);
+    return {};
+  }
   int kill_task(int) override { return operation("kill"); }
   int take_descriptor(int, int) override { return taken < 0 ? taken : some_fd(); }
   ssize_t read_memory(pid_t, uint64_t address, std::span<std::byte> buffer) override {
@@ -86,6 +119,7 @@ class FakeKernel : public kernel::Kernel {
   }
   int open_task_link(pid_t tid, const char* link) override {
     if (std::string_view(link) == "cwd") return fd_or_errno(::open(cwd.c_str(), O_PATH | O_CLOEXEC));
+    if (std::string_view(link) == "root") return fd_or_errno(::open(task_root.c_str(), O_PATH | O_CLOEXEC));
     return real_.open_task_link(tid, link);
   }
   Result<std::string> task_descriptor_name(pid_t, int) override { return descriptor_name; }
@@ -103,8 +137,7 @@ class FakeKernel : public kernel::Kernel {
     }
     return static_cast<int>(count);
   }
-  std::string task_comm(pid_t) override { return "comm"; }
-  std::string task_exe(pid_t) override { return "/exe"; }
+  std::string task_exe(pid_t) override { return exe; }
   int open_proc_directory(const char* relative) override { return real_.open_proc_directory(relative); }
   int open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) override {
     return real_.open_at(directory, path, flags, resolve);

@@ -112,7 +112,8 @@ struct Scene {
   std::atomic<Approvals::Clock::rep> skipped{0};  // how far the approvals' clock is ahead
   Approvals approvals;
   TestHandler handler{approvals};
-  Callers callers{kernel};
+  UniqueFd root{::open("/", O_PATH | O_CLOEXEC)};
+  Callers callers{kernel, root.get()};
   Loop loop;
   std::vector<TimedRecord> records;
   uint64_t lost = 0;
