@@ -5,7 +5,7 @@
 #include <linux/seccomp.h>
 
 #include "base/io.h"
-#include "daemon/root_only.h"
+#include "plan/others_may_create.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -75,7 +75,7 @@ void PlanCache::get(const std::shared_ptr<const CataloguePolicy>& policy, const 
   } else {
     submitted = worker_->submit([this, key, policy, variables, narrow, root]() -> Worker::Completion {
       auto prepared = prepare_plan(policy->policy, variables, narrow, [root](std::string_view directory) {
-        return others_may_create(root->get(), directory);
+        return plan::others_may_create(root->get(), directory);
       });
       return [this, key, policy, prepared] { answer(key, policy, prepared); };
     });

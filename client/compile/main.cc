@@ -11,6 +11,7 @@
 // profile is disabled), and one JSON object to stdout. An error is one line on stderr and exit status 1. It is on the
 // way of every standalone start: what the profile does not mention is not looked up.
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <pwd.h>
 #include <unistd.h>
@@ -29,6 +30,7 @@
 #include <vector>
 
 #include "base/io.h"
+#include "base/unique_fd.h"
 #include "client/compile/check.h"
 #include "plan/others_may_create.h"
 #include "plan/plan.h"
@@ -155,7 +157,10 @@ Result<> compile(const Options& options) {
   Result<policy::Policy> policy = policy::load_policy_file(options.file, false);
   if (!policy) return std::unexpected(policy.error());
   if (options.audit) policy->mode = policy::Mode::audit;
-  Result<plan::Plan> plan = plan::compile_plan(*policy, variables_for(*policy), {}, plan::others_may_create);
+  UniqueFd root(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  Result<plan::Plan> plan = plan::compile_plan(*policy, variables_for(*policy), {}, [&](std::string_view directory) {
+    return plan::others_may_create(root.get(), directory);
+  });
   if (!plan) return std::unexpected(plan.error());
   if (plan->rules.size() > policy::kMaxProfileRulesBytes) {
     return fail(printable(options.file) + ": the rules compile to " + std::to_string(plan->rules.size()) +

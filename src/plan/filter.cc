@@ -318,9 +318,9 @@ Result<std::vector<sock_filter>> library_part(const FilterSpec& spec) {
     for (int nr : {__NR_connect, __NR_bind, __NR_listen}) rules.add(SCMP_ACT_NOTIFY, nr);
   }
   if (spec.renames) {
-    for (int nr : {__NR_renameat, __NR_renameat2, __NR_linkat}) rules.add(SCMP_ACT_NOTIFY, nr);
+    for (int nr : {__NR_renameat, __NR_renameat2, __NR_linkat, __NR_symlinkat}) rules.add(SCMP_ACT_NOTIFY, nr);
 #ifdef __NR_rename
-    for (int nr : {__NR_rename, __NR_link}) rules.add(SCMP_ACT_NOTIFY, nr);
+    for (int nr : {__NR_rename, __NR_link, __NR_symlink}) rules.add(SCMP_ACT_NOTIFY, nr);
 #endif
   }
   return rules.compile();

@@ -5,10 +5,10 @@
 
 namespace wrapd::plan {
 
-// True if others than root can make, move or replace a name in `directory` (absolute), as the file system is now and as
-// this process sees it. Every existing component counts, also those that symbolic links lead through: false only if all
-// of them are root's and neither group nor others can write there. What does not exist yet, or cannot be
-// looked at, answers true.
-[[nodiscard]] bool others_may_create(std::string_view directory);
+// True if others than root can make, move or replace a name in `directory` (absolute) or in a directory on the way to
+// it, symbolic links included, as the file system is now and as it is seen from the root directory `root` (O_PATH).
+// False only if all of them are root's and neither group nor others can write there. What does not exist yet, or cannot
+// be looked at, answers true.
+[[nodiscard]] bool others_may_create(int root, std::string_view directory);
 
 }  // namespace wrapd::plan

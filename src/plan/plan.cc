@@ -1,16 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // What a policy costs before and while its command runs is decided here: nothing is trapped that no layer judges, and
-// renames only where a moved name could bring a denied socket under an allowed one.
+// calls that make or move names only where a name could bring a denied socket under an allowed one.
+//
+// Names are what is judged. So where these calls are not trapped, the command can neither make a name that the policy
+// allows, nor put a link in the place of a directory that leads to a name which it denies. Landlock holds none of this:
+// its rights to make and move names do not know links from files that programs need. Layer by layer this is enough: a
+// socket is opened to a command only by a layer that denied it before. Removing a directory, or making one, opens
+// nothing: a real directory lies where it is judged.
 
 #include "plan/plan.h"
 
 #include <algorithm>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "policy/rules.h"
 
 namespace wrapd::plan {
+
+namespace {
+
+// A pattern with a wildcard for a directory counts as one that the command can make names for: the directories that it
+// means are not known before the command runs.
+Result<bool> names_can_move(const policy::Policy& policy, const policy::Variables& variables,
+                            const policy::RuleSet& rules, const OthersMayCreate& others_may_create) {
+  const std::vector<std::string_view> allowed = rules.allowed_connect_prefixes();
+  if (allowed.empty()) return false;
+  for (std::string_view directory : allowed) {
+    const bool any_beneath = directory.size() > 1 && directory.ends_with('/');
+    if (any_beneath || others_may_create(directory)) return true;
+  }
+  Result<std::set<std::string>> denied = policy::denied_directories(policy, variables);
+  if (!denied) return std::unexpected(denied.error());
+  return std::ranges::any_of(*denied, [&](const std::string& directory) {
+    // Who replaces a directory does it in the one above.
+    return directory != "/" &&
+           others_may_create(std::string_view(directory).substr(0, std::max<size_t>(directory.rfind('/'), 1)));
+  });
+}
+
+}  // namespace
 
 Result<Plan> compile_plan(const policy::Policy& policy, const policy::Variables& variables, const FilterSpec& narrow,
                           const OthersMayCreate& others_may_create) {
@@ -31,7 +62,6 @@ Result<Plan> compile_plan(const policy::Policy& policy, const policy::Variables&
   if (policy.judges_unix_sockets()) {
     Result<policy::RuleSet> rules = policy::RuleSet::open(plan.rules);
     if (!rules) return std::unexpected(rules.error());
-    const std::vector<std::string_view> allowed = rules->allowed_connect_prefixes();
     plan.filter_spec.unix_sockets = true;
     // A command of root's makes and moves names wherever root does.
     const bool root = variables.uid == "0";
@@ -41,9 +71,10 @@ Result<Plan> compile_plan(const policy::Policy& policy, const policy::Variables&
              rule.decision != policy::Verdict::deny &&
              std::ranges::any_of(rule.paths, [](const std::string& path) { return !path.starts_with('@'); });
     });
-    plan.filter_spec.renames = narrow.renames || binds || std::ranges::any_of(allowed, [&](auto directory) {
-                                 return root || others_may_create(directory);
-                               });
+    Result<bool> moves = names_can_move(
+        policy, variables, *rules, [&](std::string_view directory) { return root || others_may_create(directory); });
+    if (!moves) return std::unexpected(moves.error());
+    plan.filter_spec.renames = narrow.renames || binds || *moves;
     plan.scope_abstract = policy.unix_socket_mode() == policy::Mode::enforce && !rules->allows_any_abstract();
   }
 

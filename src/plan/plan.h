@@ -19,7 +19,7 @@ namespace wrapd::plan {
 // What the seccomp filter has to bring to the supervisor. The rest of the filter is the same for everybody.
 struct FilterSpec {
   bool unix_sockets = false;  // connect, bind, listen; creation of AF_UNIX datagram and raw sockets and pairs
-  bool renames = false;       // rename, renameat, renameat2, link, linkat: where names decide and can be moved
+  bool renames = false;       // rename, link, symlink and their kin: where names decide and can be made or moved
   bool operator==(const FilterSpec&) const = default;
 };
 

@@ -191,6 +191,24 @@ LayerVerdict judge(std::span<const std::byte> bytes, uint32_t root, UnixOperatio
   return {block.decision(first), static_cast<int32_t>(first)};
 }
 
+// Nodes that are looked at to answer for all names beneath a directory.
+constexpr size_t kMaxBeneath = 65536;
+
+// True if `holds` does for these nodes and all below them; false also if they are too many.
+template <class Holds>
+bool for_all_beneath(const Block& block, std::span<const uint32_t> from, Holds holds) {
+  std::vector<uint32_t> waiting(from.begin(), from.end());
+  for (size_t seen = 0; !waiting.empty(); ++seen) {
+    if (seen == kMaxBeneath) return false;
+    uint32_t index = waiting.back();
+    waiting.pop_back();
+    if (!holds(index)) return false;
+    Block::Node node = block.node(index);
+    for (uint32_t i = 0; i < node.child_count(); ++i) waiting.push_back(node.first_child + i);
+  }
+  return true;
+}
+
 // One pass over everything that a block says; see RuleSet::open().
 class Checker {
  public:
@@ -391,6 +409,59 @@ bool RuleSet::may_allow_beneath(std::string_view directory) const {
   if (!walk.run(block, "/")) return true;
   return std::ranges::any_of(walk.alive(),
                              [&](uint32_t index) { return (block.node(index).kind & kMayAllowConnect) != 0; });
+}
+
+std::optional<Verdict> RuleSet::uniform_beneath(UnixOperation operation, std::string_view directory) const {
+  if (!judges_unix_sockets()) return Verdict::allow;
+  while (directory.ends_with('/')) directory.remove_suffix(1);
+  Block block(block_);
+  Walk& walk = walk_of_this_thread();
+  if (directory.size() > kMaxJudged || !walk.start(block, kPathRoot) || !walk.run(block, directory) ||
+      !walk.run(block, "/")) {
+    return std::nullopt;
+  }
+  auto rule_of = [&](uint32_t index) {
+    uint32_t accept = block.node(index).accept;
+    return accept == kNone ? kNone : block.accept(accept, operation);
+  };
+  // A '**' that is alive here and ends its pattern matches whatever follows.
+  uint32_t first = kNone;
+  for (uint32_t index : walk.alive()) {
+    if ((block.node(index).kind & kKindMask) == kGlobstar) first = std::min(first, rule_of(index));
+  }
+  const Verdict verdict = first == kNone ? Verdict::deny : block.decision(first);
+  bool same = for_all_beneath(block, walk.alive(), [&](uint32_t index) {
+    uint32_t rule = rule_of(index);
+    return rule == kNone || rule >= first || block.decision(rule) == verdict;
+  });
+  return same ? std::optional(verdict) : std::nullopt;
+}
+
+std::optional<int32_t> RuleSet::denied_beneath(std::string_view directory) const {
+  if (!judges_unix_sockets()) return std::nullopt;
+  while (directory.ends_with('/')) directory.remove_suffix(1);
+  Block block(block_);
+  uint32_t at = kPathRoot;
+  auto go = [&](char c) {
+    at = block.child(block.node(at), static_cast<uint8_t>(c));
+    return at != kNone;
+  };
+  if (!std::ranges::all_of(directory, go) || !go('/')) return std::nullopt;
+  int32_t found = 0;
+  bool none = for_all_beneath(block, std::span(&at, 1), [&](uint32_t index) {
+    uint32_t accept = block.node(index).accept;
+    if (accept == kNone) return true;
+    for (auto operation : {UnixOperation::connect, UnixOperation::listen}) {
+      uint32_t rule = block.accept(accept, operation);
+      if (rule == kNone) continue;
+      Verdict decision = block.decision(rule);
+      if (decision != Verdict::deny && decision != Verdict::ask) continue;
+      found = static_cast<int32_t>(rule);
+      return false;
+    }
+    return true;
+  });
+  return none ? std::nullopt : std::optional(found);
 }
 
 bool RuleSet::allows_any_abstract() const {

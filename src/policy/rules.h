@@ -11,7 +11,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <set>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -26,6 +29,10 @@ inline constexpr size_t kMaxProfileRulesBytes = 1U << 20;  // a user's profile
 
 // Fills in the variables (their values match literally) and compiles. Errors name file and line.
 [[nodiscard]] Result<std::vector<std::byte>> compile_rules(const Policy& policy, const Variables& variables);
+
+// The directories that lead to names which a rule denies or asks about, as far as the patterns say without their
+// wildcards: who could replace one of them by a link would have such a socket made elsewhere.
+[[nodiscard]] Result<std::set<std::string>> denied_directories(const Policy& policy, const Variables& variables);
 
 struct RuleView {
   std::string_view name;
@@ -60,10 +67,16 @@ class RuleSet {
   [[nodiscard]] bool may_allow_beneath(std::string_view directory) const;
   // True if some abstract name may be connected to, be it after a question.
   [[nodiscard]] bool allows_any_abstract() const;
-  // True if some rule allows (or audits, or asks for) connect to a path in a directory where others than root may
-  // create or move names, as far as the pattern alone tells: its literal directory is not in `root_only_directories`
-  // terms of the caller. The literal directory prefixes (ending before the first wildcard) of all such rules.
+  // The directories in which names lie that some rule lets be connected to or listened on, be it after a question. One
+  // that ends in '/' stands for all directories beneath it as well: its pattern has a wildcard for a directory.
   [[nodiscard]] std::vector<std::string_view> allowed_connect_prefixes() const;
+
+  // The one verdict that all names beneath `directory` get, or nothing if they differ or it would take long to tell.
+  [[nodiscard]] std::optional<Verdict> uniform_beneath(UnixOperation operation, std::string_view directory) const;
+  // The rule, if there is one, that denies (or asks about) connecting to or listening on a name that lies beneath
+  // `directory` for certain: it stands in the part of the pattern before the first wildcard. Where that takes long to
+  // tell, any rule may be named.
+  [[nodiscard]] std::optional<int32_t> denied_beneath(std::string_view directory) const;
 
   // Literal paths that are denied or asked about, whose (device, inode) is compared as well; index -> {path, rule}.
   struct Literal {

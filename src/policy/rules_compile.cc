@@ -158,6 +158,17 @@ std::string literal_directory(const Pattern& pattern) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+// True if matches lie in directories that the pattern does not name.
+bool has_wild_directory(const Pattern& pattern) {
+  auto wild = std::ranges::find_if(pattern.tokens, [](const Token& t) { return t.kind != TokenKind::byte; });
+  return std::any_of(wild, pattern.tokens.end(), [](const Token& t) {
+    return t.kind == TokenKind::globstar || (t.kind == TokenKind::byte && t.value == '/');
+  });
+}
+
+constexpr uint8_t kReaching =
+    static_cast<uint8_t>(UnixOperation::connect) | static_cast<uint8_t>(UnixOperation::listen);
+
 struct RuledLiteral {
   std::string path;
   uint32_t rule;
@@ -178,8 +189,11 @@ Result<> add_rule(Parts& parts, const UnixSocketRule& rule, uint32_t index, cons
     if (!parts.trie.insert(*pattern, rule.operations, index)) {
       return fail("the patterns up to here are too many to compile; use fewer or shorter ones");
     }
-    if (!connects || pattern->abstract) continue;
-    if (rule.decision != Verdict::deny) parts.prefixes.insert(literal_directory(*pattern));
+    if (pattern->abstract) continue;
+    if (rule.decision != Verdict::deny && (rule.operations & kReaching) != 0) {
+      parts.prefixes.insert(literal_directory(*pattern) + (has_wild_directory(*pattern) ? "/" : ""));
+    }
+    if (!connects) continue;
     if (rule.decision != Verdict::deny && rule.decision != Verdict::ask) continue;
     if (auto path = literal_path(*pattern); path && path->size() <= kMaxJudged) {
       parts.literals.push_back({std::move(*path), index});
@@ -315,6 +329,22 @@ Result<std::vector<std::byte>> write_block(const Policy& policy, const Parts& pa
 }
 
 }  // namespace
+
+Result<std::set<std::string>> denied_directories(const Policy& policy, const Variables& variables) {
+  std::set<std::string> directories;
+  if (!policy.judges_unix_sockets()) return directories;
+  for (const auto& rule : *policy.unix_socket_rules) {
+    if ((rule.operations & kReaching) == 0) continue;
+    if (rule.decision != Verdict::deny && rule.decision != Verdict::ask) continue;
+    for (const std::string& text : rule.paths) {
+      auto written = parse_pattern(text);
+      auto pattern = written ? expand(*written, variables) : std::move(written);
+      if (!pattern) return std::unexpected(pattern.error());
+      if (!pattern->abstract) directories.insert(literal_directory(*pattern));
+    }
+  }
+  return directories;
+}
 
 Result<std::vector<std::byte>> compile_rules(const Policy& policy, const Variables& variables) {
   auto located = [&](int line, const std::string& message) {

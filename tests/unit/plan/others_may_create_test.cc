@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/others_may_create.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,8 +11,15 @@
 #include <fstream>
 #include <string>
 
+#include "base/unique_fd.h"
+
 namespace wrapd::plan {
 namespace {
+
+bool others_may_create(std::string_view directory) {
+  UniqueFd root(::open("/", O_PATH | O_CLOEXEC));
+  return plan::others_may_create(root.get(), directory);
+}
 
 TEST(OthersMayCreateTest, SystemDirectories) {
   EXPECT_FALSE(others_may_create("/"));
@@ -90,6 +98,45 @@ TEST_F(OwnTreeTest, LinksCountWithEveryPlaceTheyLeadThrough) {
   EXPECT_TRUE(ask("loop"));
   ASSERT_EQ(lchown((top_ / "good").c_str(), 65534, 65534), 0);
   EXPECT_TRUE(ask("good"));
+}
+
+// A directory plays the root of a caller, and what is in it the whole world.
+class OtherRootTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root";
+    std::string pattern = "/tmp/others-may-create-XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    top_ = pattern;
+    ASSERT_EQ(chmod(top_.c_str(), 0755), 0);
+    std::filesystem::create_directories(top_ / "run/deep");
+    std::filesystem::create_directories(top_ / "home/alice/run");
+    ASSERT_EQ(chown((top_ / "home/alice").c_str(), 65534, 0), 0);
+    std::filesystem::create_symlink("/run", top_ / "var_run");
+    std::filesystem::create_symlink("../../../run/deep", top_ / "run/deep/up");
+    std::filesystem::create_symlink("/home/alice", top_ / "run/alices");
+    std::filesystem::create_symlink("/run", top_ / "home/alice/link");
+    root_.reset(::open(top_.c_str(), O_PATH | O_CLOEXEC));
+  }
+  void TearDown() override {
+    if (!top_.empty()) std::filesystem::remove_all(top_);
+  }
+  [[nodiscard]] bool others(std::string_view path) const { return plan::others_may_create(root_.get(), path); }
+  std::filesystem::path top_;
+  UniqueFd root_;
+};
+
+TEST_F(OtherRootTest, LinksStayWithin) {
+  EXPECT_FALSE(others("/"));
+  EXPECT_FALSE(others("/run/./deep/../deep/"));
+  EXPECT_FALSE(others("/var_run/deep")) << "a link of root's leads from root's to root's";
+  EXPECT_FALSE(others("/run/deep/up"));
+  EXPECT_TRUE(others("/home/alice"));
+  EXPECT_TRUE(others("/home/alice/run")) << "root's, but it can be moved away";
+  EXPECT_TRUE(others("/home/alice/link")) << "the link can be replaced";
+  EXPECT_TRUE(others("/run/alices"));
+  ASSERT_EQ(chmod((top_ / "run").c_str(), 0775), 0);
+  EXPECT_TRUE(others("/run/deep")) << "a group may write to the directory above";
 }
 
 }  // namespace

@@ -76,6 +76,35 @@ TEST(PlanTest, RenamesAreTrappedWhereNamesCanMove) {
   EXPECT_TRUE(asked[0].starts_with("/run/a")) << asked[0];
 }
 
+// Which directories a wildcard means is not known before the command runs.
+TEST(PlanTest, RenamesAreTrappedForWildcardsInDirectories) {
+  for (const char* path : {"/srv/home/*/p/*.sock", "/**", "/run/a/**", "/run/?/s", "/run/**.sock"}) {
+    const std::string rules =
+        std::string("[{name: a, paths: [\"") + path + "\"], operations: [connect], decision: allow}]";
+    EXPECT_TRUE(compile(load(kEnforce, rules), nobody_may).filter_spec.renames) << path;
+  }
+  EXPECT_TRUE(
+      compile(load(kEnforce, "[{name: a, paths: [\"/srv/*/s\"], operations: [listen], decision: ask}]"), nobody_may)
+          .filter_spec.renames);
+  EXPECT_FALSE(
+      compile(load(kEnforce, "[{name: a, paths: [\"/srv/*/s\"], decision: deny}]"), nobody_may).filter_spec.renames);
+}
+
+// A link in the place of a directory above a denied name would have its server make the socket elsewhere.
+TEST(PlanTest, RenamesAreTrappedWhereTheWayToADeniedNameCanBeReplaced) {
+  auto in_home = [](std::string_view directory) { return directory.starts_with("/home/alice"); };
+  const std::string allow = "{name: a, paths: [\"/run/a/*.sock\"], operations: [connect], decision: allow}";
+  auto traps = [&](const char* denied) {
+    const std::string rules = std::string("[{name: d, paths: [\"") + denied + "\"], decision: deny}, " + allow + "]";
+    return compile(load(kEnforce, rules), in_home).filter_spec.renames;
+  };
+  EXPECT_TRUE(traps("${HOME}/x/s"));
+  EXPECT_TRUE(traps("${HOME}/x/*"));
+  EXPECT_FALSE(traps("${HOME}/s")) << "the directory above is root's";
+  EXPECT_FALSE(traps("/run/x/s"));
+  EXPECT_FALSE(traps("/s"));
+}
+
 TEST(PlanTest, AbstractNamesAreScopedWhereNoneCanBeReached) {
   EXPECT_TRUE(compile(load(kEnforce, kAllowPath)).scope_abstract);
   EXPECT_FALSE(compile(load(kEnforce, kAllowAbstract)).scope_abstract);

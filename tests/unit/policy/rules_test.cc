@@ -240,7 +240,7 @@ TEST(RuleSet, PrefixesEndBeforeTheFirstWildcard) {
                    make_rule("c", {"/top", "/*/x"}, Verdict::allow), make_rule("d", {"/bind/x"}, Verdict::allow, kBind),
                    make_rule("e", {"/deny/x"}, Verdict::deny), make_rule("f", {"@/abstract/x"}, Verdict::allow),
                    make_rule("g", {"/ask/x"}, Verdict::ask)}));
-  EXPECT_THAT(rules->allowed_connect_prefixes(), ElementsAre("/", "/ask", "/run", "/run/a", "/run/b", "/run/c"));
+  EXPECT_THAT(rules->allowed_connect_prefixes(), ElementsAre("/", "//", "/ask", "/run", "/run/a", "/run/b", "/run/c/"));
 }
 
 TEST(RuleSet, LiteralsAreDeniedOrAskedPathsWithoutWildcards) {
@@ -323,6 +323,7 @@ class Generator {
 TEST(RuleSet, AgreesWithTheObviousMatcher) {
   size_t matched = 0;
   size_t compared = 0;
+  size_t uniform_said = 0;
   for (unsigned seed = 0; seed < 400; ++seed) {
     Generator g(seed);
     std::vector<UnixSocketRule> rules;
@@ -357,7 +358,16 @@ TEST(RuleSet, AgreesWithTheObviousMatcher) {
             ASSERT_TRUE(fast->may_allow_beneath(name.substr(0, slash))) << "seed " << seed << ' ' << name;
           }
           auto prefixes = fast->allowed_connect_prefixes();
-          ASSERT_TRUE(std::ranges::any_of(prefixes, [&](auto p) { return p == "/" || name.starts_with(p); })) << name;
+          ASSERT_TRUE(std::ranges::any_of(prefixes, [&](auto p) {
+            return p == "/" || p == "//" || name.starts_with(p);
+          })) << name;
+        }
+        // Where all names are said to get one verdict, this one gets it.
+        for (size_t slash = 0; slash != std::string::npos; slash = name.find('/', slash + 1)) {
+          auto uniform = fast->uniform_beneath(operation, name.substr(0, slash));
+          if (!uniform) continue;
+          ++uniform_said;
+          ASSERT_EQ(*uniform, path.verdict) << "seed " << seed << ' ' << name << " beneath " << slash;
         }
         if (operation == UnixOperation::connect && abstract.verdict != Verdict::deny) {
           ASSERT_TRUE(fast->allows_any_abstract());
@@ -365,6 +375,7 @@ TEST(RuleSet, AgreesWithTheObviousMatcher) {
       }
     }
   }
+  EXPECT_GT(uniform_said, compared / 10);
   // The comparison means something only if both outcomes were common.
   EXPECT_GT(matched, compared / 10);
   EXPECT_LT(matched, compared * 9 / 10);
