@@ -161,6 +161,11 @@ class Trial {
   std::string name() { return std::array{"a", "b", "c"}[below(3)]; }
   static size_t depth(const std::string& path) { return static_cast<size_t>(std::ranges::count(path, '/')); }
   std::string pattern() {
+    // Half of them are about directories that are there, or could be.
+    if (below(2) == 0) {
+      std::string directory = below(2) == 0 ? some(Node::Kind::directory) : some_free_name();
+      return beneath(directory.empty() ? "/" : directory, below(4) == 0 ? name() + "*" : name());
+    }
     std::string text;
     for (size_t n = 1 + below(3); n > 0; --n) {
       text += "/" + (below(5) == 0 ? std::array{std::string("*"), std::string("**"), name() + "*"}[below(3)] : name());
@@ -173,6 +178,9 @@ class Trial {
       if (node.kind == kind) all.push_back(path);
     }
     return all.empty() ? "" : all[below(all.size())];
+  }
+  const policy::UnixSocketRule& some_rule() {
+    return (*policy_.unix_socket_rules)[below(policy_.unix_socket_rules->size())];
   }
   std::string some_free_name() {
     std::vector<std::string> all;
@@ -217,7 +225,12 @@ class Trial {
     Node node;
     node.kind = kind;
     node.writable = kind == Node::Kind::directory;
-    if (kind == Node::Kind::link) node.target = some(Node::Kind::directory);
+    if (kind == Node::Kind::link) {
+      node.target = parent_of(some_rule().paths.front());
+      auto target = world_.find(node.target);
+      if (target == world_.end() || target->second.kind != Node::Kind::directory)
+        node.target = some(Node::Kind::directory);
+    }
     told_.push_back((kind == Node::Kind::link ? "symlink " + node.target + " " : "mkdir ") + at);
     world_[at] = node;
   }
@@ -231,7 +244,7 @@ class Trial {
   // A server of root's outside makes its socket by the name that it was told, whatever that leads to: a name that is
   // written in a rule, wildcards filled in.
   void serve() {
-    const auto& rule = (*policy_.unix_socket_rules)[below(policy_.unix_socket_rules->size())];
+    const auto& rule = some_rule();
     std::string path = rule.paths[below(rule.paths.size())];
     // The directories of a wildcard may be anybody's, links that were there before included: no name is promised there.
     if (path.find('*') < path.rfind('/')) return;
@@ -266,7 +279,7 @@ TEST(NamesStay, WhereNothingIsTrapped) {
     trapped += traps ? 1 : 0;
     ASSERT_TRUE(traps || !naive_traps) << "seed " << seed << "\n" << trial.story();
     if (naive_traps) continue;
-    for (int step = 0; step < 60; ++step) {
+    for (int step = 0; step < 100; ++step) {
       trial.move();
       auto opened = trial.opened();
       if (!opened) continue;
