@@ -45,14 +45,32 @@ struct Task {
   UniqueFd comm;              // its /proc/TID/comm
 };
 
+// What tells an object from all others, also from one that gets its number when it is gone.
+struct ObjectId {
+  dev_t device = 0;
+  ino_t inode = 0;
+  struct timespec born {};  // all zero: the file system does not know
+  struct timespec changed {};
+  nlink_t links = 0;
+  mode_t mode = 0;
+  bool mounted = false;  // something is mounted there, and this is what was mounted
+  [[nodiscard]] bool has_birth() const { return born.tv_sec != 0 || born.tv_nsec != 0; }
+};
+
 // What a bind needs besides the socket: see Kernel::bind_path().
 struct BindRequest {
+  // What stands for a descriptor of the target's in the name, as in "/proc/self/fd/7/s".
+  struct Descriptor {
+    int number;
+    int directory;  // O_PATH
+  };
   int socket;
   const sockaddr* address;  // as the target gave it
   socklen_t length;
-  int directory;  // O_PATH: the target's working directory, where a relative name starts; -1 for an absolute one
+  int directory;  // O_PATH: the target's working directory; -1 where the name does not start or lead there
   int parent;     // O_PATH: the judged directory in which alone the socket may come into being
   mode_t umask;
+  std::span<const Descriptor> descriptors{};
 };
 
 // Looking: names, and descriptors that we hold.
@@ -66,8 +84,10 @@ class Objects {
   [[nodiscard]] virtual int open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) = 0;
   [[nodiscard]] virtual int stat(int fd, struct stat& st) = 0;
   [[nodiscard]] virtual int stat_at(int directory, const char* name, struct stat& st) = 0;  // does not follow
-  [[nodiscard]] virtual uint64_t mount_id(int fd) = 0;                                      // 0 if unknown
-  [[nodiscard]] virtual bool is_proc(int fd) = 0;  // of the same procfs instance as ours
+  // statx(2) of `path` from `directory`, followed; of `directory` itself if `path` is empty.
+  [[nodiscard]] virtual int identify(int directory, const char* path, ObjectId& id) = 0;
+  [[nodiscard]] virtual uint64_t mount_id(int fd) = 0;  // 0 if unknown
+  [[nodiscard]] virtual bool is_proc(int fd) = 0;       // of the same procfs instance as ours
   [[nodiscard]] virtual bool is_any_proc(int fd) = 0;
   [[nodiscard]] virtual Result<std::string> read_link(int fd) = 0;  // of an O_PATH descriptor of a symbolic link
   // The name of an O_PATH descriptor as the kernel has it now (/proc/self/fd/N). Allocates.
@@ -90,8 +110,10 @@ class Operations {
   // Connects to exactly the socket file behind an O_PATH descriptor.
   [[nodiscard]] virtual int connect_object(int socket, int object) = 0;
   [[nodiscard]] virtual int bind(int socket, const sockaddr* address, socklen_t length) = 0;
-  // Binds a pathname in a thread of its own, which has the target's working directory and umask and a Landlock domain
-  // in which sockets can be made beneath `parent` alone. The name is resolved in our root, which is the client's.
+  // Binds a pathname in a process of its own (which shares our memory), with the target's working directory and umask,
+  // the target's descriptors that the name needs under their numbers, and a Landlock domain in which sockets can be
+  // made beneath `parent` alone. The name is resolved in our root, which is the client's; "/proc/self" in it is that
+  // process.
   [[nodiscard]] virtual int bind_path(const BindRequest& request) = 0;
   [[nodiscard]] virtual int listen(int socket, int backlog) = 0;
 
@@ -99,6 +121,7 @@ class Operations {
                                    unsigned flags) = 0;
   // linkat(2) of `name` in `old_dir`, not following; with an empty name, of the object behind `old_dir` itself.
   [[nodiscard]] virtual int link(int old_dir, const char* old_name, int new_dir, const char* new_name) = 0;
+  [[nodiscard]] virtual int symlink(const char* target, int directory, const char* name) = 0;
 };
 
 class Kernel : public Objects, public Operations {
@@ -177,6 +200,7 @@ class RealKernel : public Kernel {
   int open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) override;
   int stat(int fd, struct stat& st) override;
   int stat_at(int directory, const char* name, struct stat& st) override;
+  int identify(int directory, const char* path, ObjectId& id) override;
   uint64_t mount_id(int fd) override;
   bool is_proc(int fd) override;
   bool is_any_proc(int fd) override;
@@ -193,6 +217,7 @@ class RealKernel : public Kernel {
   int listen(int socket, int backlog) override;
   int rename(int old_dir, const char* old_name, int new_dir, const char* new_name, unsigned flags) override;
   int link(int old_dir, const char* old_name, int new_dir, const char* new_name) override;
+  int symlink(const char* target, int directory, const char* name) override;
 
   [[nodiscard]] int listener() const { return listener_.get(); }
   // SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (6.6); false where the kernel has none, which costs speed only.

@@ -3,12 +3,16 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,6 +29,7 @@
 namespace wrapd::kernel {
 namespace {
 
+constexpr size_t kMaxBindDescriptors = 8;
 constexpr long kProcSuperMagic = 0x9fa0;  // linux/magic.h
 
 struct CloseDirectory {
@@ -98,7 +103,7 @@ class StatusFile {
   std::string_view text_;
 };
 
-struct BindThread {
+struct BindProcess {
   const BindRequest& request;
   int error = -EIO;
 };
@@ -116,25 +121,40 @@ int restrict_to_sockets_beneath(int parent) {
   return result(::syscall(SYS_landlock_restrict_self, ruleset.get(), 0));
 }
 
-void* bind_in_thread(void* argument) {
-  auto& thread = *static_cast<BindThread*>(argument);
-  const BindRequest& request = thread.request;
-  // The working directory and the umask are shared with the other threads until here.
-  if (::unshare(CLONE_FS) < 0) {
-    thread.error = -errno;
-    return nullptr;
+// The descriptor table is this process's own. What the call works with moves out of the way of the numbers that the
+// name needs.
+int place_descriptors(std::span<const BindRequest::Descriptor> descriptors, int& socket) {
+  int free = 3;
+  for (const auto& descriptor : descriptors) free = std::max(free, descriptor.number + 1);
+  auto move_away = [free](int fd) { return result(::fcntl(fd, F_DUPFD_CLOEXEC, free)); };
+  std::array<int, kMaxBindDescriptors> moved;
+  for (size_t i = 0; i < descriptors.size(); ++i) {
+    moved[i] = move_away(descriptors[i].directory);
+    if (moved[i] < 0) return moved[i];
   }
+  socket = move_away(socket);
+  if (socket < 0) return socket;
+  for (size_t i = 0; i < descriptors.size(); ++i) {
+    if (::dup3(moved[i], descriptors[i].number, O_CLOEXEC) < 0) return -errno;
+  }
+  return 0;
+}
+
+int bind_as_told(const BindRequest& request) {
   ::umask(request.umask);
-  if (request.directory >= 0 && ::fchdir(request.directory) < 0) {
-    thread.error = -errno;
-    return nullptr;
+  if (request.directory >= 0 && ::fchdir(request.directory) < 0) return -errno;
+  if (int rc = restrict_to_sockets_beneath(request.parent); rc < 0) return rc;
+  int socket = request.socket;
+  if (!request.descriptors.empty()) {
+    if (int rc = place_descriptors(request.descriptors, socket); rc < 0) return rc;
   }
-  if (int rc = restrict_to_sockets_beneath(request.parent); rc < 0) {
-    thread.error = rc;
-    return nullptr;
-  }
-  thread.error = result(::bind(request.socket, request.address, request.length));
-  return nullptr;
+  return result(::bind(socket, request.address, request.length));
+}
+
+int bind_in_process(void* argument) {
+  auto& process = *static_cast<BindProcess*>(argument);
+  process.error = bind_as_told(process.request);
+  return 0;
 }
 
 ssize_t read_remote(pid_t tid, uint64_t address, std::span<std::byte> buffer) {
@@ -370,6 +390,21 @@ int RealKernel::stat_at(int directory, const char* name, struct stat& st) {
   return result(::fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW));
 }
 
+int RealKernel::identify(int directory, const char* path, ObjectId& id) {
+  struct statx stx {};
+  if (::statx(directory, path, AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &stx) < 0) return -errno;
+  id = {.device = makedev(stx.stx_dev_major, stx.stx_dev_minor),
+        .inode = stx.stx_ino,
+        .changed = {.tv_sec = stx.stx_ctime.tv_sec, .tv_nsec = stx.stx_ctime.tv_nsec},
+        .links = stx.stx_nlink,
+        .mode = stx.stx_mode,
+        .mounted = (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0};
+  if ((stx.stx_mask & STATX_BTIME) != 0) {
+    id.born = {.tv_sec = stx.stx_btime.tv_sec, .tv_nsec = stx.stx_btime.tv_nsec};
+  }
+  return 0;
+}
+
 uint64_t RealKernel::mount_id(int fd) {
   struct statx stx {};
   if (::statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) < 0 || (stx.stx_mask & STATX_MNT_ID) == 0) return 0;
@@ -427,17 +462,27 @@ int RealKernel::bind(int socket, const sockaddr* address, socklen_t length) {
   return result(::bind(socket, address, length));
 }
 
+// A thread would have a working directory of its own, but "/proc/self" would be the whole supervisor. As with vfork(2)
+// the process shares our memory, and this thread stands still until it has ended. It has no signal at its end, so
+// nobody else reaps it; and it runs no handler of ours, as all signals are blocked.
 int RealKernel::bind_path(const BindRequest& request) {
-  BindThread state{.request = request};
-  pthread_attr_t attributes;
-  if (int rc = ::pthread_attr_init(&attributes); rc != 0) return -rc;
-  ::pthread_attr_setstacksize(&attributes, 65536);
-  pthread_t thread;
-  int rc = ::pthread_create(&thread, &attributes, bind_in_thread, &state);
-  ::pthread_attr_destroy(&attributes);
-  if (rc != 0) return -rc;
-  ::pthread_join(thread, nullptr);
-  return state.error;
+  if (request.descriptors.size() > kMaxBindDescriptors) return -ELOOP;
+  BindProcess process{.request = request};
+  constexpr size_t kStack = 65536;
+  void* stack = ::mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (stack == MAP_FAILED) return -errno;
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  pid_t child = ::clone(bind_in_process, static_cast<std::byte*>(stack) + kStack, CLONE_VM | CLONE_VFORK, &process);
+  int error = child < 0 ? -errno : 0;
+  if (child > 0) {
+    int status = 0;
+    if (::waitpid(child, &status, static_cast<int>(__WCLONE)) != child || status != 0) process.error = -EIO;
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  ::munmap(stack, kStack);
+  return error < 0 ? error : process.error;
 }
 
 bool RealKernel::has_bound_socket(int object) {
@@ -464,6 +509,10 @@ int RealKernel::link(int old_dir, const char* old_name, int new_dir, const char*
   std::array<char, 32> name;
   std::snprintf(name.data(), name.size(), "self/fd/%d", old_dir);
   return result(::linkat(proc_.get(), name.data(), new_dir, new_name, AT_SYMLINK_FOLLOW));
+}
+
+int RealKernel::symlink(const char* target, int directory, const char* name) {
+  return result(::symlinkat(target, directory, name));
 }
 
 }  // namespace wrapd::kernel

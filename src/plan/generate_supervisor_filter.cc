@@ -59,6 +59,7 @@ constexpr int kAllowed[] = {
     __NR_readlinkat,
     __NR_renameat2,
     __NR_linkat,
+    __NR_symlinkat,
     __NR_unlinkat,
     __NR_umask,
     __NR_fchdir,
@@ -97,7 +98,9 @@ constexpr int kAllowed[] = {
     __NR_pidfd_open,
     __NR_pidfd_getfd,
     __NR_pidfd_send_signal,
-    // Landlock for throw-away threads that bind.
+    // For throw-away processes that bind: a domain, and the target's descriptors under their numbers.
+    __NR_dup3,
+    __NR_wait4,
     __NR_landlock_create_ruleset,
     __NR_landlock_add_rule,
     __NR_landlock_restrict_self,
@@ -206,7 +209,6 @@ void add_rules(Generator& filter) {
 
   filter.allow_if(__NR_socket, 0, kLow32, AF_UNIX);  // the journal's, again after a restart
   filter.allow_if(__NR_prctl, 0, kLow32, PR_SET_NAME);
-  filter.allow_if(__NR_unshare, 0, UINT64_MAX, CLONE_FS);  // a working directory and umask of a thread's own
   filter.allow_if(__NR_mmap, 2, PROT_EXEC, 0);
   filter.allow_if(__NR_mprotect, 2, PROT_EXEC, 0);
 
@@ -214,6 +216,8 @@ void add_rules(Generator& filter) {
   constexpr uint64_t never = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
                              CLONE_NEWCGROUP | CLONE_PTRACE | CLONE_PIDFD;
   filter.allow_if(__NR_clone, 0, thread | never, thread);
+  // As vfork(2): a process that binds by "/proc/self/...", under this filter too.
+  filter.allow_if(__NR_clone, 0, UINT64_MAX, CLONE_VM | CLONE_VFORK);
   filter.refuse(__NR_clone3, ENOSYS);
 }
 

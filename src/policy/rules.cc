@@ -191,15 +191,16 @@ LayerVerdict judge(std::span<const std::byte> bytes, uint32_t root, UnixOperatio
   return {block.decision(first), static_cast<int32_t>(first)};
 }
 
-// Nodes that are looked at to answer for all names beneath a directory.
-constexpr size_t kMaxBeneath = 65536;
+// Nodes that are looked at to answer for all names beneath a directory: where no is no harm, and where it is.
+constexpr size_t kMaxForUniform = 4096;
+constexpr size_t kMaxForDenied = 1U << 18;
 
 // True if `holds` does for these nodes and all below them; false also if they are too many.
 template <class Holds>
-bool for_all_beneath(const Block& block, std::span<const uint32_t> from, Holds holds) {
+bool for_all_beneath(const Block& block, std::span<const uint32_t> from, size_t most, Holds holds) {
   std::vector<uint32_t> waiting(from.begin(), from.end());
   for (size_t seen = 0; !waiting.empty(); ++seen) {
-    if (seen == kMaxBeneath) return false;
+    if (seen == most) return false;
     uint32_t index = waiting.back();
     waiting.pop_back();
     if (!holds(index)) return false;
@@ -430,7 +431,7 @@ std::optional<Verdict> RuleSet::uniform_beneath(UnixOperation operation, std::st
     if ((block.node(index).kind & kKindMask) == kGlobstar) first = std::min(first, rule_of(index));
   }
   const Verdict verdict = first == kNone ? Verdict::deny : block.decision(first);
-  bool same = for_all_beneath(block, walk.alive(), [&](uint32_t index) {
+  bool same = for_all_beneath(block, walk.alive(), kMaxForUniform, [&](uint32_t index) {
     uint32_t rule = rule_of(index);
     return rule == kNone || rule >= first || block.decision(rule) == verdict;
   });
@@ -448,7 +449,7 @@ std::optional<int32_t> RuleSet::denied_beneath(std::string_view directory) const
   };
   if (!std::ranges::all_of(directory, go) || !go('/')) return std::nullopt;
   int32_t found = 0;
-  bool none = for_all_beneath(block, std::span(&at, 1), [&](uint32_t index) {
+  bool none = for_all_beneath(block, std::span(&at, 1), kMaxForDenied, [&](uint32_t index) {
     uint32_t accept = block.node(index).accept;
     if (accept == kNone) return true;
     for (auto operation : {UnixOperation::connect, UnixOperation::listen}) {

@@ -47,8 +47,7 @@ Result<UniqueFd> NameHandler::open_start(const Caller& call, int fd) {
   return UniqueFd(opened);
 }
 
-Result<NameHandler::End> NameHandler::open_end(const Caller& call, int fd, const std::string& path, bool is_link) {
-  End end;
+Result<NameHandler::End> NameHandler::open_end(const Caller& call, int fd, const std::string& path) {
   if (path.empty()) return fail("empty path", ENOENT);
   UniqueFd start;
   if (!path.starts_with('/')) {
@@ -56,66 +55,92 @@ Result<NameHandler::End> NameHandler::open_end(const Caller& call, int fd, const
     if (!opened) return std::unexpected(opened.error());
     start = std::move(*opened);
   }
-  std::string name = path;
-  while (name.size() > 1 && name.ends_with('/')) {
-    name.pop_back();
-    end.must_be_directory = true;
-  }
-  size_t slash = name.find_last_of('/');
-  end.last = slash == std::string::npos ? name : name.substr(slash + 1);
-  // As filename_parentat() and its callers answer a last element that is no plain name.
-  if (end.last.empty() || end.last == "." || end.last == "..")
-    return fail("not a plain name", is_link ? EEXIST : EBUSY);
-  auto parent = walk_.locate(call, start.get(), slash == std::string::npos ? "." : name.substr(0, slash + 1),
-                             LastElement::follow);
+  size_t end_of_name = path.find_last_not_of('/');
+  std::string stripped = path.substr(0, end_of_name == std::string::npos ? 0 : end_of_name + 1);
+  size_t slash = stripped.find_last_of('/');
+  std::string before = slash == std::string::npos ? "." : stripped.substr(0, slash + 1);
+  if (stripped.empty()) before = "/";
+  auto parent = walk_.locate(call, start.get(), before, LastElement::follow);
   if (!parent) return std::unexpected(parent.error());
   if (!S_ISDIR(parent->st.st_mode)) return fail("not a directory", ENOTDIR);
-  auto real = kernel_.real_path(parent->fd.get());
-  if (!real || !real->starts_with('/')) return fail("directory has no name in the session's root", kRefused);
-  end.parent = std::move(parent->fd);
-  end.real = *real == "/" ? "/" + end.last : *real + "/" + end.last;
-  int object = kernel_.open_at(end.parent.get(), end.last.c_str(), O_PATH | O_NOFOLLOW, 0);
-  if (object < 0 && object != -ENOENT) return errno_error(object);
-  if (object < 0) return end;
-  end.object.reset(object);
-  if (int rc = kernel_.stat(object, end.st); rc < 0) return errno_error(rc);
+  End end;
+  end.name = slash == std::string::npos ? stripped : stripped.substr(slash + 1);
+  if (end.name.empty() || end.name == "." || end.name == "..") {
+    end.last = end.name.empty() ? "." : end.name;
+    end.name.clear();
+    end.parent = std::move(*parent);
+    return end;
+  }
+  end.last = end.name + (stripped.size() < path.size() ? "/" : "");
+  auto named = NamedObject::of(kernel_, session_.root, std::move(*parent));
+  if (!named) return std::unexpected(named.error());
+  end.real = named->beneath(end.name);
+  end.parent = std::move(*named).release();
+  int object = kernel_.open_at(end.parent.fd.get(), end.name.c_str(), O_PATH | O_NOFOLLOW, 0);
+  if (object < 0) {
+    end.error = -object;
+    return end;
+  }
+  end.object.fd.reset(object);
+  if (int rc = kernel_.stat(object, end.object.st); rc < 0) return errno_error(rc);
   return end;
 }
 
-// The first argument of linkat(2) may be followed, or be a descriptor.
-Result<NameHandler::End> NameHandler::open_linked(const Caller& call, int fd, const std::string& path, unsigned flags) {
-  bool by_descriptor = path.empty() && (flags & AT_EMPTY_PATH) != 0;
-  if (!by_descriptor && (flags & AT_SYMLINK_FOLLOW) == 0) return open_end(call, fd, path, true);
-  End end;
-  if (by_descriptor) {
+// The first argument of linkat(2) is any object; it may be followed, or be a descriptor.
+Result<Located> NameHandler::open_linked(const Caller& call, int fd, const std::string& path, unsigned flags) {
+  UniqueFd start;
+  if (path.empty() && (flags & AT_EMPTY_PATH) == 0) return fail("empty path", ENOENT);
+  if (!path.starts_with('/')) {
     auto opened = open_start(call, fd);
     if (!opened) return std::unexpected(opened.error());
-    end.object = std::move(*opened);
-    if (int rc = kernel_.stat(end.object.get(), end.st); rc < 0) return errno_error(rc);
-  } else {
-    UniqueFd start;
-    if (!path.starts_with('/')) {
-      auto opened = open_start(call, fd);
-      if (!opened) return std::unexpected(opened.error());
-      start = std::move(*opened);
-    }
-    auto located = walk_.locate(call, start.get(), path, LastElement::follow);
-    if (!located) return std::unexpected(located.error());
-    end.object = std::move(located->fd);
-    end.st = located->st;
+    start = std::move(*opened);
   }
-  auto real = kernel_.real_path(end.object.get());
-  if (!real) return fail("object has no name", ENOENT);
-  end.real = *real;
-  return end;
+  if (!path.empty()) {
+    return walk_.locate(call, start.get(), path,
+                        (flags & AT_SYMLINK_FOLLOW) != 0 ? LastElement::follow : LastElement::keep);
+  }
+  Located located{.fd = std::move(start)};
+  if (int rc = kernel_.stat(located.fd.get(), located.st); rc < 0) return errno_error(rc);
+  return located;
 }
 
-bool NameHandler::may_be_reached_beneath(const std::string& directory) const {
+bool NameHandler::never_widens(const std::string& from, const std::string& to) const {
   for (size_t i = 0; i < session_.layers.size(); ++i) {
     const policy::RuleSet& layer = session_.layers.layer(i);
-    if (layer.judges_unix_sockets() && !layer.may_allow_beneath(directory)) return false;
+    if (!layer.judges_unix_sockets()) continue;
+    // Either way of a layer's is enough: the strictest of the layers counts before and after.
+    auto opens_nothing = [&](policy::UnixOperation operation) {
+      auto before = layer.uniform_beneath(operation, from);
+      if (before && is_open(*before)) return true;
+      auto after = layer.uniform_beneath(operation, to);
+      return after && (*after == policy::Verdict::deny || (before && *after <= *before));
+    };
+    auto may_come = [&] {
+      auto before = layer.uniform_beneath(policy::UnixOperation::bind, from);
+      if (before && *before == policy::Verdict::deny) return true;
+      auto after = layer.uniform_beneath(policy::UnixOperation::bind, to);
+      return after && is_open(*after);
+    };
+    if (!opens_nothing(policy::UnixOperation::connect) || !opens_nothing(policy::UnixOperation::listen) || !may_come())
+      return false;
   }
   return true;
+}
+
+std::optional<policy::Decision> NameHandler::keeps(const std::string& real) const {
+  std::optional<policy::Decision> strictest;
+  for (size_t i = 0; i < session_.layers.size(); ++i) {
+    const policy::RuleSet& layer = session_.layers.layer(i);
+    auto rule = layer.denied_beneath(real);
+    if (!rule) continue;
+    policy::Decision decision{.verdict = policy::Verdict::deny,
+                              .recorded = policy::Verdict::deny,
+                              .layer = static_cast<uint8_t>(i),
+                              .rule = *rule};
+    if (layer.unix_socket_mode() != policy::Mode::enforce) decision.verdict = policy::Verdict::allow;
+    if (!strictest || decision.verdict < strictest->verdict) strictest = decision;
+  }
+  return strictest;
 }
 
 std::optional<policy::Decision> NameHandler::socket_widening(const std::string& from, const std::string& to) const {
@@ -163,7 +188,7 @@ std::optional<policy::Decision> NameHandler::tree_widening(int directory, const 
       if (auto decision = socket_widening(from + "/" + name, to + "/" + name)) return decision;
     }
     if (!S_ISDIR(st.st_mode)) continue;
-    if (!may_be_reached_beneath(to + "/" + name)) continue;
+    if (never_widens(from + "/" + name, to + "/" + name)) continue;
     int child = kernel_.open_at(fd, name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
     if (child == -ENOENT) continue;
     if (child < 0) return unknown;
@@ -172,105 +197,160 @@ std::optional<policy::Decision> NameHandler::tree_widening(int directory, const 
   }
 }
 
-std::optional<policy::Decision> NameHandler::widening(const End& from, const std::string& to) {
-  if (!from.object) return std::nullopt;
-  if (S_ISSOCK(from.st.st_mode)) return socket_widening(from.real, to);
-  if (!S_ISDIR(from.st.st_mode) || !may_be_reached_beneath(to)) return std::nullopt;
+std::optional<policy::Decision> NameHandler::widening(const Located& object, const std::string& from,
+                                                      const std::string& to) {
+  if (!object.fd) return std::nullopt;
+  if (S_ISSOCK(object.st.st_mode)) return socket_widening(from, to);
+  if (!S_ISDIR(object.st.st_mode) || never_widens(from, to)) return std::nullopt;
   int budget = kMaxEntries;
-  return tree_widening(from.object.get(), from.real, to, 0, budget);
+  return tree_widening(object.fd.get(), from, to, 0, budget);
+}
+
+Outcome NameHandler::failed(const Caller& call, Record record, const Error& error) {
+  if (error.code != kRefused) return {.answer = Answer::errno_of(error.code), .record = std::nullopt};
+  record.reason = error.message;
+  call.name(record);
+  return {.answer = Answer::errno_of(EACCES), .record = std::move(record)};
+}
+
+// Does the call, if nothing forbids it.
+template <class Act>
+Outcome NameHandler::decide(const Caller& call, CallContext& context, Judged judged, Act act) {
+  Record& record = judged.record;
+  if (is_protected(record.path) || is_protected(record.target)) {
+    return failed(call, std::move(record), Error{"protected", kRefused});
+  }
+  if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (judged.forbidden) {
+    record.decision = *judged.forbidden;
+    if (!record.decision.permits()) {
+      call.name(record);
+      return {.answer = Answer::errno_of(EACCES), .record = std::move(record)};
+    }
+  }
+  context.may_wait();
+  Answer answer = Answer::of(act());
+  if (!judged.forbidden) return {.answer = answer, .record = std::nullopt};
+  record.done = true;
+  return {.answer = answer, .record = std::move(record)};
+}
+
+Outcome NameHandler::rename(const Caller& call, CallContext& context, const Arguments& arguments) {
+  Judged judged;
+  Record& record = judged.record;
+  record.operation = arguments.operation;
+  auto old_path = call.copy_path(arguments.old_path);
+  if (!old_path) return failed(call, record, old_path.error());
+  auto new_path = call.copy_path(arguments.new_path);
+  if (!new_path) return failed(call, record, new_path.error());
+
+  std::lock_guard lock(*session_.names_lock);
+  auto from = open_end(call, arguments.old_fd, *old_path);
+  if (!from) return failed(call, record, from.error());
+  auto to = open_end(call, arguments.new_fd, *new_path);
+  if (!to) return failed(call, record, to.error());
+  auto act = [&] {
+    return call.act().rename(from->parent.fd.get(), from->last.c_str(), to->parent.fd.get(), to->last.c_str(),
+                             arguments.flags);
+  };
+  // Never done, and the kernel knows best why.
+  if (from->name.empty() || to->name.empty()) return decide(call, context, std::move(judged), act);
+  if (!from->object.fd || (to->error != 0 && to->error != ENOENT)) {
+    int error = from->error != 0 && from->error != ENOENT ? from->error : to->error;
+    if (kernel_.mount_id(from->parent.fd.get()) != kernel_.mount_id(to->parent.fd.get())) error = EXDEV;
+    if (!from->object.fd && (error == 0 || error == ENOENT)) error = ENOENT;
+    return {.answer = Answer::errno_of(error), .record = std::nullopt};
+  }
+  record.path = from->real;
+  record.target = to->real;
+  const bool exchange = (arguments.flags & RENAME_EXCHANGE) != 0;
+  judged.forbidden = keeps(from->real);
+  if (!judged.forbidden) judged.forbidden = keeps(to->real);
+  if (!judged.forbidden) judged.forbidden = widening(from->object, from->real, to->real);
+  if (!judged.forbidden && exchange) judged.forbidden = widening(to->object, to->real, from->real);
+  return decide(call, context, std::move(judged), act);
+}
+
+Outcome NameHandler::link(const Caller& call, CallContext& context, const Arguments& arguments) {
+  Judged judged;
+  Record& record = judged.record;
+  record.operation = arguments.operation;
+  auto old_path = call.copy_path(arguments.old_path);
+  if (!old_path) return failed(call, record, old_path.error());
+  auto new_path = call.copy_path(arguments.new_path);
+  if (!new_path) return failed(call, record, new_path.error());
+
+  std::lock_guard lock(*session_.names_lock);
+  auto source = open_linked(call, arguments.old_fd, *old_path, arguments.flags);
+  if (!source) return failed(call, record, source.error());
+  auto to = open_end(call, arguments.new_fd, *new_path);
+  if (!to) return failed(call, record, to.error());
+  int object = source->fd.get();
+  auto act = [&] { return call.act().link(object, "", to->parent.fd.get(), to->last.c_str()); };
+  record.target = to->real;
+  // What has no link left gets none again, but for files that were made without one.
+  if (to->name.empty() || !S_ISSOCK(source->st.st_mode) || source->st.st_nlink == 0) {
+    if (S_ISLNK(source->st.st_mode) && !to->name.empty()) judged.forbidden = keeps(to->real);
+    return decide(call, context, std::move(judged), act);
+  }
+  auto from = NamedObject::of(kernel_, session_.root, std::move(*source));
+  if (!from) return failed(call, record, from.error());
+  object = from->fd();
+  record.path = from->path();
+  judged.forbidden = socket_widening(from->path(), to->real);
+  return decide(call, context, std::move(judged), act);
+}
+
+Outcome NameHandler::symlink(const Caller& call, CallContext& context, const Arguments& arguments) {
+  Judged judged;
+  Record& record = judged.record;
+  record.operation = arguments.operation;
+  auto target = call.copy_path(arguments.old_path);
+  if (!target) return failed(call, record, target.error());
+  if (target->empty()) return {.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
+  auto new_path = call.copy_path(arguments.new_path);
+  if (!new_path) return failed(call, record, new_path.error());
+
+  std::lock_guard lock(*session_.names_lock);
+  auto to = open_end(call, arguments.new_fd, *new_path);
+  if (!to) return failed(call, record, to.error());
+  record.path = to->real;
+  if (!to->name.empty()) judged.forbidden = keeps(to->real);
+  return decide(call, context, std::move(judged),
+                [&] { return call.act().symlink(target->c_str(), to->parent.fd.get(), to->last.c_str()); });
 }
 
 Outcome NameHandler::handle(const Caller& call, CallContext& context) {
   const uint64_t* a = call.arguments;
   auto as_fd = [](uint64_t value) { return static_cast<int>(static_cast<uint32_t>(value)); };
-  Arguments arguments{};
+  auto flags = [](uint64_t value) { return static_cast<unsigned>(value); };
+  constexpr unsigned kLinkFlags = AT_SYMLINK_FOLLOW | AT_EMPTY_PATH;
+  constexpr unsigned kRenameFlags = RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
+  const Outcome invalid{.answer = Answer::errno_of(EINVAL), .record = std::nullopt};
   switch (call.number) {
 #ifdef SYS_rename
     case SYS_rename:
-      arguments = {"rename", AT_FDCWD, a[0], AT_FDCWD, a[1]};
-      break;
-#endif
-#ifdef SYS_link
+      return rename(call, context, {"rename", AT_FDCWD, a[0], AT_FDCWD, a[1]});
     case SYS_link:
-      arguments = {"link", AT_FDCWD, a[0], AT_FDCWD, a[1], 0, true};
-      break;
+      return link(call, context, {"link", AT_FDCWD, a[0], AT_FDCWD, a[1]});
+    case SYS_symlink:
+      return symlink(call, context, {"symlink", AT_FDCWD, a[0], AT_FDCWD, a[1]});
 #endif
 #ifdef SYS_renameat
     case SYS_renameat:
-      arguments = {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3]};
-      break;
+      return rename(call, context, {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3]});
 #endif
     case SYS_renameat2:
-      arguments = {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3], static_cast<unsigned>(a[4])};
-      break;
+      if ((flags(a[4]) & ~kRenameFlags) != 0) return invalid;
+      return rename(call, context, {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3], flags(a[4])});
     case SYS_linkat:
-      arguments = {"link", as_fd(a[0]), a[1], as_fd(a[2]), a[3], static_cast<unsigned>(a[4]), true};
-      break;
+      if ((flags(a[4]) & ~kLinkFlags) != 0) return invalid;
+      return link(call, context, {"link", as_fd(a[0]), a[1], as_fd(a[2]), a[3], flags(a[4])});
+    case SYS_symlinkat:
+      return symlink(call, context, {"symlink", AT_FDCWD, a[0], as_fd(a[1]), a[2]});
     default:
       return {.answer = Answer::errno_of(ENOSYS), .record = std::nullopt};
   }
-  constexpr unsigned kLinkFlags = AT_SYMLINK_FOLLOW | AT_EMPTY_PATH;
-  constexpr unsigned kRenameFlags = RENAME_NOREPLACE | RENAME_EXCHANGE;
-  if ((arguments.flags & ~(arguments.is_link ? kLinkFlags : kRenameFlags)) != 0) {
-    return {.answer = Answer::errno_of(EINVAL), .record = std::nullopt};
-  }
-
-  Record record{.operation = arguments.operation};
-  auto refuse = [&](int error) -> Outcome {
-    call.name(record);
-    return {.answer = Answer::errno_of(error), .record = std::move(record)};
-  };
-  auto failed = [&](const Error& error) -> Outcome {
-    if (error.code != kRefused) return {.answer = Answer::errno_of(error.code), .record = std::nullopt};
-    record.reason = error.message;
-    return refuse(EACCES);
-  };
-
-  auto old_path = call.copy_path(arguments.old_path);
-  if (!old_path) return failed(old_path.error());
-  auto new_path = call.copy_path(arguments.new_path);
-  if (!new_path) return failed(new_path.error());
-
-  std::lock_guard lock(*session_.names_lock);
-  auto from = arguments.is_link ? open_linked(call, arguments.old_fd, *old_path, arguments.flags)
-                                : open_end(call, arguments.old_fd, *old_path, false);
-  if (!from) return failed(from.error());
-  auto to = open_end(call, arguments.new_fd, *new_path, arguments.is_link);
-  if (!to) return failed(to.error());
-  if (!from->object) return {.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
-  if (from->must_be_directory && !S_ISDIR(from->st.st_mode)) {
-    return {.answer = Answer::errno_of(ENOTDIR), .record = std::nullopt};
-  }
-  if (to->must_be_directory && !S_ISDIR(from->st.st_mode)) {
-    return {.answer = Answer::errno_of(arguments.is_link ? ENOENT : ENOTDIR), .record = std::nullopt};
-  }
-  record.path = from->real;
-  record.target = to->real;
-  if (is_protected(from->real) || is_protected(to->real)) {
-    record.reason = "protected";
-    return refuse(EACCES);
-  }
-  auto forbidden = widening(*from, to->real);
-  if (!forbidden && (arguments.flags & RENAME_EXCHANGE) != 0 && !arguments.is_link)
-    forbidden = widening(*to, from->real);
-  if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-  if (forbidden) {
-    record.decision = *forbidden;
-    if (!forbidden->permits()) return refuse(EACCES);
-  }
-
-  context.may_wait();
-  int rc;
-  if (!arguments.is_link) {
-    rc = call.act().rename(from->parent.get(), from->last.c_str(), to->parent.get(), to->last.c_str(), arguments.flags);
-  } else if (from->last.empty()) {
-    rc = call.act().link(from->object.get(), "", to->parent.get(), to->last.c_str());
-  } else {
-    rc = call.act().link(from->parent.get(), from->last.c_str(), to->parent.get(), to->last.c_str());
-  }
-  if (!forbidden) return {.answer = Answer::of(rc), .record = std::nullopt};
-  record.done = true;
-  return {.answer = Answer::of(rc), .record = std::move(record)};
 }
 
 }  // namespace wrapd::supervisor

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// rename(2) and link(2) and their kin. Where sockets are judged by where they are, giving one another name is reaching
-// for it: a socket that may not be connected to must not be moved, linked or carried in a directory to a name under
-// which it might be. Trapped only where a policy allows names in places where the caller can make them.
+// rename(2), link(2), symlink(2) and their kin. Where sockets are judged by where they are, giving one another name is
+// reaching for it: a socket that may not be connected to must not be moved, linked or carried in a directory to a name
+// under which it might be. And the directories that lead to a denied name stay what they are: a link in the place of
+// one would have the server outside make its socket somewhere else. Trapped only where a policy needs it
+// (plan/plan.cc).
 
+#include <optional>
 #include <string>
 
 #include "supervisor/caller.h"
 #include "supervisor/handler.h"
+#include "supervisor/named_object.h"
 #include "supervisor/path_walk.h"
 #include "supervisor/unix_socket.h"
 
@@ -20,14 +24,14 @@ class NameHandler final : public Handler {
   Outcome handle(const Caller& call, CallContext& context) override;
 
  private:
-  // One end of a rename or link.
+  // A name that a call makes, moves or takes away.
   struct End {
-    UniqueFd parent;   // O_PATH
-    std::string last;  // plain element; empty: `object` itself is linked
+    Located parent;
+    std::string last;  // what the kernel is told, relative to `parent`: with the slash that was written behind it
+    std::string name;  // the plain element; empty if the last is none ("..", "/"), which the kernel always refuses
     std::string real;  // path of the end in the session's root
-    bool must_be_directory = false;
-    UniqueFd object;  // O_PATH, not followed; invalid where there is nothing yet
-    struct stat st {};
+    Located object;    // not followed; without a descriptor where there is nothing yet
+    int error = 0;     // why the object could not be looked at
   };
   struct Arguments {
     const char* operation = "rename";
@@ -36,18 +40,33 @@ class NameHandler final : public Handler {
     int new_fd;
     uint64_t new_path;
     unsigned flags = 0;
-    bool is_link = false;
   };
+  // What is known of a call once it was looked at.
+  struct Judged {
+    Record record;
+    std::optional<policy::Decision> forbidden;
+  };
+  Outcome rename(const Caller& call, CallContext& context, const Arguments& arguments);
+  Outcome link(const Caller& call, CallContext& context, const Arguments& arguments);
+  Outcome symlink(const Caller& call, CallContext& context, const Arguments& arguments);
+  template <class Act>
+  Outcome decide(const Caller& call, CallContext& context, Judged judged, Act act);
+  Outcome failed(const Caller& call, Record record, const Error& error);
+
   [[nodiscard]] Result<UniqueFd> open_start(const Caller& call, int fd);
-  [[nodiscard]] Result<End> open_end(const Caller& call, int fd, const std::string& path, bool is_link);
-  [[nodiscard]] Result<End> open_linked(const Caller& call, int fd, const std::string& path, unsigned flags);
+  [[nodiscard]] Result<End> open_end(const Caller& call, int fd, const std::string& path);
+  [[nodiscard]] Result<Located> open_linked(const Caller& call, int fd, const std::string& path, unsigned flags);
 
   // The decision that forbids what lives at `from` to be known as `to`, if any does.
-  [[nodiscard]] std::optional<policy::Decision> widening(const End& from, const std::string& to);
+  [[nodiscard]] std::optional<policy::Decision> widening(const Located& object, const std::string& from,
+                                                         const std::string& to);
   [[nodiscard]] std::optional<policy::Decision> socket_widening(const std::string& from, const std::string& to) const;
   [[nodiscard]] std::optional<policy::Decision> tree_widening(int directory, const std::string& from,
                                                               const std::string& to, int depth, int& budget);
-  [[nodiscard]] bool may_be_reached_beneath(const std::string& directory) const;
+  // True if nothing beneath `from` could be forbidden beneath `to`, as far as the rules alone tell.
+  [[nodiscard]] bool never_widens(const std::string& from, const std::string& to) const;
+  // The decision that keeps a directory in its place, because it leads to a name that is denied.
+  [[nodiscard]] std::optional<policy::Decision> keeps(const std::string& real) const;
 
   SessionObjects session_;
   kernel::Objects& kernel_;

@@ -60,6 +60,7 @@ bool PathWalk::same_directory(int a, int b) {
 }
 
 Result<Located> PathWalk::walk(const Caller& call, int directory, std::string path, LastElement last) {
+  Located way;
   int links = 0;
   int start = is_absolute(path) ? root_ : directory;
   UniqueFd current(kernel_.open_at(start, ".", O_PATH | O_DIRECTORY, 0));
@@ -69,9 +70,9 @@ Result<Located> PathWalk::walk(const Caller& call, int directory, std::string pa
   for (int elements = 0; elements < kMaxElements; ++elements) {
     size_t begin = path.find_first_not_of('/');
     if (begin == std::string::npos) {  // nothing left: the path is a directory
-      Located located{.fd = std::move(current)};
-      if (int rc = kernel_.stat(located.fd.get(), located.st); rc < 0) return fail("stat failed", -rc);
-      return located;
+      way.fd = std::move(current);
+      if (int rc = kernel_.stat(way.fd.get(), way.st); rc < 0) return fail("stat failed", -rc);
+      return way;
     }
     size_t end = path.find('/', begin);
     std::string element = path.substr(begin, end == std::string::npos ? end : end - begin);
@@ -95,7 +96,9 @@ Result<Located> PathWalk::walk(const Caller& call, int directory, std::string pa
     if (!S_ISLNK(st.st_mode) || !follow) {
       if (is_last) {
         if (want_directory && !S_ISDIR(st.st_mode)) return fail("not a directory", ENOTDIR);
-        return Located{.fd = std::move(child), .st = st};
+        way.fd = std::move(child);
+        way.st = st;
+        return way;
       }
       if (!S_ISDIR(st.st_mode)) return fail("not a directory", ENOTDIR);
       current = std::move(child);
@@ -104,13 +107,15 @@ Result<Located> PathWalk::walk(const Caller& call, int directory, std::string pa
 
     if (++links > kMaxLinks) return fail("too many symbolic links", ELOOP);
     if (kernel_.is_any_proc(current.get())) {
-      auto target = follow_proc_link(call, current.get(), element);
+      auto target = follow_proc_link(call, current.get(), element, way);
       if (!target) return std::unexpected(target.error());
       struct stat target_st {};
       if (int rc = kernel_.stat(target->get(), target_st); rc < 0) return fail("stat failed", -rc);
       if (is_last) {
         if (want_directory && !S_ISDIR(target_st.st_mode)) return fail("not a directory", ENOTDIR);
-        return Located{.fd = std::move(*target), .st = target_st};
+        way.fd = std::move(*target);
+        way.st = target_st;
+        return way;
       }
       if (!S_ISDIR(target_st.st_mode)) return fail("not a directory", ENOTDIR);
       current = std::move(*target);
@@ -144,7 +149,7 @@ Result<Located> PathWalk::walk(const Caller& call, int directory, std::string pa
 // who reads them; the others lead into a task without any check of the path on the way, so that only the target's own
 // are followed. The directory is compared by identity with the one that we look up ourselves: a bind mount or another
 // procfs instance elsewhere is not taken for it.
-Result<UniqueFd> PathWalk::follow_proc_link(const Caller& call, int directory, const std::string& name) {
+Result<UniqueFd> PathWalk::follow_proc_link(const Caller& call, int directory, const std::string& name, Located& way) {
   if (!kernel_.is_proc(directory)) return refused("another procfs");
   kernel::TaskStatus status;
   if (int rc = call.status(status); rc < 0) return refused("target is gone");
@@ -178,7 +183,13 @@ Result<UniqueFd> PathWalk::follow_proc_link(const Caller& call, int directory, c
     std::string link = descriptor >= 0 ? "fd/" + name : name;
     int fd = call.open_process_link(of_thread ? call.tid : status.tgid, link.c_str());
     if (fd < 0) return fail("lookup failed", -fd);
-    return UniqueFd(fd);
+    UniqueFd target(fd);
+    if (name == "cwd") way.by_working_directory = true;
+    if (descriptor >= 0) {
+      if (int again = kernel_.open_at(fd, ".", O_PATH | O_DIRECTORY, 0); again >= 0)
+        way.descriptors.push_back({descriptor, UniqueFd(again)});
+    }
+    return target;
   }
   return refused("another task's magic link");
 }

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -24,6 +25,13 @@ enum class LastElement { follow, keep };  // what to do if the last element is a
 struct Located {
   UniqueFd fd;  // O_PATH
   struct stat st {};
+  // The links of /proc that the way led through: the target's descriptors, and whether it was its working directory.
+  struct Descriptor {
+    int number;
+    UniqueFd directory;
+  };
+  std::vector<Descriptor> descriptors{};
+  bool by_working_directory = false;
 };
 
 class PathWalk {
@@ -38,7 +46,8 @@ class PathWalk {
 
  private:
   [[nodiscard]] Result<Located> walk(const Caller& call, int directory, std::string path, LastElement last);
-  [[nodiscard]] Result<UniqueFd> follow_proc_link(const Caller& call, int directory, const std::string& name);
+  [[nodiscard]] Result<UniqueFd> follow_proc_link(const Caller& call, int directory, const std::string& name,
+                                                  Located& way);
   [[nodiscard]] bool same_directory(int a, int b);
 
   kernel::Objects& kernel_;

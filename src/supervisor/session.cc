@@ -131,12 +131,14 @@ Result<> Session::set_up() {
 #ifdef SYS_rename
       case SYS_rename:
       case SYS_link:
+      case SYS_symlink:
 #endif
 #ifdef SYS_renameat
       case SYS_renameat:
 #endif
       case SYS_renameat2:
       case SYS_linkat:
+      case SYS_symlinkat:
         return &*names_;
       default:
         return nullptr;

@@ -2,15 +2,18 @@
 #include "supervisor/unix_socket.h"
 
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <optional>
 
 #include "kernel/uapi.h"
 #include "supervisor/call_report.h"
+#include "supervisor/named_object.h"
 
 namespace wrapd::supervisor {
 namespace {
@@ -21,11 +24,37 @@ constexpr std::string_view kProtected[] = {"/run/wrapd", "/etc/wrapd"};
 // An autobound socket's name is five hexadecimal digits of the kernel's choice (unix(7)).
 constexpr std::string_view kAutobindName = "?????";
 
-// False for what d_path() writes of an object without a name: of no file system tree ("socket:[1]"), or deleted (and of
-// a file that is really called so). True does not say that the name leads to the object in our root: one of another
-// mount namespace, of a detached tree or from outside of our root gets an ordinary absolute path as well.
-bool is_nameable(const std::string& path) {
-  return path.starts_with('/') && !path.ends_with(" (deleted)");
+// A netlink socket without a number gets its process's where that is free (netlink_autobind()); in a call of ours that
+// would be our own. `groups` is what the target asked for, where it binds.
+std::optional<sockaddr_nl> netlink_name(kernel::Objects& kernel, int socket, const AddressCopy* asked, pid_t process) {
+  sockaddr_storage now{};
+  socklen_t length = sizeof now;
+  if (kernel.socket_name(socket, now, length) < 0 || now.ss_family != AF_NETLINK) return std::nullopt;
+  sockaddr_nl name{};
+  std::memcpy(&name, &now, sizeof name);
+  if (name.nl_pid != 0) return std::nullopt;
+  if (asked != nullptr) {
+    if (asked->length < sizeof name || asked->storage.ss_family != AF_NETLINK) return std::nullopt;
+    std::memcpy(&name, &asked->storage, sizeof name);
+    if (name.nl_pid != 0) return std::nullopt;
+  }
+  name.nl_pid = static_cast<uint32_t>(process);
+  return name;
+}
+
+// In the process that binds, "/proc/self" stands for the target, as long as the target calls itself so. Under its
+// number it is another process, which Landlock hides there: then the name that says the same is bound. It is the one
+// that getsockname(2) tells.
+void name_own_process(AddressCopy& address, std::string path, pid_t process, pid_t thread) {
+  const std::string by_number = "/proc/" + std::to_string(process) + "/";
+  if (path.starts_with(by_number)) path = "/proc/self/" + path.substr(by_number.size());
+  const std::string by_thread = "/proc/self/task/" + std::to_string(thread) + "/";
+  if (path.starts_with(by_thread)) path = "/proc/thread-self/" + path.substr(by_thread.size());
+  auto* name = reinterpret_cast<sockaddr_un*>(&address.storage);
+  if (path.size() > sizeof name->sun_path) return;
+  std::memset(name->sun_path, 0, sizeof name->sun_path);
+  std::memcpy(name->sun_path, path.data(), path.size());
+  address.length = static_cast<socklen_t>(kPathOffset + path.size());
 }
 
 // What an answer is good for. The time of the last change of status tells an inode from one that has its number later.
@@ -90,9 +119,11 @@ Outcome UnixSocketHandler::denied(const Caller& call, Record record, int error) 
 // A step before the decision failed. What the target would have seen by itself is not a decision and is not recorded;
 // what we refuse is.
 Outcome UnixSocketHandler::failed(const Caller& call, const char* operation, const Error& error) {
+  return failed(call, Record{.operation = operation}, error);
+}
+
+Outcome UnixSocketHandler::failed(const Caller& call, Record record, const Error& error) {
   if (error.code != kRefused) return {.answer = Answer::errno_of(error.code), .record = std::nullopt};
-  Record record;
-  record.operation = operation;
   record.reason = error.message;
   return denied(call, std::move(record));
 }
@@ -130,12 +161,12 @@ Answer UnixSocketHandler::wait_through(CallContext& context, Call call) {
   }
 }
 
-policy::Decision UnixSocketHandler::judge(policy::UnixOperation operation, const std::string& path,
-                                          const struct stat* object, bool name_differs) const {
+policy::Decision UnixSocketHandler::judge(policy::UnixOperation operation, const std::string& path, int object) const {
   policy::Decision decision = session_.layers.judge_path(operation, path);
-  if (object == nullptr) return decision;
-  bool look_again = object->st_nlink > 1 || name_differs;
-  auto denial = session_.identities.denial(*object, look_again);
+  // Nothing is stricter than a denial.
+  if (object < 0 || (decision.verdict == policy::Verdict::deny && decision.recorded == policy::Verdict::deny))
+    return decision;
+  auto denial = session_.identities.denial(object, path);
   if (!denial || (denial->verdict >= decision.verdict && denial->recorded >= decision.recorded)) return decision;
   denial->verdict = policy::strictest(denial->verdict, decision.verdict);
   denial->recorded = policy::strictest(denial->recorded, decision.recorded);
@@ -153,6 +184,7 @@ Outcome UnixSocketHandler::connect(const Caller& call, CallContext& context) {
   }
   if (domain != AF_UNIX) {
     if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+    if (domain == AF_NETLINK) (void)bind_netlink(call, socket->get(), nullptr);  // else it is bound as ours
     // A peer far away may take minutes. That O_NONBLOCK can be changed meanwhile costs the target its own time only.
     if (kernel_.non_blocking(socket->get())) {
       context.may_wait();
@@ -202,24 +234,23 @@ Outcome UnixSocketHandler::connect_path(const Caller& call, CallContext& context
     record.reason = object.error().message;
     return denied(call, std::move(record));
   }
-  auto real = kernel_.real_path(object->fd.get());
-  if (!real || object->st.st_nlink == 0) return {.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
-  record.path = *real;
-  if (!is_nameable(*real)) {
-    record.reason = "object has no name in the session's root";
-    return denied(call, std::move(record));
+  auto named = NamedObject::of(kernel_, session_.root, std::move(*object));
+  if (!named) {
+    record.path = path;
+    return failed(call, std::move(record), named.error());
   }
-  if (is_protected(*real)) {
+  record.path = named->path();
+  if (is_protected(record.path)) {
     record.reason = "protected";
     return denied(call, std::move(record));
   }
-  record.decision = judge(policy::UnixOperation::connect, *real, &object->st, *real != path);
+  record.decision = judge(policy::UnixOperation::connect, record.path, named->fd());
   // Everything above was read by the task's number: it counts only if the task is still there, in this call.
   if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-  if (auto refused = refuse(call, record, &object->st)) return std::move(*refused);
+  if (auto refused = refuse(call, record, &named->st())) return std::move(*refused);
   record.done = true;
   context.may_wait();
-  Answer answer = wait_through(context, [&] { return call.act().connect_object(socket, object->fd.get()); });
+  Answer answer = wait_through(context, [&] { return call.act().connect_object(socket, named->fd()); });
   return {.answer = answer, .record = std::move(record)};
 }
 
@@ -237,6 +268,15 @@ Outcome UnixSocketHandler::connect_abstract(const Caller& call, CallContext& con
   return {.answer = answer, .record = std::move(record)};
 }
 
+// Gives a netlink socket the number that it would get natively, as `asked` or, without it, before it is connected.
+// -EADDRINUSE where the call itself has to do it.
+int UnixSocketHandler::bind_netlink(const Caller& call, int socket, const AddressCopy* asked) {
+  kernel::TaskStatus status;
+  auto name = call.status(status) == 0 ? netlink_name(kernel_, socket, asked, status.tgid) : std::nullopt;
+  if (!name || !call.waits()) return -EADDRINUSE;
+  return call.act().bind(socket, reinterpret_cast<const sockaddr*>(&*name), sizeof *name);
+}
+
 Outcome UnixSocketHandler::bind(const Caller& call, CallContext&) {
   auto taken = call.take_socket_call();
   if (!taken) return failed(call, "bind", taken.error());
@@ -252,6 +292,10 @@ Outcome UnixSocketHandler::bind(const Caller& call, CallContext&) {
     // Another family, or an address that the kernel refuses.
     if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
     if (domain == AF_UNIX) return {.answer = Answer::errno_of(EINVAL), .record = std::nullopt};
+    if (domain == AF_NETLINK) {
+      if (int rc = bind_netlink(call, socket->get(), address); rc != -EADDRINUSE)
+        return {.answer = Answer::of(rc), .record = std::nullopt};
+    }
     return {.answer = Answer::of(call.act().bind(socket->get(), address->get(), address->length)),
             .record = std::nullopt};
   }
@@ -267,7 +311,7 @@ Outcome UnixSocketHandler::bind(const Caller& call, CallContext&) {
 }
 
 // The socket's name must be the target's own string, or getsockname(2) would tell another one; and strings can be made
-// to lead elsewhere between our look and the kernel's. So the kernel's walk happens in a thread whose Landlock domain
+// to lead elsewhere between our look and the kernel's. So the kernel's walk happens in a process whose Landlock domain
 // knows the judged directory alone; and as that takes in what lies beneath, the name must be free before and stand for
 // a bound socket afterwards. Nothing of the session can bring another one there meanwhile: that takes a bind, a rename
 // or a link, and these wait for each other.
@@ -300,18 +344,17 @@ Outcome UnixSocketHandler::bind_path(const Caller& call, int socket, const Addre
     return failed(call, "bind", parent.error());
   }
   if (!S_ISDIR(parent->st.st_mode)) return {.answer = Answer::errno_of(ENOTDIR), .record = std::nullopt};
-  auto real = kernel_.real_path(parent->fd.get());
-  if (!real || parent->st.st_nlink == 0) return {.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
-  record.path = *real == "/" ? "/" + last : *real + "/" + last;
-  if (!is_nameable(*real)) {
-    record.reason = "directory has no name in the session's root";
-    return denied(call, std::move(record));
+  auto named = NamedObject::of(kernel_, session_.root, std::move(*parent));
+  if (!named) {
+    record.path = path;
+    return failed(call, std::move(record), named.error());
   }
+  record.path = named->beneath(last);
   if (is_protected(record.path)) {
     record.reason = "protected";
     return denied(call, std::move(record));
   }
-  record.decision = judge(policy::UnixOperation::bind, record.path, nullptr, false);
+  record.decision = judge(policy::UnixOperation::bind, record.path);
   kernel::TaskStatus status;
   const bool known = call.status(status) == 0;
   if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
@@ -321,31 +364,42 @@ Outcome UnixSocketHandler::bind_path(const Caller& call, int socket, const Addre
     return denied(call, std::move(record));
   }
 
+  // The name's way through the target's own part of /proc, which ours would be in the process that binds.
+  std::vector<kernel::BindRequest::Descriptor> descriptors;
+  for (const auto& way : named->located().descriptors) descriptors.push_back({way.number, way.directory.get()});
+  if (named->located().by_working_directory && !directory) directory.reset(call.open_link("cwd"));
+  AddressCopy bound_as = address;
+  if (!descriptors.empty() || named->located().by_working_directory) {
+    name_own_process(bound_as, path, status.tgid, call.tid);
+    if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  }
+
   std::lock_guard lock(*session_.names_lock);
   struct stat before {};
-  if (int found = kernel_.stat_at(parent->fd.get(), last.c_str(), before); found != -ENOENT) {
+  if (int found = kernel_.stat_at(named->fd(), last.c_str(), before); found != -ENOENT) {
     // What the kernel would say of a name that is taken, or of a directory that cannot be searched.
     return {.answer = Answer::errno_of(found == 0 ? EADDRINUSE : -found), .record = std::nullopt};
   }
   record.done = true;
   expect_bind(socket);
   int rc = call.act().bind_path({.socket = socket,
-                                 .address = address.get(),
-                                 .length = address.length,
+                                 .address = bound_as.get(),
+                                 .length = bound_as.length,
                                  .directory = directory.get(),
-                                 .parent = parent->fd.get(),
-                                 .umask = status.umask});
+                                 .parent = named->fd(),
+                                 .umask = status.umask,
+                                 .descriptors = descriptors});
   if (rc < 0) {
     remember(socket, std::nullopt);
     return {.answer = Answer::of(rc), .record = std::move(record)};
   }
 
-  auto now = kernel_.real_path(parent->fd.get());
-  UniqueFd bound(kernel_.open_at(parent->fd.get(), last.c_str(), O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS));
+  auto now = kernel_.real_path(named->fd());
+  UniqueFd bound(kernel_.open_at(named->fd(), last.c_str(), O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS));
   struct stat st {};
   bool in_place =
       bound && kernel_.stat(bound.get(), st) == 0 && S_ISSOCK(st.st_mode) && kernel_.has_bound_socket(bound.get());
-  if (in_place && now && *now == *real) {
+  if (in_place && now && *now == named->path()) {
     remember(socket, record.path);
     return {.answer = {}, .record = std::move(record)};
   }
@@ -395,20 +449,20 @@ Outcome UnixSocketHandler::listen(const Caller& call, CallContext&) {
       record.reason = known->cookie != 0 ? "race" : "too many sockets were bound since";
       return denied(call, std::move(record));
     }
-    record.decision = judge(policy::UnixOperation::listen, known->path, nullptr, false);
+    record.decision = judge(policy::UnixOperation::listen, known->path);
   } else {
     // Bound before the session, or by another one: its own word is all there is, and it must lead to a socket.
     record.path = std::string(name.text);
     UniqueFd directory;
     if (!record.path.starts_with('/')) directory.reset(call.open_link("cwd"));
     auto object = walk_.locate(call, directory.get(), record.path, LastElement::keep);
-    auto real = object ? kernel_.real_path(object->fd.get()) : fail("no such object");
-    if (!real || !S_ISSOCK(object->st.st_mode) || !is_nameable(*real)) {
+    auto named = object ? NamedObject::of(kernel_, session_.root, std::move(*object)) : fail("no such object");
+    if (!named || !S_ISSOCK(named->st().st_mode)) {
       record.reason = "bound name leads to no socket";
       return denied(call, std::move(record));
     }
-    record.path = *real;
-    record.decision = judge(policy::UnixOperation::listen, *real, &object->st, true);
+    record.path = named->path();
+    record.decision = judge(policy::UnixOperation::listen, record.path, named->fd());
   }
   if (!record.abstract && is_protected(record.path)) {
     record.reason = "protected";

@@ -61,6 +61,7 @@ class UnixSocketHandler final : public Handler {
                            std::string_view name);
   Outcome bind(const Caller& call, CallContext& context);
   Outcome bind_path(const Caller& call, int socket, const AddressCopy& address, std::string_view name);
+  [[nodiscard]] int bind_netlink(const Caller& call, int socket, const AddressCopy* asked);
   Outcome listen(const Caller& call, CallContext& context);
   Outcome refuse_datagram(const Caller& call);
 
@@ -71,8 +72,8 @@ class UnixSocketHandler final : public Handler {
   [[nodiscard]] std::optional<Outcome> refuse(const Caller& call, Record& record, const struct stat* object);
   Outcome denied(const Caller& call, Record record, int error = EACCES);
   Outcome failed(const Caller& call, const char* operation, const Error& error);
-  [[nodiscard]] policy::Decision judge(policy::UnixOperation operation, const std::string& path,
-                                       const struct stat* object, bool name_differs) const;
+  Outcome failed(const Caller& call, Record record, const Error& error);
+  [[nodiscard]] policy::Decision judge(policy::UnixOperation operation, const std::string& path, int object = -1) const;
 
   // Where each socket that was bound by name here lives, so that listen can be judged by it. Bounded: once one fell
   // out, no socket that is not known may listen. Until then such a one was inherited bound, and is judged by the name

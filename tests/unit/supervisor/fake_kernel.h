@@ -144,6 +144,9 @@ class FakeKernel : public kernel::Kernel {
   }
   int stat(int fd, struct stat& st) override { return real_.stat(fd, st); }
   int stat_at(int directory, const char* name, struct stat& st) override { return real_.stat_at(directory, name, st); }
+  int identify(int directory, const char* path, kernel::ObjectId& id) override {
+    return real_.identify(directory, path, id);
+  }
   uint64_t mount_id(int fd) override { return real_.mount_id(fd); }
   bool is_proc(int fd) override { return real_.is_proc(fd); }
   bool is_any_proc(int fd) override { return real_.is_any_proc(fd); }
@@ -175,6 +178,7 @@ class FakeKernel : public kernel::Kernel {
   int listen(int, int) override { return operation("listen"); }
   int rename(int, const char*, int, const char*, unsigned) override { return operation("rename"); }
   int link(int, const char*, int, const char*) override { return operation("link"); }
+  int symlink(const char*, int, const char*) override { return operation("symlink"); }
 
   mode_t last_umask = 0;
   bool bound_there = true;

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "supervisor/named_object.h"
+
+#include <utility>
+
+#include "supervisor/task.h"
+
+namespace wrapd::supervisor {
+namespace {
+
+constexpr int kTries = 4;  // while directories on the way are moved
+
+}  // namespace
+
+Result<NamedObject> NamedObject::of(kernel::Objects& kernel, int root, Located located) {
+  if (located.st.st_nlink == 0) return fail("object has no name", ENOENT);
+  for (int i = 0; i < kTries; ++i) {
+    auto text = kernel.real_path(located.fd.get());
+    if (!text || !text->starts_with('/')) break;
+    struct stat found {};
+    int rc = kernel.stat_at(root, *text == "/" ? "." : text->c_str() + 1, found);
+    if (rc == 0 && found.st_dev == located.st.st_dev && found.st_ino == located.st.st_ino) {
+      return NamedObject(std::move(located), std::move(*text));
+    }
+    // A program may work in a directory to which it could not come by name. Of the root's own mount the kernel's text
+    // is the name.
+    if (rc == -EACCES && kernel.mount_id(located.fd.get()) == kernel.mount_id(root)) {
+      return NamedObject(std::move(located), std::move(*text));
+    }
+  }
+  return fail("object has no name in the session's root", kRefused);
+}
+
+std::string NamedObject::beneath(const std::string& name) const {
+  return path_ == "/" ? "/" + name : path_ + "/" + name;
+}
+
+}  // namespace wrapd::supervisor
