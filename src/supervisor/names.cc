@@ -72,6 +72,12 @@ Result<NameHandler::End> NameHandler::open_end(const Caller& call, int fd, const
     return end;
   }
   end.last = end.name + (stripped.size() < path.size() ? "/" : "");
+  if (parent->st.st_nlink == 0) {
+    end.dead = true;
+    end.error = ENOENT;
+    end.parent = std::move(*parent);
+    return end;
+  }
   auto named = NamedObject::of(kernel_, session_.root, std::move(*parent));
   if (!named) return std::unexpected(named.error());
   end.real = named->beneath(end.name);
@@ -242,11 +248,12 @@ Outcome NameHandler::rename(const Caller& call, CallContext& context, const Argu
   auto old_path = call.copy_path(arguments.old_path);
   if (!old_path) return failed(call, record, old_path.error());
   auto new_path = call.copy_path(arguments.new_path);
-  if (!new_path) return failed(call, record, new_path.error());
 
   std::lock_guard lock(*session_.names_lock);
   auto from = open_end(call, arguments.old_fd, *old_path);
   if (!from) return failed(call, record, from.error());
+  // Noticed when it is used, as in the kernel.
+  if (!new_path) return failed(call, record, new_path.error());
   auto to = open_end(call, arguments.new_fd, *new_path);
   if (!to) return failed(call, record, to.error());
   auto act = [&] {
@@ -255,10 +262,10 @@ Outcome NameHandler::rename(const Caller& call, CallContext& context, const Argu
   };
   // Never done, and the kernel knows best why.
   if (from->name.empty() || to->name.empty()) return decide(call, context, std::move(judged), act);
-  if (!from->object.fd || (to->error != 0 && to->error != ENOENT)) {
-    int error = from->error != 0 && from->error != ENOENT ? from->error : to->error;
+  // Not left to the kernel: there may be something by then.
+  if (!from->object.fd || to->dead || (to->error != 0 && to->error != ENOENT)) {
+    int error = from->error != 0 ? from->error : to->error;
     if (kernel_.mount_id(from->parent.fd.get()) != kernel_.mount_id(to->parent.fd.get())) error = EXDEV;
-    if (!from->object.fd && (error == 0 || error == ENOENT)) error = ENOENT;
     return {.answer = Answer::errno_of(error), .record = std::nullopt};
   }
   record.path = from->real;
@@ -278,13 +285,14 @@ Outcome NameHandler::link(const Caller& call, CallContext& context, const Argume
   auto old_path = call.copy_path(arguments.old_path);
   if (!old_path) return failed(call, record, old_path.error());
   auto new_path = call.copy_path(arguments.new_path);
-  if (!new_path) return failed(call, record, new_path.error());
 
   std::lock_guard lock(*session_.names_lock);
   auto source = open_linked(call, arguments.old_fd, *old_path, arguments.flags);
   if (!source) return failed(call, record, source.error());
+  if (!new_path) return failed(call, record, new_path.error());
   auto to = open_end(call, arguments.new_fd, *new_path);
   if (!to) return failed(call, record, to.error());
+  if (to->dead) return {.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
   int object = source->fd.get();
   auto act = [&] { return call.act().link(object, "", to->parent.fd.get(), to->last.c_str()); };
   record.target = to->real;
@@ -314,6 +322,7 @@ Outcome NameHandler::symlink(const Caller& call, CallContext& context, const Arg
   std::lock_guard lock(*session_.names_lock);
   auto to = open_end(call, arguments.new_fd, *new_path);
   if (!to) return failed(call, record, to.error());
+  if (to->dead) return {.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
   record.path = to->real;
   if (!to->name.empty()) judged.forbidden = keeps(to->real);
   return decide(call, context, std::move(judged),
@@ -342,6 +351,7 @@ Outcome NameHandler::handle(const Caller& call, CallContext& context) {
 #endif
     case SYS_renameat2:
       if ((flags(a[4]) & ~kRenameFlags) != 0) return invalid;
+      if ((flags(a[4]) & RENAME_EXCHANGE) != 0 && flags(a[4]) != RENAME_EXCHANGE) return invalid;
       return rename(call, context, {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3], flags(a[4])});
     case SYS_linkat:
       if ((flags(a[4]) & ~kLinkFlags) != 0) return invalid;

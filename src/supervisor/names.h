@@ -32,6 +32,7 @@ class NameHandler final : public Handler {
     std::string real;  // path of the end in the session's root
     Located object;    // not followed; without a descriptor where there is nothing yet
     int error = 0;     // why the object could not be looked at
+    bool dead = false;  // the directory was removed: nothing is there, and nothing can be made
   };
   struct Arguments {
     const char* operation = "rename";

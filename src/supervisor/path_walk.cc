@@ -37,6 +37,12 @@ int descriptor_number(std::string_view element) {
 
 }  // namespace
 
+PathWalk::PathWalk(kernel::Objects& kernel, int root) : kernel_(kernel), root_(root) {
+  UniqueFd proc(kernel_.open_proc_directory("."));
+  struct stat st {};
+  if (proc && kernel_.stat(proc.get(), st) == 0) proc_device_ = st.st_dev;
+}
+
 Result<Located> PathWalk::locate(const Caller& call, int directory, const std::string& path, LastElement last) {
   if (path.empty()) return fail("empty path", ENOENT);
   uint64_t flags = O_PATH | (last == LastElement::keep ? O_NOFOLLOW : 0);
@@ -49,6 +55,8 @@ Result<Located> PathWalk::locate(const Caller& call, int directory, const std::s
   if (fd < 0) return fail("lookup failed", -fd);
   Located located{.fd = UniqueFd(fd)};
   if (int rc = kernel_.stat(fd, located.st); rc < 0) return fail("stat failed", -rc);
+  // "self" is no magic link: it may have led to us.
+  if (located.st.st_dev == proc_device_) return walk(call, directory, path, last);
   return located;
 }
 

@@ -37,7 +37,7 @@ struct Located {
 class PathWalk {
  public:
   // `root` is an O_PATH descriptor of the root directory of session and target alike; borrowed.
-  PathWalk(kernel::Objects& kernel, int root) : kernel_(kernel), root_(root) {}
+  PathWalk(kernel::Objects& kernel, int root);
 
   // Looks `path` up as the caller would, from `directory` (O_PATH; of no meaning for an absolute path). The error's
   // code is the errno that the target is to see, or kRefused. It counts only once
@@ -52,6 +52,7 @@ class PathWalk {
 
   kernel::Objects& kernel_;
   int root_;
+  dev_t proc_device_ = 0;
 };
 
 }  // namespace wrapd::supervisor

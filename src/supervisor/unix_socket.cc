@@ -42,6 +42,14 @@ std::optional<sockaddr_nl> netlink_name(kernel::Objects& kernel, int socket, con
   return name;
 }
 
+// The one address to which everybody may connect a netlink socket.
+bool is_for_the_kernel(const AddressCopy& address) {
+  sockaddr_nl name{};
+  if (address.length < sizeof name || address.storage.ss_family != AF_NETLINK) return false;
+  std::memcpy(&name, &address.storage, sizeof name);
+  return name.nl_pid == 0 && name.nl_groups == 0;
+}
+
 // In the process that binds, "/proc/self" stands for the target, as long as the target calls itself so. Under its
 // number it is another process, which Landlock hides there: then the name that says the same is bound. It is the one
 // that getsockname(2) tells.
@@ -184,7 +192,8 @@ Outcome UnixSocketHandler::connect(const Caller& call, CallContext& context) {
   }
   if (domain != AF_UNIX) {
     if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-    if (domain == AF_NETLINK) (void)bind_netlink(call, socket->get(), nullptr);  // else it is bound as ours
+    // Fails for a socket that has a number, and otherwise it gets one of ours by the call.
+    if (domain == AF_NETLINK && is_for_the_kernel(*address)) (void)bind_netlink(call, socket->get(), nullptr);
     // A peer far away may take minutes. That O_NONBLOCK can be changed meanwhile costs the target its own time only.
     if (kernel_.non_blocking(socket->get())) {
       context.may_wait();
