@@ -27,11 +27,11 @@ class NameHandler final : public Handler {
   // A name that a call makes, moves or takes away.
   struct End {
     Located parent;
-    std::string last;  // what the kernel is told, relative to `parent`: with the slash that was written behind it
-    std::string name;  // the plain element; empty if the last is none ("..", "/"), which the kernel always refuses
-    std::string real;  // path of the end in the session's root
-    Located object;    // not followed; without a descriptor where there is nothing yet
-    int error = 0;     // why the object could not be looked at
+    std::string last;   // what the kernel is told, relative to `parent`: with the slash that was written behind it
+    std::string name;   // the plain element; empty if the last is none ("..", "/"), which the kernel always refuses
+    std::string real;   // path of the end in the session's root
+    Located object;     // not followed; without a descriptor where there is nothing yet
+    int error = 0;      // why the object could not be looked at
     bool dead = false;  // the directory was removed: nothing is there, and nothing can be made
   };
   struct Arguments {
