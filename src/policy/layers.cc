@@ -64,6 +64,12 @@ Decision Layers::judge_path(UnixOperation operation, std::string_view path) cons
   return combine(layers_, [&](const RuleSet& layer) { return layer.judge_path(operation, path); });
 }
 
+Decision Layers::judge_any_path(UnixOperation operation) const {
+  return combine(layers_, [&](const RuleSet& layer) {
+    return LayerVerdict{layer.uniform_beneath(operation, "/").value_or(Verdict::deny), -1};
+  });
+}
+
 Decision Layers::judge_abstract(UnixOperation operation, std::string_view name) const {
   return combine(layers_, [&](const RuleSet& layer) { return layer.judge_abstract(operation, name); });
 }

@@ -32,6 +32,8 @@ class Layers {
   [[nodiscard]] Approval approval() const;
 
   [[nodiscard]] Decision judge_path(UnixOperation operation, std::string_view path) const;
+  // Of a path that is not known: what all paths get, and a denial where they differ.
+  [[nodiscard]] Decision judge_any_path(UnixOperation operation) const;
   [[nodiscard]] Decision judge_abstract(UnixOperation operation, std::string_view name) const;
 
  private:

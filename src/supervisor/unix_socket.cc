@@ -243,6 +243,7 @@ Outcome UnixSocketHandler::connect_path(const Caller& call, CallContext& context
     record.reason = object.error().message;
     return denied(call, std::move(record));
   }
+  if (object->st.st_nlink == 0) return connect_nameless(call, context, socket, *object, std::move(record));
   auto named = NamedObject::of(kernel_, session_.root, std::move(*object));
   if (!named) {
     record.path = path;
@@ -260,6 +261,26 @@ Outcome UnixSocketHandler::connect_path(const Caller& call, CallContext& context
   record.done = true;
   context.may_wait();
   Answer answer = wait_through(context, [&] { return call.act().connect_object(socket, named->fd()); });
+  return {.answer = answer, .record = std::move(record)};
+}
+
+// What was unlinked can be reached by a descriptor. It has no name that could be judged, which is none the worse where
+// all names are allowed.
+Outcome UnixSocketHandler::connect_nameless(const Caller& call, CallContext& context, int socket, const Located& object,
+                                            Record record) {
+  if (!S_ISSOCK(object.st.st_mode) || !kernel_.has_bound_socket(object.fd.get()))
+    return {.answer = Answer::errno_of(ECONNREFUSED), .record = std::nullopt};
+  auto text = kernel_.real_path(object.fd.get());
+  record.path = text.value_or("");
+  record.decision = session_.layers.judge_any_path(policy::UnixOperation::connect);
+  if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!record.decision.permits()) {
+    record.reason = "object has no name";
+    return denied(call, std::move(record));
+  }
+  record.done = true;
+  context.may_wait();
+  Answer answer = wait_through(context, [&] { return call.act().connect_object(socket, object.fd.get()); });
   return {.answer = answer, .record = std::move(record)};
 }
 

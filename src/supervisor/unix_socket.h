@@ -57,6 +57,7 @@ class UnixSocketHandler final : public Handler {
  private:
   Outcome connect(const Caller& call, CallContext& context);
   Outcome connect_path(const Caller& call, CallContext& context, int socket, std::string_view name);
+  Outcome connect_nameless(const Caller& call, CallContext& context, int socket, const Located& object, Record record);
   Outcome connect_abstract(const Caller& call, CallContext& context, int socket, const AddressCopy& address,
                            std::string_view name);
   Outcome bind(const Caller& call, CallContext& context);

@@ -54,6 +54,21 @@ class Calls {
     for (size_t n = below(3); n > 0; --n) path += std::string("/") + std::array{"a", "b", "c", "l"}[below(4)];
     return path;
   }
+  // Nothing leads above the place: a path climbs once at most, and links do not.
+  std::string without_climbing() {
+    for (;;) {
+      std::string path = spelled();
+      if (path.find("..") == std::string::npos) return path;
+    }
+  }
+  // A name to make or move. Those in the program's own /proc/PID/fd are nobody's, and errors differ there (EPERM for
+  // itself, EACCES for all others).
+  std::string made() {
+    for (;;) {
+      std::string path = spelled();
+      if (!path.starts_with("/proc/self/fd/71")) return path;
+    }
+  }
   std::string spelled() {
     std::string path = plain();
     switch (below(24)) {
@@ -130,7 +145,7 @@ class Calls {
       case 4: {
         std::string path = once_in(8) ? abstract() : spelled();
         Address address = address_of(path);
-        if (once_in(20)) address.length = static_cast<socklen_t>(below(112));
+        if (once_in(20) && path[0] >= 'a') address.length = static_cast<socklen_t>(below(112));
         tell("bind " + path, ::bind(socket(), address.get(), address.length));
         return;
       }
@@ -149,31 +164,31 @@ class Calls {
         return tell_accept();
       case 10:
       case 11: {
-        std::string from = spelled(), to = spelled();
+        std::string from = made(), to = made();
         unsigned flags = once_in(3) ? static_cast<unsigned>(below(9)) : 0;
         int old_dir = directory(), new_dir = directory();
         return tell("rename " + from + " " + to + " " + std::to_string(flags),
                     ::syscall(SYS_renameat2, old_dir, from.c_str(), new_dir, to.c_str(), flags));
       }
       case 12: {
-        std::string from = spelled(), to = spelled();
+        std::string from = made(), to = made();
         return tell("rename " + from + " " + to, ::rename(from.c_str(), to.c_str()));
       }
       case 13:
       case 14: {
-        std::string from = spelled(), to = spelled();
+        std::string from = spelled(), to = made();
         int flags = std::array{0, 0, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, 0}[below(5)];
         int old_dir = directory(), new_dir = directory();
         return tell("link " + from + " " + to + " " + std::to_string(flags),
                     ::linkat(old_dir, from.c_str(), new_dir, to.c_str(), flags));
       }
       case 15: {
-        std::string from = spelled(), to = spelled();
+        std::string from = spelled(), to = made();
         return tell("link " + from + " " + to, ::link(from.c_str(), to.c_str()));
       }
       case 16:
       case 17: {
-        std::string target = once_in(3) ? spelled() : plain(), to = once_in(2) ? plain() + "/l" : spelled();
+        std::string target = once_in(3) ? without_climbing() : plain(), to = once_in(2) ? plain() + "/l" : made();
         return tell("symlink " + target + " " + to, ::symlinkat(target.c_str(), directory(), to.c_str()));
       }
       case 18:

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Names that sockets and directories get while a session goes on, by itself or by others outside.
+
+#include <dirent.h>
+#include <gtest/gtest.h>
+#include <linux/fs.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+
+#include <functional>
+
+#include "arena.h"
+#include "programs.h"
+
+namespace wrapd::attack {
+namespace {
+
+using policy::Verdict;
+
+// The program stops where it says so, until the test outside has done its part.
+class Turns {
+ public:
+  Turns() {
+    if (::pipe2(there_, O_CLOEXEC) < 0 || ::pipe2(back_, O_CLOEXEC) < 0) std::abort();
+  }
+  ~Turns() {
+    for (int fd : {there_[0], there_[1], back_[0], back_[1]}) ::close(fd);
+  }
+  Turns(const Turns&) = delete;
+  Turns& operator=(const Turns&) = delete;
+  void let_outside_act() const {
+    char byte = 0;
+    if (::write(there_[1], "x", 1) != 1 || ::read(back_[0], &byte, 1) != 1) ::_exit(1);
+  }
+  void act(const std::function<void()>& what) const {
+    char byte = 0;
+    if (::read(there_[0], &byte, 1) != 1) return;
+    what();
+    (void)!::write(back_[1], "x", 1);
+  }
+
+ private:
+  int there_[2];
+  int back_[2];
+};
+
+Result run_with(const Turns& turns, const std::function<void()>& outside, const Place& place, Story& story,
+                const std::vector<Rule>& rules, const Program& program) {
+  std::thread other([&] { turns.act(outside); });
+  auto result = run_wrapped(place, story, rules, program, ours(), {true, true});
+  other.join();
+  EXPECT_EQ(result.exit_status, 0);
+  return result;
+}
+
+struct Denied {
+  Place place;
+  std::string name;
+  std::unique_ptr<Server> server;
+  Denied() {
+    make_directory(place / "kept");
+    make_directory(place / "open");
+    name = place / "kept/s";
+    server = std::make_unique<Server>(name);
+  }
+  [[nodiscard]] std::vector<Rule> rules() const { return {{{name}, Verdict::deny}, {{"/**"}, Verdict::allow}}; }
+};
+
+// A mount that lasts as long as a test.
+class Mounted {
+ public:
+  Mounted(const std::string& from, std::string to) : to_(std::move(to)) {
+    mounted_ = ::mount(from.c_str(), to_.c_str(), nullptr, MS_BIND, nullptr) == 0;
+  }
+  ~Mounted() {
+    if (mounted_) ::umount2(to_.c_str(), MNT_DETACH);
+  }
+  Mounted(const Mounted&) = delete;
+  Mounted& operator=(const Mounted&) = delete;
+  explicit operator bool() const { return mounted_; }
+
+ private:
+  std::string to_;
+  bool mounted_;
+};
+
+// The server restarts, and makes its socket again.
+TEST(Denied, MadeAgainAfterTheStart) {
+  for (bool by_file : {false, true}) {
+    Denied scene;
+    Turns turns;
+    std::optional<Mounted> mount;
+    make_directory(scene.place / "mount");
+    UniqueFd(::open((scene.place / "file").c_str(), O_CREAT | O_CLOEXEC, 0644)).reset();
+    if (!by_file) mount.emplace(scene.place / "kept", scene.place / "mount");
+    if (!by_file && !*mount) GTEST_SKIP() << "no mounts here";
+    Story story;
+    auto again = [&] {
+      scene.server.reset();
+      ::unlink(scene.name.c_str());
+      scene.server = std::make_unique<Server>(scene.name);
+      if (by_file) mount.emplace(scene.name, scene.place / "file");
+    };
+    run_with(turns, again, scene.place, story, scene.rules(), [&](const Place& place, Story& told) {
+      turns.let_outside_act();
+      told.tell("by the mount", connect_to(place / (by_file ? "file" : "mount/s")));
+      told.tell("by its name", connect_to(place / "kept/s"));
+    });
+    EXPECT_EQ(story.of("by the mount"), "EACCES") << by_file;
+    EXPECT_EQ(story.of("by its name"), "EACCES");
+    scene.server->settle();
+    EXPECT_EQ(scene.server->reached(), 0U);
+    mount.reset();
+  }
+}
+
+// Its directory is put away, and a link leads where sockets may be reached.
+TEST(Denied, DirectoryAboveIsKept) {
+  Denied scene;
+  Story story;
+  run_wrapped(scene.place, story, scene.rules(),
+              [](const Place& place, Story& told) {
+                const std::string kept = place / "kept", other = place / "other";
+                told.tell("move", outcome(::rename(kept.c_str(), other.c_str())));
+                if (::mkdir(other.c_str(), 0700) < 0) ::_exit(1);
+                told.tell("exchange", outcome(::syscall(SYS_renameat2, AT_FDCWD, other.c_str(), AT_FDCWD, kept.c_str(),
+                                                        RENAME_EXCHANGE)));
+                told.tell("replace", outcome(::rename(other.c_str(), kept.c_str())));
+                if (::unlink((place / "kept/s").c_str()) < 0 || ::rmdir(kept.c_str()) < 0) ::_exit(1);
+                told.tell("link", outcome(::symlink("open", kept.c_str())));
+                told.tell("link of a link", outcome(::symlink("open", (place / "way").c_str())));
+                told.tell("moved link", outcome(::rename((place / "way").c_str(), kept.c_str())));
+                told.tell("linked link", outcome(::link((place / "way").c_str(), kept.c_str())));
+                told.tell("directory again", outcome(::mkdir(kept.c_str(), 0700)));
+                told.tell("elsewhere", outcome(::rename((place / "way").c_str(), (place / "way2").c_str())));
+              },
+              ours(), {true, true});
+  for (const char* what : {"move", "exchange", "replace", "link", "moved link", "linked link"})
+    EXPECT_EQ(story.of(what), "EACCES") << what;
+  for (const char* what : {"link of a link", "directory again", "elsewhere"}) EXPECT_EQ(story.of(what), "ok") << what;
+}
+
+// " (deleted)" is what the kernel writes behind a name that is gone, and a name like any other.
+TEST(Names, ThatLookDeleted) {
+  Place place;
+  make_directory(place / "open");
+  make_directory(place / "kept");
+  Server odd(place / "open/s (deleted)"), good(place / "open/g"), bad(place / "kept/s");
+  Story story;
+  auto rules = [&] { return std::vector<Rule>{{{place / "open/*"}, Verdict::allow}}; };
+  run_wrapped(
+      place, story, rules(),
+      [](const Place& where, Story& told) {
+        told.tell("connect", connect_to(where / "open/s (deleted)"));
+        int held = ::open((where / "kept/s").c_str(), O_PATH);
+        if (::unlink((where / "kept/s").c_str()) < 0) ::_exit(1);
+        std::string name = "/proc/self/fd/" + std::to_string(held);
+        told.tell("nameless", connect_to(name));
+        told.tell("link",
+                  outcome(::linkat(AT_FDCWD, name.c_str(), AT_FDCWD, (where / "open/l").c_str(), AT_SYMLINK_FOLLOW)));
+        // A name that only says that it is the other's.
+        if (::mknod((where / "kept/s (deleted)").c_str(), S_IFSOCK | 0666, 0) < 0) ::_exit(1);
+        told.tell("nameless again", connect_to(name));
+        told.tell("link again",
+                  outcome(::linkat(AT_FDCWD, name.c_str(), AT_FDCWD, (where / "open/l").c_str(), AT_SYMLINK_FOLLOW)));
+      },
+      ours(), {true, true});
+  EXPECT_EQ(story.of("connect"), "ok");
+  EXPECT_EQ(story.of("nameless"), "EACCES");
+  EXPECT_EQ(story.of("link"), "ENOENT");
+  EXPECT_EQ(story.of("nameless again"), "EACCES");
+  EXPECT_EQ(story.of("link again"), "ENOENT");
+  bad.settle();
+  EXPECT_EQ(bad.reached(), 0U);
+}
+
+// More than is ever searched, and what cannot be searched, where no rule tells one place from the other.
+TEST(Moves, LargeAndClosedDirectoriesWhereNothingIsRuled) {
+  expect_same_story(
+      {},
+      [](const Place& place) -> std::vector<Rule> {
+        return {{{"/elsewhere/**"}, Verdict::deny}, {{place / "tree/kept/*"}, Verdict::ask}, {{"/**"}, Verdict::allow}};
+      },
+      [](const Place& place, Story& story) {
+        if (::chdir(place.path().c_str()) < 0 || ::mkdir("large", 0700) < 0 || ::mkdir("closed", 0700) < 0 ||
+            ::mkdir("closed/sub", 0) < 0) {
+          ::_exit(1);
+        }
+        int large = ::open("large", O_PATH | O_DIRECTORY);
+        for (int i = 0; i < 20'001; ++i) ::close(::openat(large, std::to_string(i).c_str(), O_CREAT | O_WRONLY, 0600));
+        story.tell("large", outcome(::rename("large", "moved")));
+        story.tell("closed", outcome(::rename("closed", "moved/closed")));
+        story.tell("back", outcome(::rename("moved/closed", "closed")));
+        if (::chmod("closed/sub", 0700) < 0) ::_exit(1);
+      },
+      {true, true});
+}
+
+}  // namespace
+}  // namespace wrapd::attack
