@@ -189,6 +189,7 @@ std::vector<Case> cases() {
       {"renameat", 0, __NR_renameat, 302, {stop, missing(), stop, missing()}},
       {"renameat2", 0, __NR_renameat2, 353, {stop, missing(), stop, missing(), 0}},
       {"linkat", 0, __NR_linkat, 303, {stop, missing(), stop, missing(), 0}},
+      {"symlinkat", 0, __NR_symlinkat, 304, {missing(), stop, missing()}},
 #ifdef __x86_64__
       {"rename", 0, __NR_rename, 38, {missing(), missing()}},
       {"link", 0, __NR_link, 9, {missing(), missing()}},
@@ -412,7 +413,8 @@ class FilterTest : public testing::Test {
 };
 
 bool is_rename(const Case& c) {
-  return std::strstr(c.id, "rename") != nullptr || std::strstr(c.id, "link") == c.id;
+  return std::strstr(c.id, "rename") != nullptr || std::strstr(c.id, "link") == c.id ||
+         std::strstr(c.id, "symlink") == c.id;
 }
 
 std::string name(const Case& c) {

@@ -243,6 +243,18 @@ TEST(RuleSet, PrefixesEndBeforeTheFirstWildcard) {
   EXPECT_THAT(rules->allowed_connect_prefixes(), ElementsAre("/", "//", "/ask", "/run", "/run/a", "/run/b", "/run/c/"));
 }
 
+TEST(RuleSet, DeniedBeneath) {
+  Compiled rules(
+      make_policy({make_rule("open", {"/a/open/**"}, Verdict::allow), make_rule("no", {"/a/b/s"}, Verdict::deny),
+                   make_rule("ask", {"/c/d*/e/s"}, Verdict::ask), make_rule("bind", {"/f/s"}, Verdict::deny, kBind)}));
+  EXPECT_EQ(rules->denied_beneath("/"), std::optional<int32_t>(2));
+  EXPECT_EQ(rules->denied_beneath("/a"), std::optional<int32_t>(1));
+  EXPECT_EQ(rules->denied_beneath("/a/b/"), std::optional<int32_t>(1));
+  EXPECT_EQ(rules->denied_beneath("/c"), std::optional<int32_t>(2));
+  for (const char* no : {"/a/b/s", "/a/open", "/c/d", "/c/dx", "/c/dx/e", "/f", "/x", "/a/bc"})
+    EXPECT_FALSE(rules->denied_beneath(no)) << no;
+}
+
 TEST(RuleSet, LiteralsAreDeniedOrAskedPathsWithoutWildcards) {
   Compiled rules(
       make_policy({make_rule("open", {"/run/open"}, Verdict::allow),

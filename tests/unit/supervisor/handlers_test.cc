@@ -582,6 +582,41 @@ TEST(Identity, DeniedNameThatCameLater) {
   EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place / "other")).answer.error, EACCES);
 }
 
+TEST(Identity, MadeAgainAndReachedThroughALinkInTheWay) {
+  Scene s;
+  std::filesystem::create_directory(s.place / "kept");
+  std::string denied = s.place.socket("kept/s");
+  s.rules({{denied, Verdict::deny}, {"/**", Verdict::allow}});
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(denied)).answer.error, EACCES);
+  std::filesystem::remove(denied);
+  std::filesystem::rename(s.place / "kept", s.place / "other");
+  std::filesystem::create_symlink("other", s.place / "kept");
+  std::string again = s.place.socket("other/s");
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(again)).answer.error, EACCES);
+  // Once known it stays so, wherever the link leads.
+  std::filesystem::remove(s.place / "kept");
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(again)).answer.error, EACCES);
+  EXPECT_TRUE(s.kernel.done.empty());
+}
+
+TEST(Identity, ANumberThatWasUsedAgainIsNotTheDeniedOne) {
+  Scene s;
+  std::string denied = s.place.socket("denied");
+  struct stat was {};
+  ASSERT_EQ(::stat(denied.c_str(), &was), 0);
+  s.rules({{denied, Verdict::deny}, {"/**", Verdict::allow}});
+  std::filesystem::remove(denied);
+  for (int i = 0; i < 2000; ++i) {
+    std::string other = s.place.socket("o" + std::to_string(i));
+    struct stat st {};
+    ASSERT_EQ(::stat(other.c_str(), &st), 0);
+    if (st.st_ino != was.st_ino) continue;
+    EXPECT_EQ(s.call(SYS_connect, unix_bytes(other)).answer.error, 0);
+    return;
+  }
+  GTEST_SKIP() << "this file system uses no number twice";
+}
+
 TEST(Identity, AnEarlierRuleThatAllowsTheNameWins) {
   Scene s;
   std::string path = s.place.socket("s");
@@ -622,6 +657,28 @@ TEST(Names, SocketsAreNotCarriedIntoReach) {
   EXPECT_EQ(s.move(s.place / "tree", s.place / "open/tree").answer.error, EACCES);
   EXPECT_EQ(s.move(s.place / "tree/", s.place / "open/tree/").answer.error, EACCES);
   EXPECT_TRUE(s.kernel.done.empty());
+}
+
+TEST(Names, DirectoriesAboveADeniedNameAreKept) {
+  Scene s;
+  s.rules({{s.place / "a/b/s", Verdict::deny}, {s.place / "c/*", Verdict::ask}, {"/**", Verdict::allow}});
+  std::filesystem::create_directory(s.place / "a");
+  std::filesystem::create_directory(s.place / "other");
+  std::filesystem::create_symlink("other", s.place / "link");
+  for (const char* name : {"a", "a/", "a/b"}) {
+    if (std::string(name) != "a/b") {
+      EXPECT_EQ(s.move(s.place / name, s.place / "x").answer.error, EACCES) << name;
+    }
+    EXPECT_EQ(s.move(s.place / "other", s.place / name).answer.error, EACCES) << name;
+    EXPECT_EQ(s.move("other", s.place / name, SYS_symlink).answer.error, EACCES) << name;
+    EXPECT_EQ(s.move(s.place / "link", s.place / name, SYS_link).answer.error, EACCES) << name;
+  }
+  EXPECT_EQ(s.move("other", s.place / "c", SYS_symlink).answer.error, EACCES);
+  EXPECT_TRUE(s.kernel.done.empty());
+  EXPECT_EQ(s.move("other", s.place / "a/b/s", SYS_symlink).answer.error, ENOENT);
+  EXPECT_EQ(s.move("other", s.place / "a/d", SYS_symlink).answer.error, 0);
+  EXPECT_EQ(s.move(s.place / "other", s.place / "a/d").answer.error, 0);
+  EXPECT_EQ(s.kernel.done.size(), 2U);
 }
 
 TEST(Names, ProtectedPlaces) {
