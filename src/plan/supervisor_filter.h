@@ -7,7 +7,8 @@
 //
 // A supervisor that was taken over holds CAP_SYS_PTRACE. The list therefore has no exec, no ptrace, no
 // process_vm_writev, no kill (only pidfd_send_signal), no change of ids, no mounts and namespaces, no executable
-// memory, no io_uring and no further filter. abort(3) ends with SIGSYS instead of SIGABRT.
+// memory, no io_uring and no further filter. Of new processes it has one kind alone, for which its maker stands still
+// until it has ended, as with vfork(2), and which shares its memory. abort(3) ends with SIGSYS instead of SIGABRT.
 //
 // In a session of root's, tasks may have other ids than the session: its supervisor's filter also has what a thread
 // needs to take effective ids and groups (kernel/credentials.h).

@@ -193,6 +193,7 @@ std::vector<Case> cases() {
 #ifdef __x86_64__
       {"rename", 0, __NR_rename, 38, {missing(), missing()}},
       {"link", 0, __NR_link, 9, {missing(), missing()}},
+      {"symlink", 0, __NR_symlink, 83, {missing(), missing()}},
       {"iopl", EPERM, __NR_iopl, 110, {99}},
       {"ioperm", EPERM, __NR_ioperm, 101, {stop, stop}},
       {"modify_ldt", EPERM, __NR_modify_ldt, 123, {0, 0, 0}},
