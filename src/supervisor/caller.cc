@@ -121,9 +121,12 @@ Result<SocketCall> Caller::take_socket_call() const {
   auto size = address_length(arguments[2]);
   auto buffer = bytes_of(taken.address, size.value_or(0));
   ssize_t read = 0;
-  auto socket = take_by(
-      fd, [&](int pidfd) { return kernel_->take_descriptor_and_read(pidfd, fd, tid, arguments[1], buffer, read); });
+  std::string exe;
+  auto socket = take_by(fd, [&](int pidfd) {
+    return kernel_->take_descriptor_and_read(pidfd, fd, tid, arguments[1], buffer, read, exe);
+  });
   if (!socket) return std::unexpected(socket.error());
+  exe_ = std::move(exe);
   if (!size) return std::unexpected(size.error());
   if (auto whole = check_read(read, *size); !whole) return std::unexpected(whole.error());
   taken.socket = std::move(*socket);
@@ -214,15 +217,6 @@ void Callers::forget(pid_t tid) {
   std::erase_if(known_, [&](const auto& known) { return known->tid == tid; });
 }
 
-bool Callers::has_our_root(pid_t tid) {
-  UniqueFd root(kernel_.open_task_link(tid, "root"));
-  struct stat theirs {
-  }, ours{};
-  return root && kernel_.stat(root.get(), theirs) == 0 && kernel_.stat(root_, ours) == 0 &&
-         theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino &&
-         kernel_.mount_id(root.get()) == kernel_.mount_id(root_);
-}
-
 // A task that is seen for the first time. Neither its root nor its user namespace can change afterwards: the filter
 // refuses what would change them.
 Result<std::shared_ptr<const Caller::Known>> Callers::look_at(const Notification& call, std::string& comm) {
@@ -232,7 +226,7 @@ Result<std::shared_ptr<const Caller::Known>> Callers::look_at(const Notification
                      kernel_.task_credentials(call.tid, known->credentials) == 0 &&
                      kernel_.task_comm(known->task, comm) == 0;
   const bool same_namespace = found && kernel_.in_our_user_namespace(call.tid);
-  const bool same_root = same_namespace && has_our_root(call.tid);
+  const bool same_root = same_namespace && kernel_.has_root(call.tid, root_);
   if (!kernel_.valid(call.id)) return fail("the task is gone", ESRCH);
   if (!found) return fail("cannot tell who asks", kRefused);
   if (!same_namespace) return fail("the program is in another user namespace", kRefused);

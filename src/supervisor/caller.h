@@ -103,7 +103,6 @@ class Callers {
   void remember(std::shared_ptr<const Caller::Known> known);
   void forget(pid_t tid);
   [[nodiscard]] Result<std::shared_ptr<const Caller::Known>> look_at(const Notification& call, std::string& comm);
-  [[nodiscard]] bool has_our_root(pid_t tid);
   [[nodiscard]] Result<> choose_credentials(Caller& caller, const kernel::TaskCredentials& task) const;
   [[nodiscard]] Outcome refuse(const Notification& call, const Error& error);
   void name_unproven(const Notification& call, Record& record);

@@ -134,11 +134,11 @@ TEST(Caller, OfAnotherUserNamespaceOrRootIsRefused) {
   EXPECT_EQ(outcome.answer.error, EACCES);
   EXPECT_NE(outcome.record->reason.find("user namespace"), std::string::npos);
   s.kernel.same_user_namespace = true;
-  s.kernel.task_root = "/proc";
+  s.kernel.same_root = false;
   outcome = s.call();
   EXPECT_EQ(outcome.answer.error, EACCES);
   EXPECT_NE(outcome.record->reason.find("root directory"), std::string::npos);
-  s.kernel.task_root = "/";
+  s.kernel.same_root = true;
   EXPECT_EQ(s.call().answer.error, 0);
 }
 
