@@ -2,6 +2,7 @@
 """Root wraps programs that give up what root is, and programs that need what root is. Each runs without wrap, with the
 service, which has no more capabilities than its unit gives it, and standalone, and tells the same."""
 
+import hashlib
 import json
 import os
 import re
@@ -246,3 +247,50 @@ def is_supervisor(pid, service):
     return name == "wrap-supervisor" and int(rest.split()[1]) == service.process.pid and \
         Path(f"/proc/{pid}/status").read_text(encoding="utf-8").split("\nCapEff:\t", 1)[1].startswith("0" * 16) and \
         len(os.listdir(f"/proc/{pid}/task")) > 1
+
+
+BIND_LOW = """
+import errno, socket
+try:
+    socket.socket().bind(("127.0.0.1", 1018))
+    print("ok")
+except OSError as e:
+    print(errno.errorcode[e.errno])
+"""
+
+
+def test_ambient_capabilities_in_a_users_session(service, place):
+    """Standalone the supervisor has them, too; the service's has not, and says so."""
+    user = ["setpriv", *DROP, "--inh-caps=+net_bind_service", "--ambient-caps=+net_bind_service"]
+    told = {way: run(*user, *prefix, sys.executable, "-c", BIND_LOW).strip()
+            for way, prefix in ways(service, place).items()}
+    assert told == {"natively": "ok", "standalone": "ok", "service": "EACCES"}
+    event, = service.wait_for_event("unix_socket_op")
+    assert event["operation"] == "bind" and event["action"] == "denied" and event["uid"] == DROPPED
+    assert event["reason"] == "the supervisor of this session cannot use CAP_NET_BIND_SERVICE, which the program has"
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="needs apt-get")
+def test_apt_update(service, place):
+    """Its methods give up being root; what they make is the archive's user's."""
+    told = {}
+    for way, prefix in ways(service, place).items():
+        tree = place.path / f"apt.{way}"
+        for directory in ("repo", "etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/sources.list.d",
+                          "etc/apt/trusted.gpg.d", "var/lib/apt/lists/partial", "var/cache/apt/archives/partial",
+                          "var/lib/dpkg"):
+            (tree / directory).mkdir(parents=True)
+        (tree / "var/lib/dpkg/status").touch()
+        packages = b"Package: nothing\nVersion: 1\nArchitecture: all\n"
+        (tree / "repo/Packages").write_bytes(packages)
+        digest = hashlib.sha256(packages).hexdigest()
+        (tree / "repo/Release").write_text("Origin: wrapd\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n"
+                                           f" {digest} {len(packages)} Packages\n", encoding="utf-8")
+        (tree / "etc/apt/sources.list").write_text(f"deb [trusted=yes] file:{tree}/repo ./\n", encoding="utf-8")
+        options = ["-o", f"Dir={tree}", "-o", f"Dir::State::status={tree}/var/lib/dpkg/status", "-q"]
+        run(*prefix, "apt-get", *options, "update")
+        told[way] = [(path.name.replace(str(tree).replace("/", "_"), ""), path.stat().st_uid)
+                     for path in sorted((tree / "var/lib/apt/lists").iterdir())]
+        assert any("Packages" in name for name, _ in told[way]) or any("Release" in name for name, _ in told[way]), told
+    assert len({len(names) for names in told.values()}) == 1, told
+    assert [uid for _, uid in told["service"]] == [uid for _, uid in told["natively"]], told
