@@ -280,6 +280,31 @@ TEST(Caller, ACapabilityThatCannotBeHadIsSaidToBeMissing) {
   EXPECT_EQ(s.call(100, 4, SYS_bind).record->reason, "protected");
 }
 
+// Root that has no CAP_KILL may not signal another user's task; a thread that is that user may.
+TEST(Caller, IsEndedAsWhatItIs) {
+  Scene s;
+  s.of_root();
+  s.kernel.credentials = with_ids(kOther, kOther, kOther, kOther);
+  pid_t killer = 0;
+  s.kernel.on_operation = [&] {
+    killer = ::gettid();
+    return 0;
+  };
+  s.callers.emplace(s.kernel, s.root.get());
+  Record record;
+  s.callers->end({.id = 7, .tid = 100, .number = SYS_connect}, record);
+  EXPECT_EQ(s.kernel.done, std::vector<std::string>{"kill"});
+  ASSERT_TRUE(s.kernel.acted_as.contains(killer));
+  EXPECT_EQ(s.kernel.acted_as.at(killer).uid, kOther);
+  EXPECT_EQ(record.comm, "comm");
+  s.kernel.done.clear();
+  s.kernel.is_valid = [](uint64_t) { return false; };
+  Record none;
+  s.callers->end({.id = 8, .tid = 100, .number = SYS_connect}, none);
+  EXPECT_TRUE(s.kernel.done.empty());
+  EXPECT_EQ(none.comm, "");
+}
+
 // The signal that is to end a wait reaches the thread that waits, though another one was told.
 TEST(Caller, AnInterruptionReachesTheThreadThatActs) {
   struct sigaction action {};
