@@ -12,6 +12,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/credentials.h"
+
 namespace wrapd::supervisor {
 
 namespace {
@@ -194,6 +196,12 @@ Callers::Callers(kernel::Kernel& kernel, int root) : kernel_(kernel), root_(root
   permitted_ = own.permitted;
 }
 
+void Callers::begin_with(pid_t first, int pidfd) {
+  kernel::TaskCredentials credentials;
+  uniform_ = kernel_.task_credentials(first, credentials) == 0 && pidfd_alive(pidfd) && credentials.settled() &&
+             credentials.acting() == own_;
+}
+
 std::shared_ptr<const Caller::Known> Callers::recall(pid_t tid) {
   std::lock_guard guard(lock_);
   auto at = std::ranges::find_if(known_, [&](const auto& known) { return known->tid == tid; });
@@ -267,7 +275,7 @@ Result<Caller> Callers::prove(const Notification& call) {
   }
   const kernel::TaskCredentials* credentials = &caller.known_->credentials;
   kernel::TaskCredentials now;
-  if (known_before && !credentials->settled()) {
+  if (known_before && !uniform_) {
     const int read = kernel_.task_credentials(call.tid, now);
     if (!kernel_.valid(call.id)) return fail("the task is gone", ESRCH);
     if (read < 0) return fail("cannot tell who asks", kRefused);

@@ -88,7 +88,7 @@ void become_supervisor() {
 }
 
 // Answers everything with the least work.
-void floor_supervisor(int listener) {
+void floor_supervisor(int listener, int) {
   become_supervisor();
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   __user_cap_data_struct data[2]{};
@@ -154,7 +154,7 @@ std::vector<std::byte> rules(int extra, const std::string& allowed) {
   return std::move(*block);
 }
 
-void our_supervisor(int listener, const std::string& allowed, int rule_count) {
+void our_supervisor(int listener, int leader, const std::string& allowed, int rule_count) {
   auto memfd = sealed_memfd("rules", rules(rule_count, allowed));
   if (!memfd) die("memfd");
   auto mapping = SealedMapping::map(memfd->get(), policy::kMaxRulesBytes);
@@ -164,6 +164,7 @@ void our_supervisor(int listener, const std::string& allowed, int rule_count) {
   supervisor::SessionOptions options{.id = "bench", .uid = kUser};
   options.rules.push_back(std::move(*mapping));
   options.listener.reset(listener);
+  options.leader.reset(leader);
   options.proc.reset(::open("/proc", O_PATH | O_CLOEXEC));
   options.root.reset(::open("/", O_PATH | O_CLOEXEC));
   options.acknowledge = [] { return Result<>{}; };
@@ -234,7 +235,7 @@ Measured measure(const std::string& path, int count, Serve serve, bool counted =
   pid_t server = ::fork();
   if (server == 0) {
     if (counted) ::raise(SIGSTOP);
-    serve(packet->fds[0].release());
+    serve(packet->fds[0].release(), static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
     ::_exit(0);
   }
   packet->fds.clear();
@@ -298,7 +299,9 @@ int main(int argc, char** argv) {
 
   std::vector<double> native;
   std::vector<Measured> floor, ours, few, many;
-  auto with_rules = [&](int rule_count) { return [&, rule_count](int fd) { our_supervisor(fd, path, rule_count); }; };
+  auto with_rules = [&](int rule_count) {
+    return [&, rule_count](int fd, int leader) { our_supervisor(fd, leader, path, rule_count); };
+  };
   for (int i = 0; i < rounds; ++i) {
     native.push_back(connects(address_of(path), count));
     floor.push_back(measure(path, count, floor_supervisor));

@@ -5,6 +5,7 @@
 #include <linux/capability.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <thread>
@@ -151,11 +152,23 @@ TEST(Caller, WithoutOwnCredentialsNothingIsDone) {
 
 // --- how often it is looked at
 
-TEST(Caller, ThatCannotChangeIsLookedAtOnce) {
-  Scene s;
+// How often the credentials of a task are read in five calls, if it was the session's first.
+int reads_of_the_first(Scene& s) {
+  UniqueFd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
+  s.callers.emplace(s.kernel, s.root.get());
+  s.callers->begin_with(100, self.get());
+  const int before = s.kernel.credential_reads;
   for (uint64_t id = 1; id <= 5; ++id) EXPECT_EQ(s.call(100, id).answer.error, 0);
   EXPECT_EQ(s.kernel.looks, 1);
-  EXPECT_EQ(s.kernel.credential_reads, 1);
+  return s.kernel.credential_reads - before;
+}
+
+TEST(Caller, WhereNoTaskCanBeSomebodyElseItIsLookedAtOnce) {
+  Scene s;
+  EXPECT_EQ(reads_of_the_first(s), 1);
+  Scene not_told;
+  for (uint64_t id = 1; id <= 5; ++id) EXPECT_EQ(not_told.call(100, id).answer.error, 0);
+  EXPECT_EQ(not_told.kernel.credential_reads, 5);
 }
 
 // Ids that differ can be swapped, and so can what a capability lets a task take.
@@ -168,14 +181,24 @@ TEST(Caller, ThatMayChangeIsLookedAtEachTime) {
   for (const auto& change : may_change) {
     Scene s;
     change(s.kernel.credentials);
-    EXPECT_EQ(s.call(100, 1).answer.error, 0);
+    EXPECT_EQ(reads_of_the_first(s), 5);
     s.kernel.credentials.uids[1] = s.kernel.credentials.uids[3] = kOther;
-    EXPECT_EQ(s.call(100, 2).answer.error, EACCES) << "it took another id between two calls";
+    EXPECT_EQ(s.call(100, 6).answer.error, EACCES) << "it took another id between two calls";
     s.kernel.credentials.uids[1] = s.kernel.credentials.uids[3] = kUser;
-    EXPECT_EQ(s.call(100, 3).answer.error, 0);
-    EXPECT_EQ(s.kernel.looks, 2) << "once for itself, once for its name in the record";
-    EXPECT_EQ(s.kernel.credential_reads, 3);
+    EXPECT_EQ(s.call(100, 7).answer.error, 0);
   }
+}
+
+TEST(Caller, AFirstTaskThatIsGoneSaysNothing) {
+  Scene s;
+  pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  UniqueFd gone(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  s.callers.emplace(s.kernel, s.root.get());
+  s.callers->begin_with(100, gone.get());
+  for (uint64_t id = 1; id <= 5; ++id) EXPECT_EQ(s.call(100, id).answer.error, 0);
+  EXPECT_EQ(s.kernel.credential_reads, 6);
 }
 
 TEST(Caller, ANumberThatIsAnothersNowIsLookedAtAnew) {
