@@ -208,6 +208,7 @@ class RealKernel : public Kernel {
   UniqueFd proc_;
   dev_t proc_device_ = 0;
   ThreadCapabilities capabilities_;  // of the process
+  UniqueFd own_descriptors_;         // /proc/self/fd, so that a name in it is one step
 };
 
 }  // namespace wrapd::kernel

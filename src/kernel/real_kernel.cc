@@ -166,6 +166,7 @@ RealKernel::RealKernel(UniqueFd listener, UniqueFd proc) : listener_(std::move(l
   if (auto capabilities = read_capabilities()) capabilities_ = *capabilities;
   struct stat st {};
   if (::fstat(proc_.get(), &st) == 0) proc_device_ = st.st_dev;
+  own_descriptors_.reset(::openat(proc_.get(), "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
 bool RealKernel::request_sync_wake_up() {
@@ -404,9 +405,9 @@ Result<std::string> RealKernel::read_link(int fd) {
 }
 
 Result<std::string> RealKernel::real_path(int fd) {
-  std::array<char, 32> name;
-  std::snprintf(name.data(), name.size(), "self/fd/%d", fd);
-  return read_link_at(proc_.get(), name.data());
+  std::array<char, 16> name;
+  std::snprintf(name.data(), name.size(), "%d", fd);
+  return read_link_at(own_descriptors_.get(), name.data());
 }
 
 int RealKernel::socket_option(int socket, int option, void* value, socklen_t size) {

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,10 +15,7 @@ namespace wrapd::supervisor {
 namespace {
 
 constexpr size_t kStackBytes = size_t{256} * 1024;
-// One that does nothing where nobody handles it.
-constexpr int kForwarded = SIGURG;
-
-extern "C" void on_forwarded(int) {}
+constexpr long kInterruptAgain = 10'000'000;  // nanoseconds: the first one may come just before a wait begins
 
 }  // namespace
 
@@ -33,7 +31,8 @@ struct Actors::Actor {
   const kernel::Credentials credentials;
   std::shared_ptr<Actor> self;  // while the thread runs
   pthread_t thread{};
-  pid_t tid = 0;
+  timer_t timer{};  // sends the interrupting signal to this thread
+  bool has_timer = false;
   sem_t done;  // posted when the credentials are taken, and after each work
 
   std::mutex lock;
@@ -41,13 +40,14 @@ struct Actors::Actor {
   const std::function<void()>* work = nullptr;
   bool leave = false;
   std::optional<Error> error;  // why the credentials could not be had
-};
 
-Actors::Actors(kernel::Kernel& kernel, ActorLimits limits) : kernel_(kernel), limits_(limits) {
-  struct sigaction action {};
-  action.sa_handler = on_forwarded;  // without SA_RESTART: the point is to end a wait
-  ::sigaction(kForwarded, &action, nullptr);
-}
+  void interrupt(bool on) const {
+    if (!has_timer) return;
+    itimerspec when{};
+    if (on) when = {.it_interval = {.tv_sec = 0, .tv_nsec = kInterruptAgain}, .it_value = {.tv_sec = 0, .tv_nsec = 1}};
+    ::timer_settime(timer, 0, &when, nullptr);
+  }
+};
 
 void Actors::join(std::list<std::shared_ptr<Actor>> leaving) {
   for (auto& actor : leaving) {
@@ -71,7 +71,11 @@ Actors::~Actors() {
 }
 
 void Actors::serve(Actor& actor) {
-  actor.tid = ::gettid();
+  struct sigevent event {};
+  event.sigev_notify = SIGEV_THREAD_ID;
+  event.sigev_signo = SIGRTMIN;  // as Loop's
+  event._sigev_un._tid = ::gettid();
+  actor.has_timer = ::timer_create(CLOCK_MONOTONIC, &event, &actor.timer) == 0;
   if (auto taken = kernel_.act_as(actor.credentials); !taken) actor.error = taken.error();
   const bool able = !actor.error;
   ::sem_post(&actor.done);
@@ -95,6 +99,7 @@ void Actors::serve(Actor& actor) {
     ended_.splice(ended_.end(), idle_, at);
     break;
   }
+  if (actor.has_timer) ::timer_delete(actor.timer);
 }
 
 Result<std::shared_ptr<Actors::Actor>> Actors::take(const kernel::Credentials& credentials) {
@@ -143,9 +148,13 @@ Result<> Actors::run(const kernel::Credentials& credentials, const std::function
     actor->work = &work;
   }
   actor->changed.notify_one();
-  // EINTR: a signal that is meant to end our wait is meant for the one who waits in our place. It comes again as long
-  // as that goes on. One that comes too late is handled before the thread gets other work.
-  while (::sem_wait(&actor->done) < 0) (void)::tgkill(::getpid(), actor->tid, kForwarded);
+  bool interrupted = false;
+  while (::sem_wait(&actor->done) < 0) {
+    // EINTR: what is meant to end our wait is meant for the one who waits in our place.
+    if (!interrupted) actor->interrupt(true);
+    interrupted = true;
+  }
+  if (interrupted) actor->interrupt(false);
 
   std::list<std::shared_ptr<Actor>> leaving;
   {

@@ -24,14 +24,14 @@ struct ActorLimits {
 
 class Actors {
  public:
-  explicit Actors(kernel::Kernel& kernel, ActorLimits limits = {});
+  explicit Actors(kernel::Kernel& kernel, ActorLimits limits = {}) : kernel_(kernel), limits_(limits) {}
   // Nothing may run any more.
   ~Actors();
   Actors(const Actors&) = delete;
   Actors& operator=(const Actors&) = delete;
 
   // Has `work` done with these credentials, and returns when it is done. A signal that interrupts the calling thread
-  // meanwhile is passed on to that one. Error: `work` was not begun.
+  // meanwhile interrupts the other one again and again, until it has done. Error: `work` was not begun.
   [[nodiscard]] Result<> run(const kernel::Credentials& credentials, const std::function<void()>& work);
 
  private:
