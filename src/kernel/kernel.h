@@ -141,18 +141,22 @@ class Kernel : public Objects, public Operations {
   // Of the task that has this number now. Allocates.
   [[nodiscard]] virtual int task_credentials(pid_t tid, TaskCredentials& credentials) = 0;
   [[nodiscard]] virtual bool in_our_user_namespace(pid_t tid) = 0;
+  // True if the task's root directory is the one behind `root` (O_PATH), in the same mount.
+  [[nodiscard]] virtual bool has_root(pid_t tid, int root) = 0;
   // SIGKILL.
   [[nodiscard]] virtual int kill_task(int pidfd) = 0;
   // pidfd_getfd(2): our duplicate (close-on-exec) of the target's descriptor. Any file, O_PATH too.
   [[nodiscard]] virtual int take_descriptor(int pidfd, int fd) = 0;
   // Bytes read, which may be fewer than asked for; -EFAULT if none could be.
   [[nodiscard]] virtual ssize_t read_memory(pid_t tid, uint64_t address, std::span<std::byte> buffer) = 0;
-  // take_descriptor() and then read_memory(), privileged once; `read` is what the latter gives. Reads nothing if the
-  // descriptor cannot be had.
+  // take_descriptor(), read_memory() and task_exe(), privileged once; `read` is what the second gives. Nothing is read
+  // if the descriptor cannot be had.
   [[nodiscard]] virtual int take_descriptor_and_read(int pidfd, int fd, pid_t tid, uint64_t address,
-                                                     std::span<std::byte> buffer, ssize_t& read) {
+                                                     std::span<std::byte> buffer, ssize_t& read, std::string& exe) {
     int taken = take_descriptor(pidfd, fd);
-    if (taken >= 0) read = buffer.empty() ? 0 : read_memory(tid, address, buffer);
+    if (taken < 0) return taken;
+    read = buffer.empty() ? 0 : read_memory(tid, address, buffer);
+    exe = task_exe(tid);
     return taken;
   }
   // O_PATH descriptor of what /proc/TID/LINK leads to; LINK is "cwd", "root" or "fd/N".
@@ -184,11 +188,12 @@ class RealKernel : public Kernel {
   int task_comm(const Task& task, std::string& comm) override;
   int task_credentials(pid_t tid, TaskCredentials& credentials) override;
   bool in_our_user_namespace(pid_t tid) override;
+  bool has_root(pid_t tid, int root) override;
   int kill_task(int pidfd) override;
   int take_descriptor(int pidfd, int fd) override;
   ssize_t read_memory(pid_t tid, uint64_t address, std::span<std::byte> buffer) override;
   int take_descriptor_and_read(int pidfd, int fd, pid_t tid, uint64_t address, std::span<std::byte> buffer,
-                               ssize_t& read) override;
+                               ssize_t& read, std::string& exe) override;
   int open_task_link(pid_t tid, const char* link) override;
   Result<std::string> task_descriptor_name(pid_t tid, int fd) override;
   int task_status(pid_t tid, TaskStatus& status) override;
@@ -228,6 +233,7 @@ class RealKernel : public Kernel {
   UniqueFd proc_;
   dev_t proc_device_ = 0;
   ThreadCapabilities capabilities_;  // of the process
+  UniqueFd own_descriptors_;         // /proc/self/fd, so that a name in it is one step
 };
 
 }  // namespace wrapd::kernel

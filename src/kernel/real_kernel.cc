@@ -173,6 +173,12 @@ Result<std::string> read_link_at(int directory, const char* name) {
   return std::string(buffer.data(), static_cast<size_t>(n));
 }
 
+std::string read_exe(int proc, pid_t tid) {
+  ProcName name(tid, "exe");
+  auto exe = read_link_at(proc, name.c_str());
+  return exe ? std::move(*exe) : std::string();
+}
+
 }  // namespace
 
 RealKernel::RealKernel(UniqueFd listener, UniqueFd proc) : listener_(std::move(listener)), proc_(std::move(proc)) {
@@ -180,6 +186,7 @@ RealKernel::RealKernel(UniqueFd listener, UniqueFd proc) : listener_(std::move(l
   if (auto capabilities = read_capabilities()) capabilities_ = *capabilities;
   struct stat st {};
   if (::fstat(proc_.get(), &st) == 0) proc_device_ = st.st_dev;
+  own_descriptors_.reset(::openat(proc_.get(), "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
 bool RealKernel::request_sync_wake_up() {
@@ -237,6 +244,15 @@ bool RealKernel::in_our_user_namespace(pid_t tid) {
          ours.st_ino == theirs.st_ino;
 }
 
+bool RealKernel::has_root(pid_t tid, int root) {
+  UniqueFd theirs(open_task_link(tid, "root"));
+  struct stat their_root {
+  }, our_root{};
+  return theirs && ::fstat(theirs.get(), &their_root) == 0 && ::fstat(root, &our_root) == 0 &&
+         their_root.st_dev == our_root.st_dev && their_root.st_ino == our_root.st_ino &&
+         mount_id(theirs.get()) == mount_id(root);
+}
+
 int RealKernel::own_credentials(TaskCredentials& credentials) {
   return task_credentials(::gettid(), credentials);
 }
@@ -255,10 +271,12 @@ int RealKernel::take_descriptor(int pidfd, int fd) {
 }
 
 int RealKernel::take_descriptor_and_read(int pidfd, int fd, pid_t tid, uint64_t address, std::span<std::byte> buffer,
-                                         ssize_t& read) {
+                                         ssize_t& read, std::string& exe) {
   Raised raised(capabilities_, CAP_SYS_PTRACE);
   int taken = result(::syscall(SYS_pidfd_getfd, pidfd, fd, 0));
-  if (taken >= 0) read = buffer.empty() ? 0 : read_remote(tid, address, buffer);
+  if (taken < 0) return taken;
+  read = buffer.empty() ? 0 : read_remote(tid, address, buffer);
+  exe = read_exe(proc_.get(), tid);
   return taken;
 }
 
@@ -362,13 +380,8 @@ int RealKernel::threads(pid_t tgid, std::span<pid_t> room) {
 }
 
 std::string RealKernel::task_exe(pid_t tid) {
-  ProcName name(tid, "exe");
-  auto exe = read_link_at(proc_.get(), name.c_str());
-  if (!exe && exe.error().code == EACCES) {
-    Raised raised(capabilities_, CAP_SYS_PTRACE);
-    exe = read_link_at(proc_.get(), name.c_str());
-  }
-  return exe ? *exe : std::string();
+  Raised raised(capabilities_, CAP_SYS_PTRACE);
+  return read_exe(proc_.get(), tid);
 }
 
 int RealKernel::open_proc_directory(const char* relative) {
@@ -427,9 +440,9 @@ Result<std::string> RealKernel::read_link(int fd) {
 }
 
 Result<std::string> RealKernel::real_path(int fd) {
-  std::array<char, 32> name;
-  std::snprintf(name.data(), name.size(), "self/fd/%d", fd);
-  return read_link_at(proc_.get(), name.data());
+  std::array<char, 16> name;
+  std::snprintf(name.data(), name.size(), "%d", fd);
+  return read_link_at(own_descriptors_.get(), name.data());
 }
 
 int RealKernel::socket_option(int socket, int option, void* value, socklen_t size) {

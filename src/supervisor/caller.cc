@@ -12,6 +12,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/credentials.h"
+
 namespace wrapd::supervisor {
 
 namespace {
@@ -121,9 +123,12 @@ Result<SocketCall> Caller::take_socket_call() const {
   auto size = address_length(arguments[2]);
   auto buffer = bytes_of(taken.address, size.value_or(0));
   ssize_t read = 0;
-  auto socket = take_by(
-      fd, [&](int pidfd) { return kernel_->take_descriptor_and_read(pidfd, fd, tid, arguments[1], buffer, read); });
+  std::string exe;
+  auto socket = take_by(fd, [&](int pidfd) {
+    return kernel_->take_descriptor_and_read(pidfd, fd, tid, arguments[1], buffer, read, exe);
+  });
   if (!socket) return std::unexpected(socket.error());
+  exe_ = std::move(exe);
   if (!size) return std::unexpected(size.error());
   if (auto whole = check_read(read, *size); !whole) return std::unexpected(whole.error());
   taken.socket = std::move(*socket);
@@ -191,6 +196,12 @@ Callers::Callers(kernel::Kernel& kernel, int root) : kernel_(kernel), root_(root
   permitted_ = own.permitted;
 }
 
+void Callers::begin_with(pid_t first, int pidfd) {
+  kernel::TaskCredentials credentials;
+  uniform_ = kernel_.task_credentials(first, credentials) == 0 && pidfd_alive(pidfd) && credentials.settled() &&
+             credentials.acting() == own_;
+}
+
 std::shared_ptr<const Caller::Known> Callers::recall(pid_t tid) {
   std::lock_guard guard(lock_);
   auto at = std::ranges::find_if(known_, [&](const auto& known) { return known->tid == tid; });
@@ -214,15 +225,6 @@ void Callers::forget(pid_t tid) {
   std::erase_if(known_, [&](const auto& known) { return known->tid == tid; });
 }
 
-bool Callers::has_our_root(pid_t tid) {
-  UniqueFd root(kernel_.open_task_link(tid, "root"));
-  struct stat theirs {
-  }, ours{};
-  return root && kernel_.stat(root.get(), theirs) == 0 && kernel_.stat(root_, ours) == 0 &&
-         theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino &&
-         kernel_.mount_id(root.get()) == kernel_.mount_id(root_);
-}
-
 // A task that is seen for the first time. Neither its root nor its user namespace can change afterwards: the filter
 // refuses what would change them.
 Result<std::shared_ptr<const Caller::Known>> Callers::look_at(const Notification& call, std::string& comm) {
@@ -232,7 +234,7 @@ Result<std::shared_ptr<const Caller::Known>> Callers::look_at(const Notification
                      kernel_.task_credentials(call.tid, known->credentials) == 0 &&
                      kernel_.task_comm(known->task, comm) == 0;
   const bool same_namespace = found && kernel_.in_our_user_namespace(call.tid);
-  const bool same_root = same_namespace && has_our_root(call.tid);
+  const bool same_root = same_namespace && kernel_.has_root(call.tid, root_);
   if (!kernel_.valid(call.id)) return fail("the task is gone", ESRCH);
   if (!found) return fail("cannot tell who asks", kRefused);
   if (!same_namespace) return fail("the program is in another user namespace", kRefused);
@@ -273,7 +275,7 @@ Result<Caller> Callers::prove(const Notification& call) {
   }
   const kernel::TaskCredentials* credentials = &caller.known_->credentials;
   kernel::TaskCredentials now;
-  if (known_before && !credentials->settled()) {
+  if (known_before && !uniform_) {
     const int read = kernel_.task_credentials(call.tid, now);
     if (!kernel_.valid(call.id)) return fail("the task is gone", ESRCH);
     if (read < 0) return fail("cannot tell who asks", kRefused);

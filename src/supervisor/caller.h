@@ -11,8 +11,10 @@
 //
 // Reading them costs as much as the rest of a call. A task is therefore remembered together with a file of /proc that
 // is bound to it (not to its number): as long as that file gives its name, the number is the same task's. Its
-// credentials are read again at each call, unless they cannot change (TaskCredentials::settled()): that is so of every
-// task of an ordinary user's session.
+// credentials are read again at each call, except where no task of the session can have others: if the first one has
+// the session's and cannot change them (TaskCredentials::settled()), its descendants have and can no others. That is so
+// in every ordinary user's session. It would not do to ask this of each task by itself: a thread that executes a
+// program takes the number of its process's first thread over, with credentials that may not be that thread's.
 
 #include <memory>
 #include <mutex>
@@ -88,6 +90,10 @@ class Callers {
   // session's credentials.
   Callers(kernel::Kernel& kernel, int root);
 
+  // The session's first task, by number and pidfd. To be told while it waits for its acknowledgement; if it is not, or
+  // if its credentials can change, those of all tasks are read at each call.
+  void begin_with(pid_t first, int pidfd);
+
   // Error: the code is kRefused, or ESRCH if the task is not in the call any more.
   [[nodiscard]] Result<Caller> prove(const Notification& call);
   // Proves who asks and has `handler` handle the call as that task. A record names the program, and is of a task that
@@ -103,7 +109,6 @@ class Callers {
   void remember(std::shared_ptr<const Caller::Known> known);
   void forget(pid_t tid);
   [[nodiscard]] Result<std::shared_ptr<const Caller::Known>> look_at(const Notification& call, std::string& comm);
-  [[nodiscard]] bool has_our_root(pid_t tid);
   [[nodiscard]] Result<> choose_credentials(Caller& caller, const kernel::TaskCredentials& task) const;
   [[nodiscard]] Outcome refuse(const Notification& call, const Error& error);
   void name_unproven(const Notification& call, Record& record);
@@ -113,6 +118,7 @@ class Callers {
   int root_;
   kernel::Credentials own_;
   uint64_t permitted_ = 0;
+  bool uniform_ = false;  // every task has the session's credentials, and can have no others
   Actors actors_;
   std::mutex lock_;
   std::vector<std::shared_ptr<const Caller::Known>> known_;  // the one that called last is the last

@@ -7,10 +7,13 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <cstdio>
 #include <deque>
 #include <optional>
 
+#include "kernel/process_table.h"
 #include "policy/layers.h"
 #include "supervisor/approvals.h"
 #include "supervisor/call_report.h"
@@ -106,9 +109,13 @@ Result<> Session::set_up() {
     tree_proc_.reset(::fcntl(options_.proc.get(), F_DUPFD_CLOEXEC, 3));
     if (!tree_proc_) return fail_errno("cannot duplicate the descriptor of /proc");
   }
+  std::array<char, 48> of_leader;
+  std::snprintf(of_leader.data(), of_leader.size(), "self/fdinfo/%d", options_.leader.get());
+  const auto first = kernel::number_in(options_.proc.get(), of_leader.data(), "Pid:");
   kernel_.emplace(std::move(options_.listener), std::move(options_.proc));
   if (kernel_->listener() >= 0) (void)kernel_->request_sync_wake_up();  // without it only speed is lost
   callers_.emplace(*kernel_, options_.root.get());
+  if (first && *first > 0) callers_->begin_with(static_cast<pid_t>(*first), options_.leader.get());
   identities_.emplace(*kernel_, options_.root.get(), layers_);
   approvals_.emplace(layers_.approval());
   if (options_.broker == nullptr) approvals_->close(kNobodyToAsk);

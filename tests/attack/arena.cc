@@ -68,6 +68,8 @@ class ArenaKernel final : public kernel::RealKernel {
   int task_credentials(pid_t tid, kernel::TaskCredentials& credentials) override {
     return RealKernel::task_credentials(gullible_ ? ::gettid() : tid, credentials);
   }
+  bool in_our_user_namespace(pid_t tid) override { return gullible_ || RealKernel::in_our_user_namespace(tid); }
+  bool has_root(pid_t tid, int root) override { return gullible_ || RealKernel::has_root(tid, root); }
 
  private:
   const bool gullible_;
@@ -85,7 +87,6 @@ Result supervise(const Terms& terms, const std::vector<Rule>& rules, const MakeH
   UniqueFd own_descriptors(::open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
   std::string of_caller = "/proc/" + std::to_string(caller) + "/root";
   UniqueFd root(::open(terms.supervisor_keeps_root ? "/" : of_caller.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  UniqueFd callers_root(::open(of_caller.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (auto entered = supervisor::enter_root(root.get(), own_descriptors.get()); !entered) die("root");
   if (!terms.supervisor_stays_root) {
     auto assumed = supervisor::assume(
@@ -98,7 +99,7 @@ Result supervise(const Terms& terms, const std::vector<Rule>& rules, const MakeH
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) die("no_new_privs");
   bool applies = false;
   if (!supervisor::confine_self(terms.supervisor_stays_root ? 0 : terms.session, applies)) die("filter");
-  ArenaKernel kernel(std::move(listener), std::move(proc), terms.believes_everybody);
+  ArenaKernel kernel(std::move(listener), std::move(proc), terms.believes_everybody || terms.supervisor_keeps_root);
   (void)kernel.request_sync_wake_up();
   supervisor::Identities identities(kernel, root.get(), layers);
   supervisor::Approvals approvals(layers.approval());
@@ -113,7 +114,7 @@ Result supervise(const Terms& terms, const std::vector<Rule>& rules, const MakeH
     for (const auto& timed : loop.take_records(lost)) ++(timed.record.done ? result.decided : result.denied);
     result.decided += lost;
   };
-  supervisor::Callers callers(kernel, callers_root.get());
+  supervisor::Callers callers(kernel, root.get());
   supervisor::Loop loop(
       kernel, kernel.listener(), [&](int) { return handler.get(); }, callers, approvals);
   if (!loop.start()) die("thread");

@@ -91,7 +91,7 @@ struct Terms {
   std::vector<sock_filter> filter{};   // in the place of ours, if it is not empty
   bool supervisor_stays_root = false;  // instead of becoming the attacker
   bool supervisor_keeps_root = false;  // its root directory, instead of taking the attacker's
-  bool believes_everybody = false;     // takes every task for one of the session's ids
+  bool believes_everybody = false;     // takes every task for what the session is
   uid_t session = kAttacker;           // whose session it is
   uid_t attacker = kAttacker;
   int leaked_listener = -1;            // number under which the attacker keeps the listener

@@ -198,11 +198,16 @@ TEST(Entry, NamespacesOfItsOwn) {
     Program attack = [way = way](const Place& place, Story& story) { mount_and_connect(way, place, story); };
     if (!works_natively(attack)) GTEST_SKIP() << "this machine has no user namespaces for users";
     Story won, lost;
-    scene.run(won, {.filter = by_number()}, attack);
+    scene.run(won, {.filter = by_number(), .believes_everybody = true}, attack);
     EXPECT_EQ(won.of("attack"), "ok") << "the harness does not bite";
     EXPECT_EQ(scene.bad.reached(), 1U) << "the harness does not bite";
     scene.run(lost, {}, attack);
     EXPECT_EQ(lost.of("attack"), held);
+    EXPECT_EQ(scene.bad.reached(), 1U);
+    // A task of another user namespace is not acted for, wherever it came from.
+    Story refused;
+    scene.run(refused, {.filter = by_number()}, attack);
+    EXPECT_EQ(refused.of("attack"), "EACCES");
     EXPECT_EQ(scene.bad.reached(), 1U);
   }
 }

@@ -327,6 +327,27 @@ TEST(OtherIds, ThreadsOfDifferentIds) {
   });
 }
 
+// A thread that executes a program takes over the number of its process's first thread, which had other ids.
+TEST(OtherIds, AThreadThatTakesAnothersNumberOver) {
+  expect_as_natively([](const Place& where, Story& story) {
+    const std::string code = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])";
+    const std::string path = where / "pub/all";
+    require(::setresgid(kDropped, kDropped, kDropped));
+    std::atomic<bool> leader_dropped{false};
+    std::thread other([&] {
+      while (!leader_dropped) std::this_thread::yield();
+      require(::syscall(SYS_setresuid, kOtherUid, kOtherUid, kOtherUid));
+      const char* argv[] = {"python3", "-c", code.c_str(), path.c_str(), nullptr};
+      ::execv("/usr/bin/python3", const_cast<char**>(argv));
+      ::_exit(96);
+    });
+    require(::syscall(SYS_setresuid, kDropped, kDropped, kDropped));
+    story.tell("leader", connect_to(path));
+    leader_dropped = true;
+    for (;;) ::pause();
+  });
+}
+
 // --- another thread while a call waits
 
 // Waits in connect(2) as one id, while the other threads of the process become another: a task's credentials are

@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -26,6 +27,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -45,6 +47,7 @@ using namespace wrapd;
 
 constexpr uid_t kUser = 64017, kOwn = 64018;
 constexpr int kWarmUp = 500;
+constexpr int kCounted = 2000;
 
 [[noreturn]] void die(const char* what) {
   std::perror(what);
@@ -85,7 +88,7 @@ void become_supervisor() {
 }
 
 // Answers everything with the least work.
-void floor_supervisor(int listener) {
+void floor_supervisor(int listener, int) {
   become_supervisor();
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   __user_cap_data_struct data[2]{};
@@ -151,7 +154,7 @@ std::vector<std::byte> rules(int extra, const std::string& allowed) {
   return std::move(*block);
 }
 
-void our_supervisor(int listener, const std::string& allowed, int rule_count) {
+void our_supervisor(int listener, int leader, const std::string& allowed, int rule_count) {
   auto memfd = sealed_memfd("rules", rules(rule_count, allowed));
   if (!memfd) die("memfd");
   auto mapping = SealedMapping::map(memfd->get(), policy::kMaxRulesBytes);
@@ -161,6 +164,7 @@ void our_supervisor(int listener, const std::string& allowed, int rule_count) {
   supervisor::SessionOptions options{.id = "bench", .uid = kUser};
   options.rules.push_back(std::move(*mapping));
   options.listener.reset(listener);
+  options.leader.reset(leader);
   options.proc.reset(::open("/proc", O_PATH | O_CLOEXEC));
   options.root.reset(::open("/", O_PATH | O_CLOEXEC));
   options.acknowledge = [] { return Result<>{}; };
@@ -169,9 +173,41 @@ void our_supervisor(int listener, const std::string& allowed, int rule_count) {
   if (!supervisor::run_session(std::move(options))) die("session");
 }
 
-// Microseconds per connect of a child under the filter, answered by `serve` in a process of its own.
+struct Measured {
+  double microseconds = 0;  // per connect, as the child sees it
+  double processor = 0;     // microseconds of the supervisor's own time per connect
+  double calls = 0;         // system calls of the threads that answer, per connect; where they were counted
+};
+
+// Runs the process that was forked before to its end and counts the system calls of the threads that answer: all, or
+// all but the first, which only watches.
+double count_calls(pid_t process) {
+  std::map<pid_t, uint64_t> stops;
+  for (;;) {
+    int status = 0;
+    pid_t tid = ::waitpid(-1, &status, __WALL);
+    if (tid < 0) die("waitpid");
+    if (WIFEXITED(status) || WIFSIGNALED(status)) {
+      if (tid == process) break;
+      continue;
+    }
+    if (!WIFSTOPPED(status)) continue;
+    int signal = WSTOPSIG(status);
+    if (signal == (SIGTRAP | 0x80)) ++stops[tid];
+    // A new thread begins with a stop of its own.
+    const bool ours = signal == (SIGTRAP | 0x80) || status >> 16 != 0 || signal == SIGSTOP;
+    ::ptrace(PTRACE_SYSCALL, tid, nullptr, ours ? 0 : signal);
+  }
+  uint64_t sum = 0;
+  for (const auto& [tid, count] : stops) {
+    if (stops.size() == 1 || tid != process) sum += count;
+  }
+  return static_cast<double>(sum) / 2;
+}
+
+// A child under the filter connects, answered by `serve` in a process of its own.
 template <class Serve>
-double measure(const std::string& path, int count, Serve serve) {
+Measured measure(const std::string& path, int count, Serve serve, bool counted = false) {
   auto filter = plan::compile_filter({.unix_sockets = true, .renames = false});
   if (!filter) die("filter");
   int pair[2];
@@ -198,15 +234,31 @@ double measure(const std::string& path, int count, Serve serve) {
   if (!packet || packet->fds.empty()) die("listener");
   pid_t server = ::fork();
   if (server == 0) {
-    serve(packet->fds[0].release());
+    if (counted) ::raise(SIGSTOP);
+    serve(packet->fds[0].release(), static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
     ::_exit(0);
   }
   packet->fds.clear();
   ::close(pair[0]);
   ::close(pair[1]);
+  const int all = count + kWarmUp;
+  Measured result;
+  rusage usage{};
+  if (counted) {
+    if (::ptrace(PTRACE_SEIZE, server, nullptr, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL) < 0) {
+      die("ptrace");
+    }
+    ::kill(server, SIGCONT);
+    result.calls = count_calls(server) / all;
+  } else if (::wait4(server, nullptr, 0, &usage) < 0) {
+    die("wait4");
+  }
   ::waitpid(child, nullptr, 0);
-  ::waitpid(server, nullptr, 0);
-  double result = *shared;
+  auto microseconds = [](const timeval& time) {
+    return 1e6 * static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec);
+  };
+  result.processor = (microseconds(usage.ru_utime) + microseconds(usage.ru_stime)) / all;
+  result.microseconds = *shared;
   ::munmap(shared, sizeof(double));
   return result;
 }
@@ -214,6 +266,12 @@ double measure(const std::string& path, int count, Serve serve) {
 double median(std::vector<double> values) {
   std::ranges::sort(values);
   return values[values.size() / 2];
+}
+
+double median_of(const std::vector<Measured>& all, double Measured::*member) {
+  std::vector<double> values;
+  for (const Measured& one : all) values.push_back(one.*member);
+  return median(std::move(values));
 }
 
 }  // namespace
@@ -239,25 +297,37 @@ int main(int argc, char** argv) {
   }
   while (!std::filesystem::exists(path)) std::this_thread::yield();
 
-  std::vector<double> native, floor, ours, few, many;
+  std::vector<double> native;
+  std::vector<Measured> floor, ours, few, many;
+  auto with_rules = [&](int rule_count) {
+    return [&, rule_count](int fd, int leader) { our_supervisor(fd, leader, path, rule_count); };
+  };
   for (int i = 0; i < rounds; ++i) {
     native.push_back(connects(address_of(path), count));
     floor.push_back(measure(path, count, floor_supervisor));
-    ours.push_back(measure(path, count, [&](int fd) { our_supervisor(fd, path, 0); }));
-    few.push_back(measure(path, count, [&](int fd) { our_supervisor(fd, path, 9); }));
-    many.push_back(measure(path, count, [&](int fd) { our_supervisor(fd, path, 9999); }));
+    ours.push_back(measure(path, count, with_rules(0)));
+    few.push_back(measure(path, count, with_rules(9)));
+    many.push_back(measure(path, count, with_rules(9999)));
   }
+  const double floor_calls = measure(path, kCounted, floor_supervisor, true).calls;
+  const double our_calls = measure(path, kCounted, with_rules(0), true).calls;
   ::kill(server, SIGKILL);
   ::waitpid(server, nullptr, 0);
   std::filesystem::remove_all(directory);
 
-  std::printf("socket + connect + close, microseconds, median of %d rounds of %d\n", rounds, count);
+  auto wall = [](const std::vector<Measured>& all) { return median_of(all, &Measured::microseconds); };
+  auto processor = [](const std::vector<Measured>& all) { return median_of(all, &Measured::processor); };
+  std::printf(
+      "socket + connect + close, microseconds, median of %d rounds of %d; in brackets the supervisor's own time\n",
+      rounds, count);
   std::printf("  native                %7.2f\n", median(native));
-  std::printf("  floor supervisor      %7.2f\n", median(floor));
-  std::printf("  wrapd, 1 rule         %7.2f\n", median(ours));
-  std::printf("  wrapd, 10 rules       %7.2f\n", median(few));
-  std::printf("  wrapd, 10,000 rules   %7.2f\n", median(many));
-  std::printf("ratio wrapd to floor: %.2f (target: at most 1.50)\n", median(ours) / median(floor));
-  std::printf("ratio 10,000 rules to 10: %.2f\n", median(many) / median(few));
+  std::printf("  floor supervisor      %7.2f  (%.2f)\n", wall(floor), processor(floor));
+  std::printf("  wrapd, 1 rule         %7.2f  (%.2f)\n", wall(ours), processor(ours));
+  std::printf("  wrapd, 10 rules       %7.2f  (%.2f)\n", wall(few), processor(few));
+  std::printf("  wrapd, 10,000 rules   %7.2f  (%.2f)\n", wall(many), processor(many));
+  std::printf("system calls of the supervisor for a connect: floor %.1f, wrapd %.1f\n", floor_calls, our_calls);
+  std::printf("ratio wrapd to floor: %.2f (target: at most 1.25); of the supervisors' own time: %.2f\n",
+              wall(ours) / wall(floor), processor(ours) / processor(floor));
+  std::printf("ratio 10,000 rules to 10: %.2f\n", wall(many) / wall(few));
   return 0;
 }

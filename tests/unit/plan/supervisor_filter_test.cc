@@ -23,6 +23,7 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -33,8 +34,8 @@
 namespace wrapd::plan {
 namespace {
 
-bool install() {
-  std::vector<sock_filter> code(std::begin(kSupervisorFilter), std::end(kSupervisorFilter));
+bool install(std::span<const sock_filter> filter) {
+  std::vector<sock_filter> code(filter.begin(), filter.end());
   sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
   return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
          ::syscall(__NR_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
@@ -43,10 +44,10 @@ bool install() {
 constexpr int kReturned = 42;
 
 // The wait status of a process that installs the filter and runs `body`.
-int run(const std::function<void()>& body) {
+int run(const std::function<void()>& body, std::span<const sock_filter> filter = kSupervisorFilter) {
   const pid_t pid = fork();
   if (pid == 0) {
-    if (!install()) _exit(1);
+    if (!install(filter)) _exit(1);
     body();
     _exit(kReturned);
   }
@@ -55,14 +56,14 @@ int run(const std::function<void()>& body) {
   return status;
 }
 
-bool survives(const std::function<void()>& body) {
-  const int status = run(body);
+bool survives(const std::function<void()>& body, std::span<const sock_filter> filter = kSupervisorFilter) {
+  const int status = run(body, filter);
   EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == kReturned) << WEXITSTATUS(status);
   return WIFEXITED(status) && WEXITSTATUS(status) == kReturned;
 }
 
-bool dies(const std::function<void()>& body) {
-  const int status = run(body);
+bool dies(const std::function<void()>& body, std::span<const sock_filter> filter = kSupervisorFilter) {
+  const int status = run(body, filter);
   return WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS;
 }
 
@@ -135,8 +136,49 @@ TEST_F(SupervisorFilterTest, ForbiddenCallsKill) {
       {"x32 getpid", __NR_getpid | 0x40000000, 0, 0, 0},
 #endif
   };
-  for (const Forbidden& f : list) EXPECT_TRUE(dies([&] { call(f.nr, f.a, f.b, f.c); })) << f.what;
+  for (const Forbidden& f : list) {
+    EXPECT_TRUE(dies([&] { call(f.nr, f.a, f.b, f.c); })) << f.what;
+    // What a supervisor of root's sessions has besides is in the test below.
+    const bool root_may =
+        f.nr == __NR_setresuid || f.nr == __NR_setresgid || f.nr == __NR_setgroups || f.nr == __NR_setfsuid;
+    if (root_may) continue;
+    EXPECT_TRUE(dies([&] { call(f.nr, f.a, f.b, f.c); }, kRootSupervisorFilter)) << f.what;
+  }
   EXPECT_TRUE(dies([] { std::abort(); }));
+}
+
+// The effective ids of a thread may change in a session of root's, and nothing by which others may signal or limit it.
+TEST_F(SupervisorFilterTest, RootsMayTakeEffectiveIds) {
+  struct Change {
+    const char* what;
+    long nr;
+    long a, b, c;
+    bool allowed;
+  };
+  const Change list[] = {
+      {"effective uid", __NR_setresuid, -1, 1, -1, true},
+      {"real uid", __NR_setresuid, 1, -1, -1, false},
+      {"saved uid", __NR_setresuid, -1, -1, 1, false},
+      {"all uids", __NR_setresuid, 0, 0, 0, false},
+      {"effective gid", __NR_setresgid, -1, 1, -1, true},
+      {"real gid", __NR_setresgid, 1, -1, -1, false},
+      {"saved gid", __NR_setresgid, -1, -1, 1, false},
+      {"file system uid", __NR_setfsuid, 1, 0, 0, true},
+      {"file system gid", __NR_setfsgid, 1, 0, 0, true},
+      {"groups", __NR_setgroups, 0, 0, 0, true},
+      {"setuid", __NR_setuid, 1, 0, 0, false},
+      {"setreuid", __NR_setreuid, -1, 1, 0, false},
+      {"setgid", __NR_setgid, 1, 0, 0, false},
+      {"prctl PR_SET_KEEPCAPS", __NR_prctl, PR_SET_KEEPCAPS, 1, 0, true},
+      {"prctl PR_SET_DUMPABLE 0", __NR_prctl, PR_SET_DUMPABLE, 0, 0, true},
+      {"prctl PR_SET_DUMPABLE 1", __NR_prctl, PR_SET_DUMPABLE, 1, 0, false},
+      {"prctl PR_SET_SECUREBITS", __NR_prctl, PR_SET_SECUREBITS, 0, 0, false},
+  };
+  for (const Change& c : list) {
+    auto change = [&] { call(c.nr, c.a, c.b, c.c); };
+    EXPECT_TRUE(c.allowed ? survives(change, kRootSupervisorFilter) : dies(change, kRootSupervisorFilter)) << c.what;
+    EXPECT_TRUE(dies(change)) << c.what;
+  }
 }
 
 #ifdef __x86_64__

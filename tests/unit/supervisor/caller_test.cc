@@ -5,6 +5,7 @@
 #include <linux/capability.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <thread>
@@ -134,11 +135,11 @@ TEST(Caller, OfAnotherUserNamespaceOrRootIsRefused) {
   EXPECT_EQ(outcome.answer.error, EACCES);
   EXPECT_NE(outcome.record->reason.find("user namespace"), std::string::npos);
   s.kernel.same_user_namespace = true;
-  s.kernel.task_root = "/proc";
+  s.kernel.same_root = false;
   outcome = s.call();
   EXPECT_EQ(outcome.answer.error, EACCES);
   EXPECT_NE(outcome.record->reason.find("root directory"), std::string::npos);
-  s.kernel.task_root = "/";
+  s.kernel.same_root = true;
   EXPECT_EQ(s.call().answer.error, 0);
 }
 
@@ -151,11 +152,23 @@ TEST(Caller, WithoutOwnCredentialsNothingIsDone) {
 
 // --- how often it is looked at
 
-TEST(Caller, ThatCannotChangeIsLookedAtOnce) {
-  Scene s;
+// How often the credentials of a task are read in five calls, if it was the session's first.
+int reads_of_the_first(Scene& s) {
+  UniqueFd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
+  s.callers.emplace(s.kernel, s.root.get());
+  s.callers->begin_with(100, self.get());
+  const int before = s.kernel.credential_reads;
   for (uint64_t id = 1; id <= 5; ++id) EXPECT_EQ(s.call(100, id).answer.error, 0);
   EXPECT_EQ(s.kernel.looks, 1);
-  EXPECT_EQ(s.kernel.credential_reads, 1);
+  return s.kernel.credential_reads - before;
+}
+
+TEST(Caller, WhereNoTaskCanBeSomebodyElseItIsLookedAtOnce) {
+  Scene s;
+  EXPECT_EQ(reads_of_the_first(s), 1);
+  Scene not_told;
+  for (uint64_t id = 1; id <= 5; ++id) EXPECT_EQ(not_told.call(100, id).answer.error, 0);
+  EXPECT_EQ(not_told.kernel.credential_reads, 5);
 }
 
 // Ids that differ can be swapped, and so can what a capability lets a task take.
@@ -168,14 +181,24 @@ TEST(Caller, ThatMayChangeIsLookedAtEachTime) {
   for (const auto& change : may_change) {
     Scene s;
     change(s.kernel.credentials);
-    EXPECT_EQ(s.call(100, 1).answer.error, 0);
+    EXPECT_EQ(reads_of_the_first(s), 5);
     s.kernel.credentials.uids[1] = s.kernel.credentials.uids[3] = kOther;
-    EXPECT_EQ(s.call(100, 2).answer.error, EACCES) << "it took another id between two calls";
+    EXPECT_EQ(s.call(100, 6).answer.error, EACCES) << "it took another id between two calls";
     s.kernel.credentials.uids[1] = s.kernel.credentials.uids[3] = kUser;
-    EXPECT_EQ(s.call(100, 3).answer.error, 0);
-    EXPECT_EQ(s.kernel.looks, 2) << "once for itself, once for its name in the record";
-    EXPECT_EQ(s.kernel.credential_reads, 3);
+    EXPECT_EQ(s.call(100, 7).answer.error, 0);
   }
+}
+
+TEST(Caller, AFirstTaskThatIsGoneSaysNothing) {
+  Scene s;
+  pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  UniqueFd gone(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  s.callers.emplace(s.kernel, s.root.get());
+  s.callers->begin_with(100, gone.get());
+  for (uint64_t id = 1; id <= 5; ++id) EXPECT_EQ(s.call(100, id).answer.error, 0);
+  EXPECT_EQ(s.kernel.credential_reads, 6);
 }
 
 TEST(Caller, ANumberThatIsAnothersNowIsLookedAtAnew) {
@@ -278,6 +301,31 @@ TEST(Caller, ACapabilityThatCannotBeHadIsSaidToBeMissing) {
     return Outcome{.answer = Answer::errno_of(EACCES), .record = Record{.operation = "bind", .reason = "protected"}};
   };
   EXPECT_EQ(s.call(100, 4, SYS_bind).record->reason, "protected");
+}
+
+// Root that has no CAP_KILL may not signal another user's task; a thread that is that user may.
+TEST(Caller, IsEndedAsWhatItIs) {
+  Scene s;
+  s.of_root();
+  s.kernel.credentials = with_ids(kOther, kOther, kOther, kOther);
+  pid_t killer = 0;
+  s.kernel.on_operation = [&] {
+    killer = ::gettid();
+    return 0;
+  };
+  s.callers.emplace(s.kernel, s.root.get());
+  Record record;
+  s.callers->end({.id = 7, .tid = 100, .number = SYS_connect}, record);
+  EXPECT_EQ(s.kernel.done, std::vector<std::string>{"kill"});
+  ASSERT_TRUE(s.kernel.acted_as.contains(killer));
+  EXPECT_EQ(s.kernel.acted_as.at(killer).uid, kOther);
+  EXPECT_EQ(record.comm, "comm");
+  s.kernel.done.clear();
+  s.kernel.is_valid = [](uint64_t) { return false; };
+  Record none;
+  s.callers->end({.id = 8, .tid = 100, .number = SYS_connect}, none);
+  EXPECT_TRUE(s.kernel.done.empty());
+  EXPECT_EQ(none.comm, "");
 }
 
 // The signal that is to end a wait reaches the thread that waits, though another one was told.

@@ -30,8 +30,7 @@ class FakeKernel : public kernel::Kernel {
       .uids = {1000, 1000, 1000, 1000}, .gids = {1000, 1000, 1000, 1000}, .no_new_privs = true};  // the tasks'
   int gone = 0;  // task_comm(): an error, or 0
   std::string comm = "comm", exe = "/exe";
-  std::string task_root = "/";
-  bool same_user_namespace = true;
+  bool same_root = true, same_user_namespace = true;
   std::optional<Error> cannot_act;         // act_as()
   int taken = 0;                           // take_descriptor(): an error, or 0
   ssize_t read_error = 0;                  // read_memory(): an error, or 0
@@ -95,6 +94,7 @@ class FakeKernel : public kernel::Kernel {
     return 0;
   }
   bool in_our_user_namespace(pid_t) override { return same_user_namespace; }
+  bool has_root(pid_t, int) override { return same_root; }
   int own_credentials(kernel::TaskCredentials& out) override {
     out = own;
     return 0;
@@ -119,7 +119,6 @@ class FakeKernel : public kernel::Kernel {
   }
   int open_task_link(pid_t tid, const char* link) override {
     if (std::string_view(link) == "cwd") return fd_or_errno(::open(cwd.c_str(), O_PATH | O_CLOEXEC));
-    if (std::string_view(link) == "root") return fd_or_errno(::open(task_root.c_str(), O_PATH | O_CLOEXEC));
     return real_.open_task_link(tid, link);
   }
   Result<std::string> task_descriptor_name(pid_t, int) override { return descriptor_name; }
