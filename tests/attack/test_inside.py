@@ -145,7 +145,7 @@ def service(place, supervisors_user):
     module = load_service()
     root = Path(tempfile.mkdtemp(prefix="wrapd-inside-service-"))
     root.chmod(0o755)
-    hide = ["unshare", "--mount", "sh", "-ec", 'mount -t tmpfs none /run/systemd/journal; exec "$@"', "sh"]
+    hide = ["unshare", "--mount", "sh", "-ec", 'mount -n -t tmpfs none /run/systemd/journal; exec "$@"', "sh"]
     made = module.Service(root, SUPERVISOR, hide if Path("/run/systemd/journal/socket").exists() else [])
     made.write_policy("default", text=POLICY.format(sandbox="", root=place.root))
     made.start()
