@@ -440,13 +440,15 @@ TEST(Native, StickyDirectories) {
 }
 
 void tell_shapes(const Place& place, Story& story, const std::string& label, int domain, int type) {
-  // Every length of one address, then families that are not the socket's.
+  // Every length of one address, then families that are not the socket's. Where it is cut, the rest is a name in the
+  // place: an absolute one would be cut to names that are everybody's.
+  if (::chdir(place.path().c_str()) < 0) ::_exit(1);
   for (bool bind : {false, true}) {
     for (int family : {int{AF_UNIX}, int{AF_UNSPEC}, int{AF_INET}, int{AF_INET6}, 4711}) {
       for (int length :
            {INT_MIN, -1, 0, 1, 2, 3, 4, 8, 15, 16, 17, 27, 28, 29, 64, 109, 110, 111, 127, 128, 129, 4096, INT_MAX}) {
         Address address;
-        std::string path = place / "absent/x";
+        std::string path = label + "-name-that-is-cut/x";
         std::memcpy(reinterpret_cast<char*>(&address.storage) + 2, path.data(), path.size());
         if (family == AF_INET || family == AF_INET6) std::memset(&address.storage, 0, sizeof address.storage);
         address.storage.ss_family = static_cast<sa_family_t>(family);

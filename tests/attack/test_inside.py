@@ -130,14 +130,22 @@ def place(user):
     made.close()
 
 
-@pytest.fixture
-def service(place):
-    module = load_service()
-    if not module.user_exists("wrapd"):
+@pytest.fixture(scope="module")
+def supervisors_user():
+    missing = not load_service().user_exists("wrapd")
+    if missing:
         subprocess.run(["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "wrapd"], check=True)
+    yield
+    if missing:
+        subprocess.run(["userdel", "wrapd"], check=True)
+
+
+@pytest.fixture
+def service(place, supervisors_user):
+    module = load_service()
     root = Path(tempfile.mkdtemp(prefix="wrapd-inside-service-"))
     root.chmod(0o755)
-    hide = ["unshare", "--mount", "sh", "-ec", 'mount -t tmpfs none /run/systemd/journal; exec "$@"', "sh"]
+    hide = ["unshare", "--mount", "sh", "-ec", 'mount -n -t tmpfs none /run/systemd/journal; exec "$@"', "sh"]
     made = module.Service(root, SUPERVISOR, hide if Path("/run/systemd/journal/socket").exists() else [])
     made.write_policy("default", text=POLICY.format(sandbox="", root=place.root))
     made.start()

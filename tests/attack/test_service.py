@@ -464,7 +464,7 @@ def test_the_tree_goes_with_its_supervisor(service, how, hidden):
     if hidden:
         if how == "first thread ends":
             pytest.skip("reads its own stat, which is the same either way")
-        inside = 'mount -t proc -o hidepid=2 proc /proc; exec setpriv --reuid="$1" --regid="$1" --clear-groups "${@:2}"'
+        inside = 'mount -n -t proc -o hidepid=2 proc /proc; exec setpriv --reuid="$1" --regid="$1" --clear-groups "${@:2}"'
         process = subprocess.Popen(["unshare", "--mount", "bash", "-ec", inside, "bash", str(ALICE), WRAP,
                                     f"--control={service.control}", "--", *command], stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/")

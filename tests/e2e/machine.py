@@ -29,9 +29,11 @@ BOOT = r"""
 set -eu
 dir=$1 lower=$2 installed=$3
 shift 3
-mount -t tmpfs -o mode=0755 tmpfs "$dir"
+mount -n -t tmpfs -o mode=0755 tmpfs "$dir"
+# Where systemd does not run, systemd-nspawn leaves its directories there.
+[ -d /run/systemd/system ] || mount -n -t tmpfs -o mode=0755 tmpfs /run
 mkdir "$dir/upper" "$dir/work" "$dir/root"
-mount -t overlay -o "lowerdir=$lower,upperdir=$dir/upper,workdir=$dir/work" overlay "$dir/root"
+mount -n -t overlay -o "lowerdir=$lower,upperdir=$dir/upper,workdir=$dir/work" overlay "$dir/root"
 # As a package is installed: /lib is a link in there, and stays one.
 [ -z "$installed" ] || tar -C "$installed" -c --owner=root --group=root . |
   tar -C "$dir/root" -x -p --keep-directory-symlink --no-overwrite-dir

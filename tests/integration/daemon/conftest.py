@@ -312,8 +312,7 @@ def users():
             made.append(name)
     yield
     for name in made:
-        if name != "wrapd":  # others on this machine may have come to rely on it
-            subprocess.run(["userdel", name], check=True)
+        subprocess.run(["userdel", name], check=True)
 
 
 @pytest.fixture
@@ -325,7 +324,7 @@ def make_service(users):
         root = Path(tempfile.mkdtemp(prefix="wrapd-test-"))
         root.chmod(0o755)
         # Where there is a journal, the test's own view of the machine has none: records go to stderr.
-        hide = ["unshare", "--mount", "sh", "-ec", 'mount -t tmpfs none /run/systemd/journal; exec "$@"', "sh"]
+        hide = ["unshare", "--mount", "sh", "-ec", 'mount -n -t tmpfs none /run/systemd/journal; exec "$@"', "sh"]
         journal = Path("/run/systemd/journal/socket").exists()
         service = Service(root, supervisor, [*(hide if journal else []), *prefix])
         made.append(service)

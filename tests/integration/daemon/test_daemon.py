@@ -11,6 +11,7 @@ import socket
 import stat
 import struct
 import subprocess
+import tempfile
 import threading
 
 import pytest
@@ -546,7 +547,9 @@ def test_what_is_installed_works(make_service):
 
 
 def run_directly(*arguments, **how):
-    return subprocess.run([WRAPD, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False, **how)
+    with tempfile.TemporaryDirectory(prefix="wrapd-test-") as directory:
+        return subprocess.run([WRAPD, f"--runtime-dir={directory}/run", *arguments], capture_output=True, text=True,
+                              timeout=PATIENCE, check=False, **how)
 
 
 def test_without_a_socket():
@@ -557,8 +560,8 @@ def test_without_a_socket():
 @pytest.mark.parametrize("how", [["--seqpacket", "--fdname=other"], ["--seqpacket"], ["--fdname=wrapd-control"]])
 def test_wrong_sockets_are_refused(tmp_path, how):
     path = tmp_path / "control"
-    process = subprocess.Popen(["systemd-socket-activate", *how, f"--listen={path}", WRAPD], stderr=subprocess.PIPE,
-                               text=True)
+    process = subprocess.Popen(["systemd-socket-activate", *how, f"--listen={path}", WRAPD, f"--runtime-dir={tmp_path}/run"],
+                               stderr=subprocess.PIPE, text=True)
     assert "Listening" in process.stderr.readline()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET if "--seqpacket" in how else socket.SOCK_STREAM) as kick:
         kick.connect(str(path))

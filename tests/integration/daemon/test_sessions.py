@@ -185,7 +185,9 @@ def test_the_units_capabilities_suffice(make_service):
 def test_the_unit_asks_for_no_more_than_it_says():
     """systemd itself finds nothing to complain about, and rates the hardening."""
     unit = os.environ["WRAPD_TEST_UNIT"]
-    rating = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=30", unit],
+    # It leaves a file in /run/systemd.
+    own_run = ["unshare", "--mount", "sh", "-ec", 'mount -n -t tmpfs none /run; exec "$@"', "sh"]
+    rating = subprocess.run([*own_run, "systemd-analyze", "security", "--offline=true", "--threshold=30", unit],
                             capture_output=True, text=True, timeout=60, check=False)
     assert rating.returncode == 0, rating.stdout
     assert "Unknown" not in rating.stderr, rating.stderr

@@ -181,7 +181,7 @@ def test_a_journal_that_is_for_others(tmp_path):
     """As a user who is in no group that may read it, with a mount namespace whose journals are root's."""
     if os.getuid() != 0:
         pytest.skip("needs root, for a mount namespace and another user")
-    script = ('mount -t tmpfs -o mode=755 none /var/log && mkdir -p /var/log/journal/1 && '
+    script = ('mount -n -t tmpfs -o mode=755 none /var/log && mkdir -p /var/log/journal/1 && '
               'touch /var/log/journal/1/system.journal && chmod 640 /var/log/journal/1/system.journal && '
               'exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"')
     done = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", world.WRAPCTL, "log"], capture_output=True,
