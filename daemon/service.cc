@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::chrono::seconds kLockPatience{3};
 constexpr std::chrono::seconds kStatusInterval{1};
+constexpr std::chrono::seconds kAccountPatience{2};
 
 int complain(const Error& error, int status) {
   std::fprintf(stderr, "wrapd: %s\n", error.message.c_str());
@@ -291,6 +292,26 @@ std::optional<QuestionInfo> Service::question(std::string_view id) const {
 ApiResult<> Service::answer_question(std::string_view id, bool allow, std::string_view by) {
   note_activity();
   return sessions_->answer(id, allow, by);
+}
+
+void Service::has_account(uid_t uid, std::function<void(bool)> done) {
+  struct Question {
+    std::function<void(bool)> done;
+    EventSource patience;
+    void answer(bool known) {
+      patience.reset();
+      if (auto asked = std::exchange(done, {})) asked(known);
+    }
+  };
+  auto question = std::make_shared<Question>();
+  question->done = std::move(done);
+  users_->find(uid, [question](const Result<UserEntry>& entry) { question->answer(entry && !entry->name.empty()); });
+  if (!question->done) return;
+  auto patience = loop_.after(kAccountPatience, [weak = std::weak_ptr(question)] {
+    if (auto waiting = weak.lock()) waiting->answer(false);
+  });
+  if (!patience) return question->answer(false);
+  question->patience = std::move(*patience);
 }
 
 std::vector<std::string> Service::features() const {

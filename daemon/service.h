@@ -71,6 +71,7 @@ class Service final : public ServiceApi {
   [[nodiscard]] std::vector<QuestionInfo> questions() const override;
   [[nodiscard]] std::optional<QuestionInfo> question(std::string_view id) const override;
   ApiResult<> answer_question(std::string_view id, bool allow, std::string_view by) override;
+  void has_account(uid_t uid, std::function<void(bool)> done) override;
   [[nodiscard]] std::vector<std::string> features() const override;
 
  private:

@@ -134,6 +134,9 @@ class ServiceApi {
   // After success the session has the answer. LimitExceeded: it takes none now; the question is still open.
   virtual ApiResult<> answer_question(std::string_view id, bool allow, std::string_view by) = 0;
 
+  // Whether this uid has an account; no, where the name services do not say so in time.
+  virtual void has_account(uid_t uid, std::function<void(bool)> done) = 0;
+
   // As properties of the API.
   [[nodiscard]] virtual std::vector<std::string> features() const = 0;
 };

@@ -75,8 +75,8 @@ std::shared_ptr<Call> Bouncer::take(const Method& method, sdbus::MethodCall mess
   auto sender = senders_.find(message.getSender());
   const bool known = sender != nullptr;
   if (!known) sender = std::make_shared<Sender>();
-  const bool room = waiting_.of(sender->uid) < kMaxWaitingPerUser;
-  auto call = std::make_shared<Call>(method, std::move(message), sender, waiting_.take(sender->uid),
+  const bool room = waiting_.has_room(sender->payer, kMaxWaitingPerUser, kMaxWaiting, kFewWaiting);
+  auto call = std::make_shared<Call>(method, std::move(message), sender, waiting_.take(sender->payer), unread_,
                                      [this, id] { calls_.erase(id); });
   if (!known) {
     call->refuse({"Internal", "the bus does not say who calls"});
@@ -88,6 +88,14 @@ std::shared_ptr<Call> Bouncer::take(const Method& method, sdbus::MethodCall mess
   }
   calls_.emplace(id, call);
   return call;
+}
+
+size_t Bouncer::descriptors_promised(const std::string& sender) const {
+  size_t count = 0;
+  for (const auto& [id, call] : calls_) {
+    if (call->sender().name == sender) count += call->method().reply.descriptors;
+  }
+  return count;
 }
 
 void Bouncer::decide(const std::shared_ptr<Call>& call, const std::optional<Grant>& grant) {
@@ -133,7 +141,7 @@ void Bouncer::decide(const std::shared_ptr<Call>& call, const std::optional<Gran
 
 void Bouncer::ask(const std::shared_ptr<Call>& call, Grant wanted, Target target) {
   AuthorizationQuestion question{.sender = call->sender().name,
-                                 .uid = call->sender().uid,
+                                 .payer = call->sender().payer,
                                  .action = wanted.action,
                                  .details = std::move(target.details),
                                  .interactive = call->allows_interaction()};

@@ -14,6 +14,7 @@
 
 #include "base/result.h"
 #include "daemon/bus/compat.h"
+#include "daemon/bus/outflow.h"
 #include "daemon/bus/rates.h"
 #include "daemon/event_loop.h"
 #include "daemon/service_api.h"
@@ -76,6 +77,7 @@ class BusApi final : private ServiceObserver {
   ServiceApi& service_;
   BusSettings settings_;
   Rates rates_;
+  Outflow::Budgets budgets_;
   std::unique_ptr<Worker> connector_;
   std::unique_ptr<Link> link_;
   EventSource leave_;
