@@ -156,7 +156,7 @@ Result<> Service::watch_signals() {
     if (!source) return std::unexpected(source.error());
     stop_[i] = std::move(*source);
   }
-  auto reload = loop_.on_signal(SIGHUP, [this] { start_reload(); });
+  auto reload = loop_.on_signal(SIGHUP, [this] { start_reload("SIGHUP"); });
   if (!reload) return std::unexpected(reload.error());
   reload_ = std::move(*reload);
   return loop_.serve_watchdog();
@@ -279,6 +279,11 @@ void Service::check_policy(const PeerCredentials& caller, std::string_view text,
                            std::function<void(ApiResult<std::vector<std::string>>)> done) {
   note_activity();
   checker_->check(caller, text, std::move(done));
+}
+
+void Service::note_refusal(const PeerCredentials& caller, std::string_view operation, std::string_view session,
+                           std::string reason) {
+  journal_.reject(caller.uid, caller.pid, std::move(reason), operation, session);
 }
 
 std::vector<QuestionInfo> Service::questions() const {

@@ -126,8 +126,13 @@ class ServiceApi {
   // empty: nothing.
   virtual void check_policy(const PeerCredentials& caller, std::string_view text,
                             std::function<void(ApiResult<std::vector<std::string>>)> done) = 0;
-  // Reads configuration and policies again, whole or not at all.
-  virtual void reload(std::function<void(ApiResult<>)> done) = 0;
+  // Reads configuration and policies again, whole or not at all. `by`: who wants it, for the record.
+  virtual void reload(std::string by, std::function<void(ApiResult<>)> done) = 0;
+
+  // Records that a caller was refused what it wanted to do (`operation`), maybe to a session. One who tries again and
+  // again is recorded now and then, with a count.
+  virtual void note_refusal(const PeerCredentials& caller, std::string_view operation, std::string_view session,
+                            std::string reason) = 0;
 
   [[nodiscard]] virtual std::vector<QuestionInfo> questions() const = 0;
   [[nodiscard]] virtual std::optional<QuestionInfo> question(std::string_view id) const = 0;

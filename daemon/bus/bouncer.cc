@@ -102,12 +102,12 @@ void Bouncer::decide(const std::shared_ptr<Call>& call, const std::optional<Gran
   const Method& method = call->method();
   const Authorisation& authorisation = method.authorisation;
   if (authorisation.access == Access::nobody) {
-    call->refuse({"NotAuthorized", "nobody may call this"});
+    turn_away(call, {"NotAuthorized", "nobody may call this"});
     return;
   }
   if (authorisation.access != Access::read) {
     if (auto refusal = refuse_confined(call->sender())) {
-      call->refuse(*refusal);
+      turn_away(call, *refusal);
       return;
     }
   }
@@ -123,7 +123,7 @@ void Bouncer::decide(const std::shared_ptr<Call>& call, const std::optional<Gran
   const Leave leave = leave_for(authorisation, call->sender().uid, target.owner);
   if (leave.needed) {
     if (leave.action == nullptr) {
-      call->refuse({"NotAuthorized", "nobody may call this"});
+      turn_away(call, {"NotAuthorized", "nobody may call this"});
       return;
     }
     if (!grant) {
@@ -132,11 +132,25 @@ void Bouncer::decide(const std::shared_ptr<Call>& call, const std::optional<Gran
       return;
     }
     if (grant->action != leave.action || grant->owner != target.owner) {
-      call->refuse({"NotAuthorized", "what was authorised is not what it would be for by now"});
+      turn_away(call, {"NotAuthorized", "what was authorised is not what it would be for by now"});
       return;
     }
   }
   method.run(service_, call);
+}
+
+void Bouncer::turn_away(const std::shared_ptr<Call>& call, const ApiError& refusal) {
+  const Method& method = call->method();
+  if (method.authorisation.access != Access::read) {
+    std::string session;
+    std::string reason = refusal.code + ": " + refusal.message;
+    if (auto target = method.find != nullptr ? method.find(service_, *call) : Target{}) {
+      if (auto named = target->details.find("session"); named != target->details.end()) session = named->second;
+      if (target->owner != static_cast<uid_t>(-1)) reason += " (what is uid " + std::to_string(target->owner) + "'s)";
+    }
+    service_.note_refusal(call->sender().credentials(), method.name, session, std::move(reason));
+  }
+  call->refuse(refusal);
 }
 
 void Bouncer::ask(const std::shared_ptr<Call>& call, Grant wanted, Target target) {
@@ -160,7 +174,7 @@ void Bouncer::on_answer(const std::shared_ptr<Call>& call, const Grant& wanted, 
   } else if (answer == Authorization::caller_gone) {
     call->drop();
   } else {
-    call->refuse(refusal_of(answer, wanted.action, why));
+    turn_away(call, refusal_of(answer, wanted.action, why));
   }
 }
 

@@ -45,6 +45,8 @@ class Bouncer {
   };
   [[nodiscard]] std::shared_ptr<Call> take(const Method& method, sdbus::MethodCall message);
   void decide(const std::shared_ptr<Call>& call, const std::optional<Grant>& grant);
+  // Answers with the error, and has it recorded where something was to be changed.
+  void turn_away(const std::shared_ptr<Call>& call, const ApiError& refusal);
   void ask(const std::shared_ptr<Call>& call, Grant wanted, Target target);
   void on_answer(const std::shared_ptr<Call>& call, const Grant& wanted, Authorization answer, const std::string& why);
 

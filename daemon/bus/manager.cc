@@ -187,7 +187,7 @@ void test_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
 }
 
 void reload(ServiceApi& service, const std::shared_ptr<Call>& call) {
-  service.reload(later<void>(call, [](Call& waiting) { waiting.answer(); }));
+  service.reload(call->by(), later<void>(call, [](Call& waiting) { waiting.answer(); }));
 }
 
 }  // namespace methods_of

@@ -62,6 +62,7 @@ class MemoryService final : public ServiceApi {
       while (!sessions_.empty()) remove(sessions_.begin()->first);
       while (!questions_.empty()) drop(questions_.begin()->first, "withdrawn");
       sockets_.clear();
+      refusals_.clear();
       end_at_once_ = false;
       reload_problem_.clear();
     } else if (verb == "stale") {
@@ -123,6 +124,8 @@ class MemoryService final : public ServiceApi {
       end_at_once_ = true;
     } else if (verb == "reload-fails") {
       reload_problem_ = "default.yaml:1:1: broken";
+    } else if (verb == "refusals") {
+      for (const std::string& refusal : std::exchange(refusals_, {})) told(refusal);
     } else if (verb == "calls") {
       told(std::to_string(calls_));
     } else if (verb == "stop") {
@@ -188,8 +191,13 @@ class MemoryService final : public ServiceApi {
     if (text.empty()) return done(std::unexpected(ApiError{"InvalidArgument", "no text"}));
     done(std::vector<std::string>{"1:1: bad"});
   }
-  void reload(std::function<void(ApiResult<>)> done) override {
-    told("reload");
+  void note_refusal(const PeerCredentials& caller, std::string_view operation, std::string_view session,
+                    std::string reason) override {
+    refusals_.push_back(std::to_string(caller.uid) + " " + std::string(operation) + " " +
+                        (session.empty() ? "-" : std::string(session)) + " " + reason);
+  }
+  void reload(std::string by, std::function<void(ApiResult<>)> done) override {
+    told("reload by " + by);
     if (!reload_problem_.empty()) return done(std::unexpected(ApiError{"InvalidPolicy", reload_problem_}));
     done({});
   }
@@ -235,6 +243,7 @@ class MemoryService final : public ServiceApi {
   std::map<std::string, SessionInfo> sessions_;
   std::map<std::string, QuestionInfo> questions_;
   std::set<uid_t> strangers_;
+  std::vector<std::string> refusals_;
   std::vector<UniqueFd> sockets_;
   std::vector<EventSource> timers_;
   std::string reload_problem_;
