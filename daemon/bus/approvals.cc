@@ -37,8 +37,8 @@ void list_approvals(ServiceApi& service, const std::shared_ptr<Call>& call) {
   size_t size = 0;
   for (const QuestionInfo& question : service.questions()) {
     const wire::CallReport& asked = question.call;
-    // Whole for whose session it is; there may be thousands of others', with names as long as they like.
-    const bool own = call->sender().uid == question.uid;
+    // Whole for whose session it is, and for root; others get as much of them as polkit's dialog shows.
+    const bool own = call->sender().uid == question.uid || call->sender().uid == 0;
     const auto shown = [own](const std::string& text) { return own ? printable(text) : shown_in_list(text); };
     rows.emplace_back(question.id, sdbus::ObjectPath(session_path(question.session)), question.uid,
                       printable(asked.operation), shown(asked.target), asked.abstract, shown(asked.rule),
