@@ -2,6 +2,7 @@
 #include "daemon/bus/admission.h"
 
 #include <cstdio>
+#include <cstring>
 #include <utility>
 
 #include "daemon/bus/guard.h"
@@ -47,10 +48,17 @@ bool Admission::stop(sd_bus_message* message) {
 // False: it is answered.
 bool Admission::in_time(sd_bus_message* message, const Sender& sender) {
   const double cost = charges_.cost(sd_bus_message_get_interface(message), sd_bus_message_get_member(message));
+  const auto now = Rates::Clock::now();
   // Root ends what others have started, also when some program of root's calls too often.
-  if (sender.uid != 0 && !rates_.take(sender.payer, cost, Rates::Clock::now())) {
-    refuse(message, "this user calls too often; try again in a moment");
-    return false;
+  if (sender.uid != 0) {
+    if (!budgets_.each.take(sender.payer, cost, now)) {
+      refuse(message, "this user calls too often; try again in a moment");
+      return false;
+    }
+    if (!budgets_.all.take(0, cost, now) && budgets_.each.fullness(sender.payer, now) < kCallsLittle) {
+      refuse(message, "too many call at once; try again in a moment");
+      return false;
+    }
   }
   if (!raw::is_answerable(message)) {
     answer(message, "org.wrapd1.Error.Internal", "this machine has no id");
@@ -61,7 +69,10 @@ bool Admission::in_time(sd_bus_message* message, const Sender& sender) {
 
 Load Admission::reply_to(sd_bus_message* message) const {
   if (sd_bus_message_get_expect_reply(message) <= 0) return {};
-  return charges_.reply(sd_bus_message_get_interface(message), sd_bus_message_get_member(message));
+  Load load = charges_.reply(sd_bus_message_get_interface(message), sd_bus_message_get_member(message));
+  // sd-bus's own errors repeat it.
+  if (const char* path = sd_bus_message_get_path(message)) load.bytes += std::strlen(path);
+  return load;
 }
 
 void Admission::find_out(const std::shared_ptr<const Sender>& sender, Load load, int rounds) {

@@ -39,9 +39,17 @@ class Admission {
     std::function<Load(const char* interface, const char* member)> reply;
   };
 
-  // `rates` outlives this and connections: a user does not get a new bucket by making the bus restart.
-  Admission(sd_bus* bus, Senders& senders, Rates& rates, Unread& unread, Charges charges)
-      : bus_(bus), senders_(senders), rates_(rates), unread_(unread), charges_(std::move(charges)) {}
+  // How often calls come. They outlive this and connections: a user does not get a new bucket by making the bus
+  // restart.
+  struct Budgets {
+    Rates each;
+    Rates all{{.per_second = 2000, .burst = 4000}};  // but root
+  };
+  // Where all together call too often, who has left this much of its own bucket is served all the same.
+  static constexpr double kCallsLittle = 0.5;
+
+  Admission(sd_bus* bus, Senders& senders, Budgets& budgets, Unread& unread, Charges charges)
+      : bus_(bus), senders_(senders), budgets_(budgets), unread_(unread), charges_(std::move(charges)) {}
 
   // True: the message is answered or held. False: it may go on.
   [[nodiscard]] bool stop(sd_bus_message* message);
@@ -70,7 +78,7 @@ class Admission {
 
   sd_bus* bus_;
   Senders& senders_;
-  Rates& rates_;
+  Budgets& budgets_;
   Unread& unread_;
   Charges charges_;
   std::unordered_map<std::string, Queue> held_;

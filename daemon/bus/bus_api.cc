@@ -71,12 +71,12 @@ struct BusApi::Link {
         unread([this](const std::string& client, std::function<void(const Unread::Answer&)> done) {
           ask(client, std::move(done));
         }),
-        outflow(api.loop_, bus, statistics, unread, api.budgets_,
+        outflow(api.loop_, bus, statistics, unread, api.events_,
                 [&api](std::string why) { api.lose_soon(std::move(why)); }),
         polkit(api.loop_, *connection, api.settings_.polkit_timeout),
         bouncer(api.service_, senders, polkit, unread),
         objects(api.loop_, *connection, api.service_, bouncer, outflow),
-        admission(bus, senders, api.rates_, unread,
+        admission(bus, senders, api.calls_, unread,
                   {.cost = [this](const char* interface,
                                   const char* member) { return cost_of(interface, member, objects.sessions()); },
                    .reply = [this](const char* interface,
@@ -135,7 +135,7 @@ BusApi::BusApi(EventLoop& loop, ServiceApi& service, BusSettings settings)
     : loop_(loop),
       service_(service),
       settings_(std::move(settings)),
-      rates_(settings_.rate),
+      calls_{.each = Rates(settings_.rate)},
       delay_(settings_.retry_first) {}
 
 BusApi::~BusApi() {

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "daemon/bus/admission.h"
 #include "daemon/bus/compat.h"
 #include "daemon/bus/outflow.h"
 #include "daemon/bus/rates.h"
@@ -76,8 +77,8 @@ class BusApi final : private ServiceObserver {
   EventLoop& loop_;
   ServiceApi& service_;
   BusSettings settings_;
-  Rates rates_;
-  Outflow::Budgets budgets_;
+  Admission::Budgets calls_;
+  Outflow::Budgets events_;
   std::unique_ptr<Worker> connector_;
   std::unique_ptr<Link> link_;
   EventSource leave_;

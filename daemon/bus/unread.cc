@@ -27,6 +27,10 @@ bool fits(Load there, Load more, Load limit) {
   return empty(there) || within(sum(there, more), limit);
 }
 
+Load most_of(uid_t payer) {
+  return payer == 0 ? Unread::kRoots : Unread::kPerPayer;
+}
+
 }  // namespace
 
 Load Unread::of(const std::string& client) const {
@@ -44,7 +48,7 @@ Unread::Scope Unread::obstacle(const std::string& client, uid_t payer, Load load
   auto paid = payers_.find(payer);
   if (paid != payers_.end()) {
     const bool crowded = paid->second.clients.size() >= kMostClients && !paid->second.clients.contains(client);
-    if (crowded || !fits(paid->second.load, load, kPerPayer)) return Scope::payer;
+    if (crowded || !fits(paid->second.load, load, most_of(payer))) return Scope::payer;
   }
   if (payer == 0) return Scope::nobody;
   const Load after = sum(total_, load);
@@ -61,7 +65,7 @@ bool Unread::take(const std::string& client, uid_t payer, Load load, Clock::time
 
 bool Unread::take_word(const std::string& client, uid_t payer, size_t bytes, Clock::time_point now) {
   const auto fits = [bytes](size_t there, size_t limit) { return there + bytes <= limit + kWords; };
-  if (!fits(of(client).bytes, kPerClient.bytes) || !fits(of_payer(payer).bytes, kPerPayer.bytes) ||
+  if (!fits(of(client).bytes, kPerClient.bytes) || !fits(of_payer(payer).bytes, most_of(payer).bytes) ||
       (payer != 0 && !fits(total_.bytes, kInAll.bytes) && of_payer(payer).bytes + bytes > kShare.bytes)) {
     // Whoever reads is soon known to.
     if (accounts_.contains(client)) question(client, nullptr);

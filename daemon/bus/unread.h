@@ -39,6 +39,8 @@ class Unread {
   // One reply may be larger, where nothing is unread.
   static constexpr Load kPerClient{.bytes = 256 << 10, .descriptors = 4};
   static constexpr Load kPerPayer{.bytes = 1 << 20, .descriptors = 8};
+  // Root has many programs, and what one of them leaves unread must not keep an administrator from looking.
+  static constexpr Load kRoots{.bytes = 8 << 20, .descriptors = 12};
   // Of all but root. Whose own part is small gets an answer also beyond that.
   static constexpr Load kInAll{.bytes = 24 << 20, .descriptors = 24};
   static constexpr Load kShare{.bytes = 64 << 10, .descriptors = 1};

@@ -2,6 +2,11 @@
 """Clients that call, or subscribe, and never read. dbus-daemon keeps what it cannot deliver, and reads nothing more from
 a program of which it keeps 127 MiB or 64 descriptors: then nobody would get an answer of the service any more."""
 
+import os
+import select
+import signal
+import time
+
 import pytest
 
 import wire
@@ -44,9 +49,11 @@ def call_all(clients, calls, interface, member, signature="", args=(), path="/or
     ("org.freedesktop.DBus.Introspectable", "Introspect", "", []),
     ("org.freedesktop.DBus.Properties", "GetAll", "s", ["org.wrapd1.Session"]),
     ("org.wrapd1.Manager", "Nonsense", "", []),
+    ("org.freedesktop.DBus.Properties", "Get", "ss", ["org.wrapd1.Session", "Id"]),
 ])
 def test_answers_that_are_not_read_are_few(loaded, users, interface, member, signature, args):
-    path = f"/org/wrapd1/session/{SESSION}" if member == "GetAll" else "/org/wrapd1"
+    # "Get" is for an object that there is not: the error repeats its name.
+    path = {"GetAll": f"/org/wrapd1/session/{SESSION}", "Get": "/" + "x" * 60000}.get(member, "/org/wrapd1")
     before = peak_memory(loaded)
     hoarders = [loaded.client(uid) for uid in users for _ in range(3)]
     reader = loaded.client(OTHER)
@@ -80,7 +87,7 @@ def test_connections_that_are_not_taken_are_few(loaded):
                  [{"command": wire.Variant("s", "x"), "cwd": wire.Variant("s", "/")}])
         reader.manager("OpenSession", "a{sv}", [{"command": wire.Variant("s", "x"), "cwd": wire.Variant("s", "/")}])
         for fd in reader.take_fds():
-            wire.os.close(fd)
+            os.close(fd)
     assert statistics(loaded)["IncomingFDs"] <= 48
     assert statistics(loaded)["PeakIncomingFDs"] < 64
     loaded.watcher.manager("ListPolicies")
@@ -137,6 +144,28 @@ def test_a_connection_that_the_bus_holds_too_much_of_is_given_up(loaded):
     lines = loaded.service.stop().splitlines()
     assert lines[0].startswith("wrapd: no D-Bus API: somebody on the bus does not read the service's signals; ")
     assert lines[1] == "wrapd: the D-Bus API is there again"
+
+
+def test_a_bus_that_takes_nothing_is_given_up(loaded):
+    before = peak_memory(loaded)
+    os.kill(loaded.bus.process.pid, signal.SIGSTOP)
+    try:
+        told = select.select([loaded.service.process.stderr], [], [], 0)[0]
+        deadline = time.monotonic() + 3 * wire.PATIENCE
+        while not told and time.monotonic() < deadline:
+            loaded.service.order("come-and-go 50 1")
+            loaded.service.order(f"deny-many {SESSION} 50 4000")
+            told = select.select([loaded.service.process.stderr], [], [], 0.02)[0]
+    finally:
+        os.kill(loaded.bus.process.pid, signal.SIGCONT)
+    lines = [loaded.service.process.stderr.readline() for _ in range(3)]
+    assert "signals were not sent" in lines[0]
+    assert lines[1] == ("wrapd: no D-Bus API: the bus does not take what the service sends; trying again, everything "
+                        "else goes on\n")
+    assert lines[2] == "wrapd: the D-Bus API is there again\n"
+    # What was queued meanwhile, and one session's objects after the other; not what all of it would be.
+    assert peak_memory(loaded) - before < 40 * MIB
+    assert len(loaded.client(OTHER).manager("ListSessions")[0]) == 301
 
 
 def test_who_has_no_account_pays_with_all_who_have_none(loaded):

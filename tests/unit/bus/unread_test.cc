@@ -142,6 +142,13 @@ TEST(Unread, DescriptorsAreFewAndSomeAreRoots) {
   EXPECT_TRUE(unread.take(":root", 0, {.bytes = 100, .descriptors = 1}, kStart));
 }
 
+TEST(Unread, OneProgramOfRootsDoesNotHoldUpTheOthers) {
+  Bus bus;
+  Unread unread(bus.ask());
+  for (int i = 0; i < 6; ++i) EXPECT_TRUE(unread.take(":hung" + std::to_string(i), 0, {.bytes = 1 << 20}, kStart));
+  EXPECT_TRUE(unread.take(":administrator", 0, {.bytes = 1 << 20}, kStart));
+}
+
 TEST(Unread, RefusalsAreCountedAndEndInSilence) {
   Bus bus;
   Unread unread(bus.ask());
