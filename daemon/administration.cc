@@ -22,31 +22,34 @@ Administration nothing_in_force() {
   return {.catalogue = std::move(catalogue), .supervisor_ids = {}};
 }
 
-void announce_loaded(Journal& journal, const Catalogue& catalogue) {
+void announce_loaded(Journal& journal, const Catalogue& catalogue, const std::string& by) {
   for (const auto& [name, entry] : catalogue.policies) {
     auto event = audit::make_event(audit::Kind::policy_loaded);
     event.policy = name;
     event.path = entry->policy.file;
     event.mode = policy::to_string(entry->policy.effective_mode());
+    event.by = by;
     journal.record(std::move(event));
   }
 }
 
-void announce_rejected(Journal& journal, const Catalogue& catalogue) {
+void announce_rejected(Journal& journal, const Catalogue& catalogue, const std::string& by) {
   for (const auto& rejected : catalogue.rejected) {
     std::fprintf(stderr, "wrapd: %s\n", rejected.why.c_str());
     auto event = audit::make_event(audit::Kind::policy_rejected);
     event.policy = rejected.name;
     event.path = rejected.file;
     event.reason = rejected.why;
+    event.by = by;
     journal.record(std::move(event));
   }
 }
 
-void announce_broken(Journal& journal, const CataloguePaths& paths, const Error& error) {
+void announce_broken(Journal& journal, const CataloguePaths& paths, const Error& error, const std::string& by) {
   auto event = audit::make_event(audit::Kind::policy_rejected);
   event.path = paths.config;
   event.reason = error.message;
+  event.by = by;
   journal.record(std::move(event));
 }
 

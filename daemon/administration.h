@@ -4,6 +4,7 @@
 // Everything that the administrator says, as one: read whole or not at all.
 
 #include <memory>
+#include <string>
 
 #include "base/result.h"
 #include "daemon/catalogue.h"
@@ -21,9 +22,9 @@ struct Administration {
 // What is in force for those who have sessions while the configuration is broken: nobody opens any.
 [[nodiscard]] Administration nothing_in_force();
 
-// Records, and says on stderr, what was loaded and what was not.
-void announce_loaded(Journal& journal, const Catalogue& catalogue);
-void announce_rejected(Journal& journal, const Catalogue& catalogue);
-void announce_broken(Journal& journal, const CataloguePaths& paths, const Error& error);
+// Records, and says on stderr, what was loaded and what was not. `by`: who had it loaded; empty: the service's start.
+void announce_loaded(Journal& journal, const Catalogue& catalogue, const std::string& by = {});
+void announce_rejected(Journal& journal, const Catalogue& catalogue, const std::string& by = {});
+void announce_broken(Journal& journal, const CataloguePaths& paths, const Error& error, const std::string& by = {});
 
 }  // namespace wrapd::daemon

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <utility>
 
 #include "daemon/manager_notice.h"
 
@@ -38,7 +39,8 @@ FdStore::~FdStore() {
 }
 
 size_t FdStore::most_sessions() const {
-  return present() ? size_ / kMostPerSession : std::numeric_limits<size_t>::max();
+  if (!present()) return std::numeric_limits<size_t>::max();
+  return size_ / kMostPerSession - std::min(size_ / kMostPerSession, removals_.size());
 }
 
 Result<> FdStore::store(const std::string& name, std::span<const int> fds) const {
@@ -65,12 +67,14 @@ void FdStore::remove(std::string_view name) {
 void FdStore::send_removals() {
   while (!removals_.empty()) {
     auto sent = tell_manager("FDSTOREREMOVE=1\nFDNAME=" + *removals_.begin(), {});
-    if (!sent && sent.error().code == EAGAIN) return retry_later();
     if (!sent) {
-      // It is found again, and judged again, at the next start.
-      std::fprintf(stderr, "wrapd: cannot take %s out of the descriptor store: %s\n", removals_.begin()->c_str(),
-                   sent.error().message.c_str());
+      if (sent.error().code != EAGAIN && !std::exchange(told_, true)) {
+        std::fprintf(stderr, "wrapd: cannot take %s out of the descriptor store: %s; trying again\n",
+                     removals_.begin()->c_str(), sent.error().message.c_str());
+      }
+      return retry_later();
     }
+    told_ = false;
     removals_.erase(removals_.begin());
   }
 }

@@ -37,13 +37,13 @@ class FdStore {
   FdStore& operator=(const FdStore&) = delete;
 
   [[nodiscard]] bool present() const { return size_ > 0; }
-  // No limit without a store.
+  // No limit without a store. What is still to be taken out has its place there as before.
   [[nodiscard]] size_t most_sessions() const;
 
   // `fds` under one name, beside what it holds already. Success without a store: there is nothing to be done. EAGAIN if
   // the manager does not keep up, or if an earlier entry of that name has not been taken out yet.
   [[nodiscard]] Result<> store(const std::string& name, std::span<const int> fds) const;
-  // Everything of that name; now, or as soon as the manager takes it.
+  // Everything of that name; now, or as soon as the manager takes it. Tried again for as long as this lives.
   void remove(std::string_view name);
 
   [[nodiscard]] static std::string name_of(std::string_view session_id);
@@ -55,6 +55,7 @@ class FdStore {
   EventLoop& loop_;
   size_t size_;
   std::set<std::string, std::less<>> removals_;  // bounded by the sessions that there may be
+  bool told_ = false;
   EventSource retry_;
 };
 

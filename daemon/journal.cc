@@ -2,6 +2,7 @@
 #include "daemon/journal.h"
 
 #include <cstdio>
+#include <utility>
 
 namespace wrapd::daemon {
 namespace {
@@ -16,9 +17,7 @@ Journal::Journal(EventLoop& loop, std::unique_ptr<audit::Sink> sink)
     : loop_(loop), recorder_(std::move(sink), kCapacity) {}
 
 Journal::~Journal() {
-  for (auto& [uid, refusals] : refusals_) {
-    if (refusals.unrecorded > 0) record_refusal(uid, 0, std::move(refusals.last_reason), refusals.unrecorded);
-  }
+  record_counted(std::exchange(refusals_, {}));
   if (!recorder_.flush()) {
     std::fprintf(stderr, "wrapd: %zu audit events could not be recorded before the end\n", recorder_.waiting());
   }
@@ -29,25 +28,27 @@ void Journal::record(audit::Event event) {
   if (recorder_.waiting() > 0) arm_retry();
 }
 
-void Journal::reject(uid_t uid, pid_t pid, std::string reason) {
-  std::optional<uid_t> key = uid;
-  if (refusals_.size() >= kMaxUsers && !refusals_.contains(key)) key.reset();
+void Journal::reject(uid_t uid, pid_t pid, std::string reason, std::string_view operation, std::string_view session) {
+  Refused key{.uid = uid, .operation = std::string(operation)};
+  if (refusals_.size() >= kMaxUsers && !refusals_.contains(key)) key.uid.reset();
   auto [it, first] = refusals_.try_emplace(key);
   if (first) {
-    record_refusal(key, pid, std::move(reason), 1);
+    record_refusal(key, pid, std::string(session), std::move(reason), 1);
     arm_interval();
     return;
   }
   ++it->second.unrecorded;
   it->second.last_reason = std::move(reason);
+  it->second.last_session = session;
 }
 
-void Journal::record_refusal(std::optional<uid_t> uid, pid_t pid, std::string reason, uint64_t count) {
+void Journal::record_refusal(const Refused& who, pid_t pid, std::string session, std::string reason, uint64_t count) {
   auto event = audit::make_event(audit::Kind::peer_rejected);
-  event.uid = uid;
-  event.peer_uid = uid;
+  event.uid = who.uid;
+  event.peer_uid = who.uid;
   event.pid = pid;
-  event.operation = "open";
+  event.session_id = std::move(session);
+  event.operation = who.operation;
   event.decision = "deny";
   event.action = "denied";
   event.reason = std::move(reason);
@@ -67,14 +68,19 @@ void Journal::arm_interval() {
 
 void Journal::end_interval() {
   interval_.reset();
-  auto old = std::move(refusals_);
-  refusals_.clear();
-  for (auto& [uid, refusals] : old) {
-    if (refusals.unrecorded == 0) continue;
-    record_refusal(uid, 0, std::move(refusals.last_reason), refusals.unrecorded);
-    refusals_.try_emplace(uid);  // still busy: count on
+  auto old = std::exchange(refusals_, {});
+  for (const auto& [who, refusals] : old) {
+    if (refusals.unrecorded > 0) refusals_.try_emplace(who);  // still busy: count on
   }
+  record_counted(std::move(old));
   if (!refusals_.empty()) arm_interval();
+}
+
+void Journal::record_counted(std::map<Refused, Refusals> refusals) {
+  for (auto& [who, counted] : refusals) {
+    if (counted.unrecorded == 0) continue;
+    record_refusal(who, 0, std::move(counted.last_session), std::move(counted.last_reason), counted.unrecorded);
+  }
 }
 
 void Journal::arm_retry() {

@@ -7,10 +7,12 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <compare>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "audit/event.h"
 #include "audit/sink.h"
@@ -27,9 +29,11 @@ class Journal {
   ~Journal();
 
   void record(audit::Event event);
-  // A caller that got no session. The first of a user is recorded at once, what follows within the interval is counted
-  // and recorded at its end.
-  void reject(uid_t uid, pid_t pid, std::string reason);
+  // A caller that did not get what it asked for: a session, or (D-Bus API) to do something, maybe to the session
+  // `session`. The first of a user and an operation is recorded at once, what follows within the interval is counted
+  // and recorded at its end. `operation` is one of ours.
+  void reject(uid_t uid, pid_t pid, std::string reason, std::string_view operation = "open",
+              std::string_view session = {});
   // Nothing waits to be recorded.
   [[nodiscard]] bool idle() const { return recorder_.waiting() == 0; }
 
@@ -37,15 +41,22 @@ class Journal {
   struct Refusals {
     uint64_t unrecorded = 0;
     std::string last_reason;
+    std::string last_session;
   };
-  void record_refusal(std::optional<uid_t> uid, pid_t pid, std::string reason, uint64_t count);
+  struct Refused {
+    std::optional<uid_t> uid;  // nobody: users beyond those that are told apart
+    std::string operation;
+    auto operator<=>(const Refused&) const = default;
+  };
+  void record_refusal(const Refused& who, pid_t pid, std::string session, std::string reason, uint64_t count);
+  void record_counted(std::map<Refused, Refusals> refusals);
   void end_interval();
   void arm_interval();
   void arm_retry();
 
   EventLoop& loop_;
   audit::Recorder recorder_;
-  std::map<std::optional<uid_t>, Refusals> refusals_;  // nobody: users beyond those that are told apart
+  std::map<Refused, Refusals> refusals_;
   EventSource interval_;
   EventSource retry_;
 };

@@ -27,7 +27,8 @@ Result<> QuestionTable::add(const SessionFacts& session, const wire::QuestionRep
                              .guidance = report.guidance,
                              .deadline = std::chrono::system_clock::now() + timeout},
                     .number = report.question,
-                    .expiry = std::move(*expiry)};
+                    .expiry = std::move(*expiry),
+                    .place = places_.take(session.uid)};
   asked.emplace(report.question, id);
   auto [at, added] = questions_.emplace(std::move(id), std::move(question));
   if (observer_ != nullptr) observer_->question_added(at->second.info);

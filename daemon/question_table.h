@@ -16,6 +16,7 @@
 
 #include "base/result.h"
 #include "daemon/event_loop.h"
+#include "daemon/quota.h"
 #include "daemon/service_api.h"
 #include "daemon/session_record.h"
 
@@ -24,12 +25,18 @@ namespace wrapd::daemon {
 class QuestionTable {
  public:
   static constexpr size_t kMostPerSession = 16;
+  static constexpr size_t kMostPerUser = 64;
+  // Of all users but root; beyond that each may have a few.
+  static constexpr size_t kMost = 1024;
+  static constexpr size_t kFew = 4;
 
   // `grace`: how long after its deadline a question that its supervisor has forgotten stays.
   QuestionTable(EventLoop& loop, std::chrono::milliseconds grace) : loop_(loop), grace_(grace) {}
 
   void observe(ServiceObserver* observer) { observer_ = observer; }
 
+  // Whether one more of this user's may wait.
+  [[nodiscard]] bool has_room(uid_t uid) const { return places_.has_room(uid, kMostPerUser, kMost, kFew); }
   // `again`: the supervisor may repeat what it has asked before. An error: it asks what it may not.
   [[nodiscard]] Result<> add(const SessionFacts& session, const wire::QuestionReport& report, bool again);
   // One that is not there is no error: its time may have been over.
@@ -51,6 +58,7 @@ class QuestionTable {
     uint64_t number = 0;
     bool answered = false;
     EventSource expiry;
+    Quota::Ticket place;
   };
   using Questions = std::map<std::string, Question, std::less<>>;
   void erase(Questions::iterator question, std::string_view how);
@@ -58,6 +66,7 @@ class QuestionTable {
   EventLoop& loop_;
   std::chrono::milliseconds grace_;
   ServiceObserver* observer_ = nullptr;
+  Quota places_;
   Questions questions_;                                           // by id
   std::map<std::string, std::map<uint64_t, std::string>> asked_;  // session -> number -> id
 };

@@ -53,6 +53,13 @@ class Quota {
     return it == counts_->of.end() ? 0 : it->second;
   }
   [[nodiscard]] size_t total() const noexcept { return counts_->total; }
+  [[nodiscard]] size_t total_but_root() const { return counts_->total - of(0); }
+  // Nobody uses up what is there for all: who has less than `few` gets one also where there are `in_all`, and root's
+  // are counted by themselves.
+  [[nodiscard]] bool has_room(uid_t uid, size_t each, size_t in_all, size_t few) const {
+    const size_t own = of(uid);
+    return own < each && (uid == 0 || own < few || total_but_root() < in_all);
+  }
   [[nodiscard]] Ticket take(uid_t uid) {
     ++counts_->of[uid];
     ++counts_->total;

@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::chrono::seconds kLockPatience{3};
 constexpr std::chrono::seconds kStatusInterval{1};
+constexpr std::chrono::seconds kAccountPatience{2};
 
 int complain(const Error& error, int status) {
   std::fprintf(stderr, "wrapd: %s\n", error.message.c_str());
@@ -155,7 +156,7 @@ Result<> Service::watch_signals() {
     if (!source) return std::unexpected(source.error());
     stop_[i] = std::move(*source);
   }
-  auto reload = loop_.on_signal(SIGHUP, [this] { start_reload(); });
+  auto reload = loop_.on_signal(SIGHUP, [this] { start_reload("SIGHUP"); });
   if (!reload) return std::unexpected(reload.error());
   reload_ = std::move(*reload);
   return loop_.serve_watchdog();
@@ -280,6 +281,11 @@ void Service::check_policy(const PeerCredentials& caller, std::string_view text,
   checker_->check(caller, text, std::move(done));
 }
 
+void Service::note_refusal(const PeerCredentials& caller, std::string_view operation, std::string_view session,
+                           std::string reason) {
+  journal_.reject(caller.uid, caller.pid, std::move(reason), operation, session);
+}
+
 std::vector<QuestionInfo> Service::questions() const {
   return sessions_->questions().list();
 }
@@ -291,6 +297,26 @@ std::optional<QuestionInfo> Service::question(std::string_view id) const {
 ApiResult<> Service::answer_question(std::string_view id, bool allow, std::string_view by) {
   note_activity();
   return sessions_->answer(id, allow, by);
+}
+
+void Service::has_account(uid_t uid, std::function<void(bool)> done) {
+  struct Question {
+    std::function<void(bool)> done;
+    EventSource patience;
+    void answer(bool known) {
+      patience.reset();
+      if (auto asked = std::exchange(done, {})) asked(known);
+    }
+  };
+  auto question = std::make_shared<Question>();
+  question->done = std::move(done);
+  users_->find(uid, [question](const Result<UserEntry>& entry) { question->answer(entry && !entry->name.empty()); });
+  if (!question->done) return;
+  auto patience = loop_.after(kAccountPatience, [weak = std::weak_ptr(question)] {
+    if (auto waiting = weak.lock()) waiting->answer(false);
+  });
+  if (!patience) return question->answer(false);
+  question->patience = std::move(*patience);
 }
 
 std::vector<std::string> Service::features() const {

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -67,10 +68,13 @@ class Service final : public ServiceApi {
                    std::string_view target, std::function<void(ApiResult<PolicyVerdict>)> done) override;
   void check_policy(const PeerCredentials& caller, std::string_view text,
                     std::function<void(ApiResult<std::vector<std::string>>)> done) override;
-  void reload(std::function<void(ApiResult<>)> done) override;
+  void reload(std::string by, std::function<void(ApiResult<>)> done) override;
+  void note_refusal(const PeerCredentials& caller, std::string_view operation, std::string_view session,
+                    std::string reason) override;
   [[nodiscard]] std::vector<QuestionInfo> questions() const override;
   [[nodiscard]] std::optional<QuestionInfo> question(std::string_view id) const override;
   ApiResult<> answer_question(std::string_view id, bool allow, std::string_view by) override;
+  void has_account(uid_t uid, std::function<void(bool)> done) override;
   [[nodiscard]] std::vector<std::string> features() const override;
 
  private:
@@ -83,10 +87,11 @@ class Service final : public ServiceApi {
   [[nodiscard]] Result<> watch_signals();
   void exit(int status, const std::string& why);
 
-  void start_reload();
+  void start_reload(std::string by);
+  void load();
   void on_loaded(const Result<Administration>& loaded);
   // Empty: it is in force now. Else why not.
-  [[nodiscard]] std::string put_in_force(const Result<Administration>& loaded);
+  [[nodiscard]] std::string put_in_force(const Result<Administration>& loaded, const std::string& by);
   void refresh_staleness();
 
   [[nodiscard]] std::string status() const;
@@ -119,6 +124,8 @@ class Service final : public ServiceApi {
 
   bool reloading_ = false;
   bool reload_again_ = false;
+  std::set<std::string> reload_by_;        // who asked for the one that runs
+  std::set<std::string> reload_again_by_;  // and for the one after it
   bool reload_failed_ = false;
   std::vector<ReloadDone> reload_done_;        // of the reload that runs
   std::vector<ReloadDone> reload_again_done_;  // of the one after it: the files may have changed since this one began

@@ -126,13 +126,21 @@ class ServiceApi {
   // empty: nothing.
   virtual void check_policy(const PeerCredentials& caller, std::string_view text,
                             std::function<void(ApiResult<std::vector<std::string>>)> done) = 0;
-  // Reads configuration and policies again, whole or not at all.
-  virtual void reload(std::function<void(ApiResult<>)> done) = 0;
+  // Reads configuration and policies again, whole or not at all. `by`: who wants it, for the record.
+  virtual void reload(std::string by, std::function<void(ApiResult<>)> done) = 0;
+
+  // Records that a caller was refused what it wanted to do (`operation`), maybe to a session. One who tries again and
+  // again is recorded now and then, with a count.
+  virtual void note_refusal(const PeerCredentials& caller, std::string_view operation, std::string_view session,
+                            std::string reason) = 0;
 
   [[nodiscard]] virtual std::vector<QuestionInfo> questions() const = 0;
   [[nodiscard]] virtual std::optional<QuestionInfo> question(std::string_view id) const = 0;
   // After success the session has the answer. LimitExceeded: it takes none now; the question is still open.
   virtual ApiResult<> answer_question(std::string_view id, bool allow, std::string_view by) = 0;
+
+  // Whether this uid has an account; no, where the name services do not say so in time.
+  virtual void has_account(uid_t uid, std::function<void(bool)> done) = 0;
 
   // As properties of the API.
   [[nodiscard]] virtual std::vector<std::string> features() const = 0;

@@ -21,23 +21,35 @@ std::string reasons_of(const Catalogue& catalogue) {
   return printable(text, kMostReasons);
 }
 
+// As many as wait, at most.
+std::string joined(const std::set<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
 }  // namespace
 
-void Service::reload(std::function<void(ApiResult<>)> done) {
+void Service::reload(std::string by, std::function<void(ApiResult<>)> done) {
   note_activity();
   auto& waiting = reloading_ ? reload_again_done_ : reload_done_;
   if (waiting.size() >= kMostWaiting) {
     return done(std::unexpected(ApiError{"LimitExceeded", "too many wait for a reload already; try again later"}));
   }
   waiting.push_back(std::move(done));
-  start_reload();
+  start_reload(std::move(by));
 }
 
-void Service::start_reload() {
+void Service::start_reload(std::string by) {
+  (reloading_ ? reload_again_by_ : reload_by_).insert(std::move(by));
   if (std::exchange(reloading_, true)) {
     reload_again_ = true;
     return;
   }
+  load();
+}
+
+void Service::load() {
   notify_reloading("Reading policies");
   auto submitted = loader_->submit([this, paths = options_.catalogue]() -> Worker::Completion {
     return [this, loaded = load_administration(paths)] { on_loaded(loaded); };
@@ -47,7 +59,7 @@ void Service::start_reload() {
 
 void Service::on_loaded(const Result<Administration>& loaded) {
   reloading_ = false;
-  const std::string problem = put_in_force(loaded);
+  const std::string problem = put_in_force(loaded, joined(std::exchange(reload_by_, {})));
   reload_failed_ = !problem.empty();
   if (reload_failed_) std::fprintf(stderr, "wrapd: nothing was reloaded; what was in force stays in force\n");
   told_status_ = status();
@@ -61,21 +73,23 @@ void Service::on_loaded(const Result<Administration>& loaded) {
   }
   if (std::exchange(reload_again_, false)) {
     reload_done_ = std::exchange(reload_again_done_, {});
-    start_reload();
+    reload_by_ = std::exchange(reload_again_by_, {});
+    reloading_ = true;
+    load();
   }
 }
 
-std::string Service::put_in_force(const Result<Administration>& loaded) {
+std::string Service::put_in_force(const Result<Administration>& loaded, const std::string& by) {
   if (!loaded) {
     std::fprintf(stderr, "wrapd: %s\n", loaded.error().message.c_str());
-    announce_broken(journal_, options_.catalogue, loaded.error());
+    announce_broken(journal_, options_.catalogue, loaded.error(), by);
     return loaded.error().message;
   }
-  announce_rejected(journal_, *loaded->catalogue);
+  announce_rejected(journal_, *loaded->catalogue, by);
   if (!loaded->catalogue->rejected.empty()) return reasons_of(*loaded->catalogue);
   administration_ = *loaded;
   broker_->use(administration_.catalogue, administration_.supervisor_ids);
-  announce_loaded(journal_, *administration_.catalogue);
+  announce_loaded(journal_, *administration_.catalogue, by);
   refresh_staleness();
   return {};
 }

@@ -190,7 +190,7 @@ void SessionTable::on_report(Session& session, const wire::SupervisorReport& rep
   } else if (const auto* denial = std::get_if<wire::DenialReport>(&report)) {
     if (observer_ != nullptr) observer_->denied(info_of(session), *denial);
   } else if (const auto* question = std::get_if<wire::QuestionReport>(&report)) {
-    good = questions_.add(session.facts, *question, session.restored);
+    good = on_question(session, *question);
   } else if (const auto* gone = std::get_if<wire::QuestionGoneReport>(&report)) {
     questions_.remove(session.facts.id, gone->question, gone->how);
   }
@@ -226,6 +226,16 @@ Result<> SessionTable::on_state(Session& session, wire::SupervisorState state) {
   auto armed = arm_for_step(session);
   changed(session);
   return armed;
+}
+
+// Where too many wait already nobody is asked, and the answer is no.
+Result<> SessionTable::on_question(Session& session, const wire::QuestionReport& question) {
+  if (questions_.has_room(session.facts.uid)) return questions_.add(session.facts, question, session.restored);
+  const wire::AnswerOrder no{
+      .question = question.question, .allow = false, .by = "the service, because too many questions of this user wait"};
+  Result<> sent = fail("supervisor takes no answers");
+  if (session.orders.empty()) sent = wire::send_packet(session.process.channel.get(), wire::encode(no), {}, true);
+  return sent;
 }
 
 Result<> SessionTable::on_counters(Session& session, const wire::CounterReport& now) {

@@ -97,6 +97,7 @@ class SessionTable {
   bool read_report(Session& session);
   void on_report(Session& session, const wire::SupervisorReport& report);
   [[nodiscard]] Result<> on_state(Session& session, wire::SupervisorState state);
+  [[nodiscard]] Result<> on_question(Session& session, const wire::QuestionReport& question);
   [[nodiscard]] Result<> on_counters(Session& session, const wire::CounterReport& counters);
   void on_deadline(Session& session);
   void on_exit(Session& session);

@@ -138,6 +138,12 @@ BusResult<std::vector<Session>> Service::sessions() {
   return sessions;
 }
 
+BusResult<std::string> Service::whole_command(const Session& session) {
+  auto command = bus_.string_property({kManager.service, session.object.c_str(), "org.wrapd1.Session"}, "Command");
+  if (!command) return std::unexpected(explain(command.error(), "cannot ask for the command of a session"));
+  return command;
+}
+
 BusResult<> Service::terminate(const std::string& id) {
   auto reply = bus_.call(kManager, "TerminateSession", kMayAsk, "s", id.c_str());
   if (!reply) return std::unexpected(explain(reply.error(), "cannot terminate session " + short_id(id)));

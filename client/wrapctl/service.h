@@ -102,6 +102,8 @@ class Service {
 
   [[nodiscard]] BusResult<std::string> version();
   [[nodiscard]] BusResult<std::vector<Session>> sessions();
+  // The list has a long one without its middle.
+  [[nodiscard]] BusResult<std::string> whole_command(const Session& session);
   [[nodiscard]] BusResult<> terminate(const std::string& id);
   [[nodiscard]] BusResult<uint32_t> terminate_user(uint32_t uid);  // how many sessions
   [[nodiscard]] BusResult<std::vector<PolicyEntry>> policies();

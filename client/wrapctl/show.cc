@@ -41,7 +41,9 @@ int run(const Context& context, const std::string& given) {
   for (const auto& session : *sessions) ids.push_back(session.id);
   auto id = find_id(ids, given, "session");
   if (!id) return report(context, id.error());
-  const auto& session = *std::ranges::find(*sessions, *id, &Session::id);
+  auto session = *std::ranges::find(*sessions, *id, &Session::id);
+  // A session that has just ended is shown as it was listed.
+  if (auto whole = service->whole_command(session); whole) session.command = *whole;
   if (context.json) {
     print_json(to_json(session));
   } else {

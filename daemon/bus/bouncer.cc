@@ -75,8 +75,8 @@ std::shared_ptr<Call> Bouncer::take(const Method& method, sdbus::MethodCall mess
   auto sender = senders_.find(message.getSender());
   const bool known = sender != nullptr;
   if (!known) sender = std::make_shared<Sender>();
-  const bool room = waiting_.of(sender->uid) < kMaxWaitingPerUser;
-  auto call = std::make_shared<Call>(method, std::move(message), sender, waiting_.take(sender->uid),
+  const bool room = waiting_.has_room(sender->payer, kMaxWaitingPerUser, kMaxWaiting, kFewWaiting);
+  auto call = std::make_shared<Call>(method, std::move(message), sender, waiting_.take(sender->payer), unread_,
                                      [this, id] { calls_.erase(id); });
   if (!known) {
     call->refuse({"Internal", "the bus does not say who calls"});
@@ -90,16 +90,24 @@ std::shared_ptr<Call> Bouncer::take(const Method& method, sdbus::MethodCall mess
   return call;
 }
 
+size_t Bouncer::descriptors_promised(const std::string& sender) const {
+  size_t count = 0;
+  for (const auto& [id, call] : calls_) {
+    if (call->sender().name == sender) count += call->method().reply.descriptors;
+  }
+  return count;
+}
+
 void Bouncer::decide(const std::shared_ptr<Call>& call, const std::optional<Grant>& grant) {
   const Method& method = call->method();
   const Authorisation& authorisation = method.authorisation;
   if (authorisation.access == Access::nobody) {
-    call->refuse({"NotAuthorized", "nobody may call this"});
+    turn_away(call, {"NotAuthorized", "nobody may call this"});
     return;
   }
   if (authorisation.access != Access::read) {
     if (auto refusal = refuse_confined(call->sender())) {
-      call->refuse(*refusal);
+      turn_away(call, *refusal);
       return;
     }
   }
@@ -115,7 +123,7 @@ void Bouncer::decide(const std::shared_ptr<Call>& call, const std::optional<Gran
   const Leave leave = leave_for(authorisation, call->sender().uid, target.owner);
   if (leave.needed) {
     if (leave.action == nullptr) {
-      call->refuse({"NotAuthorized", "nobody may call this"});
+      turn_away(call, {"NotAuthorized", "nobody may call this"});
       return;
     }
     if (!grant) {
@@ -124,16 +132,30 @@ void Bouncer::decide(const std::shared_ptr<Call>& call, const std::optional<Gran
       return;
     }
     if (grant->action != leave.action || grant->owner != target.owner) {
-      call->refuse({"NotAuthorized", "what was authorised is not what it would be for by now"});
+      turn_away(call, {"NotAuthorized", "what was authorised is not what it would be for by now"});
       return;
     }
   }
   method.run(service_, call);
 }
 
+void Bouncer::turn_away(const std::shared_ptr<Call>& call, const ApiError& refusal) {
+  const Method& method = call->method();
+  if (method.authorisation.access != Access::read) {
+    std::string session;
+    std::string reason = refusal.code + ": " + refusal.message;
+    if (auto target = method.find != nullptr ? method.find(service_, *call) : Target{}) {
+      if (auto named = target->details.find("session"); named != target->details.end()) session = named->second;
+      if (target->owner != static_cast<uid_t>(-1)) reason += " (what is uid " + std::to_string(target->owner) + "'s)";
+    }
+    service_.note_refusal(call->sender().credentials(), method.name, session, std::move(reason));
+  }
+  call->refuse(refusal);
+}
+
 void Bouncer::ask(const std::shared_ptr<Call>& call, Grant wanted, Target target) {
   AuthorizationQuestion question{.sender = call->sender().name,
-                                 .uid = call->sender().uid,
+                                 .payer = call->sender().payer,
                                  .action = wanted.action,
                                  .details = std::move(target.details),
                                  .interactive = call->allows_interaction()};
@@ -152,7 +174,7 @@ void Bouncer::on_answer(const std::shared_ptr<Call>& call, const Grant& wanted, 
   } else if (answer == Authorization::caller_gone) {
     call->drop();
   } else {
-    call->refuse(refusal_of(answer, wanted.action, why));
+    turn_away(call, refusal_of(answer, wanted.action, why));
   }
 }
 

@@ -16,6 +16,8 @@
 #include "daemon/bus/polkit.h"
 #include "daemon/bus/raw.h"
 #include "daemon/bus/senders.h"
+#include "daemon/bus/statistics.h"
+#include "daemon/bus/unread.h"
 
 namespace wrapd::daemon::bus {
 namespace {
@@ -63,19 +65,51 @@ struct BusApi::Link {
         driver(compat::proxy(*connection, "org.freedesktop.DBus", "/org/freedesktop/DBus")),
         bus(bus_behind(*driver)),
         closer{bus},
-        senders(*driver),
+        senders(*driver,
+                [&api](uid_t uid, std::function<void(bool)> done) { api.service_.has_account(uid, std::move(done)); }),
+        statistics(*driver),
+        unread([this](const std::string& client, std::function<void(const Unread::Answer&)> done) {
+          ask(client, std::move(done));
+        }),
+        outflow(api.loop_, bus, statistics, unread, api.events_,
+                [&api](std::string why) { api.lose_soon(std::move(why)); }),
         polkit(api.loop_, *connection, api.settings_.polkit_timeout),
-        bouncer(api.service_, senders, polkit),
-        objects(api.loop_, *connection, api.service_, bouncer),
-        admission(bus, senders, api.rates_, [this](const char* interface, const char* member) {
-          return cost_of(interface, member, objects.sessions());
-        }) {}
+        bouncer(api.service_, senders, polkit, unread),
+        objects(api.loop_, *connection, api.service_, bouncer, outflow),
+        admission(bus, senders, api.calls_, unread,
+                  {.cost = [this](const char* interface,
+                                  const char* member) { return cost_of(interface, member, objects.sessions()); },
+                   .reply = [this](const char* interface,
+                                   const char* member) { return reply_of(interface, member, objects.sessions()); }}) {}
+
+  // What a client has not read. The descriptors of answers that are still to come are not among those that the bus
+  // knows of.
+  void ask(const std::string& client, std::function<void(const Unread::Answer&)> done) {
+    statistics.ask(client, [this, client, done = std::move(done)](const ConnectionStatistics& told) {
+      using Answer = ConnectionStatistics::Answer;
+      switch (told.answer) {
+        case Answer::given:
+          return done(Load{.bytes = told.unread.bytes,
+                           .descriptors = told.unread.descriptors + bouncer.descriptors_promised(client)});
+        case Answer::gone:
+          return done(Unread::Gone{});
+        case Answer::unavailable:
+          return done(Unread::Unavailable{});
+        case Answer::failed:
+        case Answer::late:
+          return done(Unread::Unknown{});
+      }
+    });
+  }
 
   std::shared_ptr<sdbus::IConnection> connection;
   std::unique_ptr<sdbus::IProxy> driver;
   sd_bus* bus;
   Closer closer;
   Senders senders;
+  Statistics statistics;
+  Unread unread;
+  Outflow outflow;
   Polkit polkit;
   Bouncer bouncer;
   Objects objects;
@@ -101,7 +135,7 @@ BusApi::BusApi(EventLoop& loop, ServiceApi& service, BusSettings settings)
     : loop_(loop),
       service_(service),
       settings_(std::move(settings)),
-      rates_(settings_.rate),
+      calls_{.each = Rates(settings_.rate)},
       delay_(settings_.retry_first) {}
 
 BusApi::~BusApi() {
@@ -194,6 +228,7 @@ bool BusApi::on_message(sd_bus_message* message) {
   bool stopped = true;
   guarded("admission", [&] {
     stopped = link_->admission.stop(message);
+    link_->outflow.look();
     // The bus's own signals (names that come and leave) are nobody's need of us.
     if (!stopped && sd_bus_message_is_method_call(message, nullptr, nullptr) > 0) settings_.on_call();
   });

@@ -13,7 +13,9 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "daemon/bus/admission.h"
 #include "daemon/bus/compat.h"
+#include "daemon/bus/outflow.h"
 #include "daemon/bus/rates.h"
 #include "daemon/event_loop.h"
 #include "daemon/service_api.h"
@@ -75,7 +77,8 @@ class BusApi final : private ServiceObserver {
   EventLoop& loop_;
   ServiceApi& service_;
   BusSettings settings_;
-  Rates rates_;
+  Admission::Budgets calls_;
+  Outflow::Budgets events_;
   std::unique_ptr<Worker> connector_;
   std::unique_ptr<Link> link_;
   EventSource leave_;

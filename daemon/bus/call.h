@@ -13,6 +13,7 @@
 #include "daemon/bus/compat.h"
 #include "daemon/bus/guard.h"
 #include "daemon/bus/senders.h"
+#include "daemon/bus/unread.h"
 #include "daemon/quota.h"
 #include "daemon/service_api.h"
 
@@ -23,11 +24,12 @@ struct Method;
 class Call {
  public:
   Call(const Method& method, sdbus::MethodCall message, std::shared_ptr<const Sender> sender, Quota::Ticket ticket,
-       std::function<void()> finished)
+       Unread& unread, std::function<void()> finished)
       : method_(method),
         message_(std::move(message)),
         sender_(std::move(sender)),
         ticket_(std::move(ticket)),
+        unread_(unread),
         finished_(std::move(finished)) {}
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
@@ -41,6 +43,8 @@ class Call {
   [[nodiscard]] std::string path() const;
   [[nodiscard]] bool allows_interaction() const noexcept;
 
+  // The answer will be this much larger than what the table says (reply_of(), members.h).
+  void charge(size_t bytes) { unread_.add(sender_->name, sender_->payer, {.bytes = bytes}, Unread::Clock::now()); }
   // Each call is answered once; what comes after is ignored.
   template <class... Values>
   void answer(const Values&... values) noexcept {
@@ -72,6 +76,7 @@ class Call {
   sdbus::MethodCall message_;
   std::shared_ptr<const Sender> sender_;
   Quota::Ticket ticket_;
+  Unread& unread_;
   std::function<void()> finished_;
   bool answered_ = false;
 };

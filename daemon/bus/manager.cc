@@ -15,6 +15,8 @@ namespace wrapd::daemon::bus {
 
 namespace {
 
+constexpr size_t kRowSize = 64;  // of a list, beside its texts
+
 std::string text_of(Call& call) {
   std::string text;
   call.arguments() >> text;
@@ -82,7 +84,7 @@ void list_sessions(ServiceApi& service, const std::shared_ptr<Call>& call) {
   for (const SessionInfo& info : service.sessions()) {
     rows.emplace_back(info.id, sdbus::ObjectPath(session_path(info.id)), info.uid, process_number(info.leader),
                       printable(info.policy), printable(info.mode), std::string(to_string(info.state)),
-                      microseconds_of(info.since), printable(info.command), info.allowed, info.denied, info.stale);
+                      microseconds_of(info.since), shown_in_list(info.command), info.allowed, info.denied, info.stale);
   }
   call->answer(rows);
 }
@@ -143,6 +145,8 @@ void list_policies(ServiceApi& service, const std::shared_ptr<Call>& call) {
   for (const PolicyInfo& info : service.policies(call->sender().credentials())) {
     rows.emplace_back(printable(info.name), printable(info.file), printable(info.mode), printable(info.problem),
                       info.is_default);
+    const auto& row = rows.back();
+    call->charge(kRowSize + row.get<0>().size() + row.get<1>().size() + row.get<2>().size() + row.get<3>().size());
   }
   call->answer(rows);
 }
@@ -153,6 +157,7 @@ void describe_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
     call->refuse(found.error());
     return;
   }
+  call->charge(found->info.file.size() + found->text.size());
   call->answer(printable(found->info.file), printable(found->info.mode), found->text);
 }
 
@@ -161,7 +166,10 @@ void check_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
                        later<std::vector<std::string>>(call, [](Call& waiting, const std::vector<std::string>& lines) {
                          std::vector<std::string> shown;
                          shown.reserve(lines.size());
-                         for (const auto& line : lines) shown.push_back(printable(line));
+                         for (const auto& line : lines) {
+                           shown.push_back(printable(line));
+                           waiting.charge(kRowSize + shown.back().size());
+                         }
                          waiting.answer(shown);
                        }));
 }
@@ -173,12 +181,13 @@ void test_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
   call->arguments() >> name >> operation >> target;
   service.test_policy(call->sender().credentials(), name, operation, target,
                       later<PolicyVerdict>(call, [](Call& waiting, const PolicyVerdict& verdict) {
+                        waiting.charge(verdict.rule.size() + verdict.guidance.size());
                         waiting.answer(verdict.decision, printable(verdict.rule), printable(verdict.guidance));
                       }));
 }
 
 void reload(ServiceApi& service, const std::shared_ptr<Call>& call) {
-  service.reload(later<void>(call, [](Call& waiting) { waiting.answer(); }));
+  service.reload(call->by(), later<void>(call, [](Call& waiting) { waiting.answer(); }));
 }
 
 }  // namespace methods_of

@@ -7,6 +7,7 @@
 
 #include "base/io.h"
 #include "config.h"
+#include "daemon/bus/raw.h"
 #include "daemon/bus/values.h"
 
 namespace wrapd::daemon::bus {
@@ -30,40 +31,49 @@ constexpr double kWork = 8;
 constexpr double kPerSession = 0.05;       // a row of a list
 constexpr double kPerSessionObject = 0.5;  // an object with all its properties
 
+// In bytes, on the safe side; the headers of a message included.
+constexpr Load kSmall{.bytes = 512};
+constexpr Load kConnection{.bytes = 1024, .descriptors = 1};
+constexpr size_t kObject = 1536;         // with all its properties
+constexpr size_t kRow = 512;             // of ListSessions
+constexpr size_t kNode = 64;             // in an introspection
+constexpr size_t kIntrospection = 8192;  // of one object
+constexpr size_t kProperties = 6144;     // of one object, with a whole command
+
 }  // namespace
 
 std::span<const Method> methods() {
   static const Method kMethods[] = {
       // clang-format off
-    // interface, name, in, names, out, names, authorisation, cost, per session, find, run
+    // interface, name, in, names, out, names, authorisation, cost, per session, reply, find, run
     {kManagerInterface, "OpenSession", "a{sv}", {"options"}, "oha{sv}", {"session", "connection", "properties"},
-     kChange, kWork, 0, nullptr, open_session},
+     kChange, kWork, 0, kConnection, nullptr, open_session},
     {kManagerInterface, "ListSessions", "", {}, "a(souussststtb)", {"sessions"},
-     kRead, kLook, kPerSession, nullptr, list_sessions},
+     kRead, kLook, kPerSession, kSmall, nullptr, list_sessions},
     {kManagerInterface, "GetSession", "s", {"id"}, "o", {"session"},
-     kRead, kLook, 0, nullptr, get_session},
+     kRead, kLook, 0, kSmall, nullptr, get_session},
     {kManagerInterface, "TerminateSession", "s", {"id"}, "", {},
-     kManageSessions, kAct, 0, find_session, terminate_session},
+     kManageSessions, kAct, 0, kSmall, find_session, terminate_session},
     {kManagerInterface, "TerminateUser", "u", {"uid"}, "u", {"count"},
-     kManageSessions, kAct, kPerSession, find_user, terminate_user},
+     kManageSessions, kAct, kPerSession, kSmall, find_user, terminate_user},
     {kManagerInterface, "ListPolicies", "", {}, "a(ssssb)", {"policies"},
-     kRead, kAct, 0, nullptr, list_policies},
+     kRead, kAct, 0, kSmall, nullptr, list_policies},
     {kManagerInterface, "DescribePolicy", "s", {"name"}, "sss", {"file", "mode", "text"},
-     kRead, kWork, 0, nullptr, describe_policy},
+     kRead, kWork, 0, kSmall, nullptr, describe_policy},
     {kManagerInterface, "CheckPolicy", "s", {"text"}, "as", {"problems"},
-     kChange, kWork, 0, nullptr, check_policy},
+     kChange, kWork, 0, kSmall, nullptr, check_policy},
     {kManagerInterface, "TestPolicy", "sss", {"name", "operation", "target"}, "sss", {"decision", "rule", "guidance"},
-     kRead, kWork, 0, nullptr, test_policy},
+     kRead, kWork, 0, kSmall, nullptr, test_policy},
     {kManagerInterface, "Reload", "", {}, "", {},
-     kReload, kAct, 0, nullptr, reload},
+     kReload, kAct, 0, kSmall, nullptr, reload},
     {kManagerInterface, "ListApprovals", "", {}, "a(soussbsssusst)", {"approvals"},
-     kRead, kLook, kPerSession, nullptr, list_approvals},
+     kRead, kLook, kPerSession, kSmall, nullptr, list_approvals},
     {kManagerInterface, "Approve", "s", {"id"}, "", {},
-     kApprove, kAct, 0, find_approval, approve},
+     kApprove, kAct, 0, kSmall, find_approval, approve},
     {kManagerInterface, "Deny", "s", {"id"}, "", {},
-     kApprove, kAct, 0, find_approval, deny},
+     kApprove, kAct, 0, kSmall, find_approval, deny},
     {kSessionInterface, "Terminate", "", {}, "", {},
-     kManageSessions, kAct, 0, find_own_path, terminate_own_path},
+     kManageSessions, kAct, 0, kSmall, find_own_path, terminate_own_path},
       // clang-format on
   };
   return kMethods;
@@ -97,8 +107,12 @@ std::span<const Property<SessionInfo>> session_properties() {
        [](const Info& info, Reply& reply) { reply << std::string(to_string(info.state)); }},
       {"Since", "t", Flags::CONST_PROPERTY_VALUE,
        [](const Info& info, Reply& reply) { reply << microseconds_of(info.since); }},
+      // With all objects and in signals it is as short as in a list.
       {"Command", "s", Flags::CONST_PROPERTY_VALUE,
-       [](const Info& info, Reply& reply) { reply << printable(info.command); }},
+       [](const Info& info, Reply& reply) {
+         const bool whole = raw::is_in_call(raw::bus_of(reply), "org.freedesktop.DBus.Properties");
+         reply << (whole ? printable(info.command) : shown_in_list(info.command));
+       }},
       {"Allowed", "t", Flags::EMITS_NO_SIGNAL, [](const Info& info, Reply& reply) { reply << info.allowed; }},
       {"Denied", "t", Flags::EMITS_NO_SIGNAL, [](const Info& info, Reply& reply) { reply << info.denied; }},
   };
@@ -130,6 +144,23 @@ double cost_of(const char* interface, const char* member, size_t sessions) {
     }
   }
   return kLook;
+}
+
+Load reply_of(const char* interface, const char* member, size_t sessions) {
+  const std::string_view called = interface == nullptr ? "" : interface;
+  const std::string_view name = member == nullptr ? "" : member;
+  // Without an interface the member alone is looked for.
+  const auto is = [&](std::string_view one) { return called.empty() || called == one; };
+  if (is("org.freedesktop.DBus.ObjectManager") && name == "GetManagedObjects")
+    return {.bytes = kObject * sessions + kSmall.bytes};
+  if (is("org.freedesktop.DBus.Introspectable") && name == "Introspect")
+    return {.bytes = kIntrospection + kNode * sessions};
+  if (is("org.freedesktop.DBus.Properties") && (name == "Get" || name == "GetAll")) return {.bytes = kProperties};
+  if (is(kManagerInterface) && name == "ListSessions") return {.bytes = kSmall.bytes + kRow * sessions};
+  for (const Method& method : methods()) {
+    if (name == method.name && is(method.interface)) return method.reply;
+  }
+  return kSmall;
 }
 
 }  // namespace wrapd::daemon::bus

@@ -13,6 +13,7 @@
 
 #include "daemon/bus/call.h"
 #include "daemon/bus/compat.h"
+#include "daemon/bus/unread.h"
 #include "daemon/service_api.h"
 
 namespace wrapd::daemon::bus {
@@ -60,6 +61,7 @@ struct Method {
   Authorisation authorisation;
   double cost;       // in calls that only look something up
   double cost_each;  // and that much for each session there is
+  Load reply;        // what the answer weighs at most, where its handler does not say more (Call::charge())
   Find find;
   Run run;
 };
@@ -85,6 +87,9 @@ struct SignalMember {
 
 // What a call of any interface costs its user, the bus's standard interfaces included.
 [[nodiscard]] double cost_of(const char* interface, const char* member, size_t sessions);
+
+// What the answer to such a call weighs at most, where its handler does not say more (Call::charge()).
+[[nodiscard]] Load reply_of(const char* interface, const char* member, size_t sessions);
 
 // Of the table's rows: manager.cc, session.cc, approvals.cc.
 namespace methods_of {

@@ -11,6 +11,10 @@
 namespace wrapd::daemon::bus {
 namespace {
 
+// In bytes, about: what a signal weighs beside its texts.
+constexpr size_t kSignalSize = 512;
+constexpr size_t kObjectSize = 2048;
+
 template <class Object>
 void add_properties(compat::Interface& interface, std::span<const Property<Object>> properties, const Object& object) {
   for (const auto& property : properties) {
@@ -43,8 +47,9 @@ void emit(sdbus::IObject& object, const char* interface, const char* name, const
 
 }  // namespace
 
-Objects::Objects(EventLoop& loop, sdbus::IConnection& connection, ServiceApi& service, Bouncer& bouncer)
-    : loop_(loop), connection_(connection), service_(service), bouncer_(bouncer) {
+Objects::Objects(EventLoop& loop, sdbus::IConnection& connection, ServiceApi& service, Bouncer& bouncer,
+                 Outflow& outflow)
+    : loop_(loop), connection_(connection), service_(service), bouncer_(bouncer), outflow_(outflow) {
   manager_ = compat::object(connection_, kManagerPath);
   compat::Interface interface(*manager_, kManagerInterface);
   add_methods(interface, kManagerInterface);
@@ -81,6 +86,7 @@ void Objects::show(const SessionInfo& info) {
 void Objects::add(const SessionInfo& info) {
   if (sessions_.contains(info.id)) return;
   show(info);
+  if (!outflow_.admit(Outflow::What::state, info.uid, kObjectSize)) return;
   compat::emit_interface_added(*sessions_.at(info.id)->object, kSessionInterface);
   emit(*manager_, kManagerInterface, "SessionNew", info.id, sdbus::ObjectPath(session_path(info.id)));
 }
@@ -93,7 +99,8 @@ void Objects::change(const SessionInfo& info) {
   if (session.info.state != info.state) changed.emplace_back("State");
   if (session.info.stale != info.stale) changed.emplace_back("Stale");
   session.info = info;
-  if (!changed.empty()) compat::emit_properties_changed(*session.object, kSessionInterface, changed);
+  if (!changed.empty() && outflow_.admit(Outflow::What::state, info.uid, kSignalSize))
+    compat::emit_properties_changed(*session.object, kSessionInterface, changed);
 }
 
 void Objects::remove(const SessionInfo& info) {
@@ -102,6 +109,7 @@ void Objects::remove(const SessionInfo& info) {
   std::unique_ptr<Session> session = std::move(node.mapped());
   sdbus::IObject& object = *session->object;
   if (running_ > 0) bury(std::move(session));
+  if (!outflow_.admit(Outflow::What::state, info.uid, kSignalSize)) return;
   compat::emit_interface_removed(object, kSessionInterface);
   emit(*manager_, kManagerInterface, "SessionRemoved", info.id, sdbus::ObjectPath(session_path(info.id)));
 }
@@ -121,12 +129,16 @@ void Objects::denied(const SessionInfo& info, const wire::DenialReport& denial) 
   auto it = sessions_.find(info.id);
   if (it == sessions_.end()) return;
   const wire::CallReport& call = denial.call;
+  const size_t size = kSignalSize + call.operation.size() + call.target.size() + call.rule.size() + call.comm.size();
+  if (!outflow_.admit(Outflow::What::event, info.uid, size)) return;
   emit(*it->second->object, kSessionInterface, "Denied", printable(call.operation), printable(call.target),
        call.abstract, printable(call.rule), process_number(call.pid), printable(call.comm), denial.count);
 }
 
 void Objects::question_added(const QuestionInfo& question) {
   const wire::CallReport& call = question.call;
+  const size_t size = kObjectSize + call.target.size() + call.rule.size() + call.exe.size() + question.guidance.size();
+  if (!outflow_.admit(Outflow::What::state, question.uid, size)) return;
   const std::map<std::string, sdbus::Variant> details{{"uid", sdbus::Variant(question.uid)},
                                                       {"operation", sdbus::Variant(printable(call.operation))},
                                                       {"target", sdbus::Variant(printable(call.target))},
@@ -143,6 +155,7 @@ void Objects::question_added(const QuestionInfo& question) {
 }
 
 void Objects::question_removed(const QuestionInfo& question, std::string_view how) {
+  if (!outflow_.admit(Outflow::What::state, question.uid, kSignalSize)) return;
   emit(*manager_, kManagerInterface, "ApprovalRemoved", question.id, printable(how));
 }
 

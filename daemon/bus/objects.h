@@ -12,6 +12,7 @@
 
 #include "daemon/bus/bouncer.h"
 #include "daemon/bus/compat.h"
+#include "daemon/bus/outflow.h"
 #include "daemon/event_loop.h"
 #include "daemon/service_api.h"
 
@@ -20,7 +21,7 @@ namespace wrapd::daemon::bus {
 // Everything here may throw sdbus::Error.
 class Objects {
  public:
-  Objects(EventLoop& loop, sdbus::IConnection& connection, ServiceApi& service, Bouncer& bouncer);
+  Objects(EventLoop& loop, sdbus::IConnection& connection, ServiceApi& service, Bouncer& bouncer, Outflow& outflow);
 
   // Without a signal: it was there before this connection.
   void show(const SessionInfo& session);
@@ -44,6 +45,7 @@ class Objects {
   sdbus::IConnection& connection_;
   ServiceApi& service_;
   Bouncer& bouncer_;
+  Outflow& outflow_;
   std::unique_ptr<sdbus::IObject> manager_;
   std::unordered_map<std::string, std::unique_ptr<Session>> sessions_;
   size_t running_ = 0;  // methods, right now

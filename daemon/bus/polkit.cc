@@ -38,7 +38,7 @@ Polkit::~Polkit() {
 }
 
 void Polkit::ask(const AuthorizationQuestion& question, Done done) {
-  if (pending_.size() >= kMaxPending || quota_.of(question.uid) >= kMaxPerUser) {
+  if (!quota_.has_room(question.payer, kMaxPerUser, kMaxPending, 1)) {
     done(Authorization::too_many, "");
     return;
   }
@@ -46,7 +46,7 @@ void Polkit::ask(const AuthorizationQuestion& question, Done done) {
   Pending& pending = pending_[id];
   pending.cancellation = "wrapd-" + std::to_string(id);
   pending.done = std::move(done);
-  pending.ticket = quota_.take(question.uid);
+  pending.ticket = quota_.take(question.payer);
   if (auto sent = send(id, pending, question); !sent) finish(id, Authorization::unavailable, sent.error().message);
 }
 

@@ -36,7 +36,7 @@ enum class Authorization : uint8_t {
 
 struct AuthorizationQuestion {
   std::string sender;  // unique name
-  uid_t uid = static_cast<uid_t>(-1);
+  uid_t payer = static_cast<uid_t>(-1);
   std::string action;
   std::map<std::string, std::string> details;  // for the dialog and for rules; escaped, bounded
   bool interactive = false;
@@ -45,7 +45,7 @@ struct AuthorizationQuestion {
 class Polkit {
  public:
   static constexpr size_t kMaxPerUser = 4;
-  static constexpr size_t kMaxPending = 64;
+  static constexpr size_t kMaxPending = 64;  // of all; beyond, each user may have one
 
   Polkit(EventLoop& loop, sdbus::IConnection& connection, std::chrono::milliseconds timeout);
   // Withdraws what is still asked; nobody is called back.

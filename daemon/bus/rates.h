@@ -39,6 +39,11 @@ class Rates {
     bucket.tokens -= cost;
     return true;
   }
+  // How much of a whole burst this user could call for now: 0 to 1.
+  [[nodiscard]] double fullness(uid_t uid, Clock::time_point now) const {
+    auto it = buckets_.find(uid);
+    return it == buckets_.end() ? 1 : level(it->second, now) / rate_.burst;
+  }
   [[nodiscard]] size_t users() const noexcept { return buckets_.size(); }
 
  private:

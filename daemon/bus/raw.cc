@@ -111,12 +111,25 @@ Result<> read_dictionary(sd_bus_message* message, const DictionaryEntry& entry) 
   return {};
 }
 
-bool arguments_fit(sd_bus_message* message, size_t limit) noexcept {
+std::optional<size_t> size_of_arguments(sd_bus_message* message, size_t limit) noexcept {
   const char* path = sd_bus_message_get_path(message);
+  const size_t path_size = path == nullptr ? 0 : std::strlen(path);
   size_t left = limit;
-  bool fit = path == nullptr || std::strlen(path) <= limit;
+  bool fit = path_size <= limit;
   fit = fit && walk(message, left);
-  return sd_bus_message_rewind(message, 1) >= 0 && fit;
+  if (sd_bus_message_rewind(message, 1) < 0 || !fit) return std::nullopt;
+  return path_size + limit - left;
+}
+
+uint64_t unsent(sd_bus* bus) noexcept {
+  uint64_t count = 0;
+  return sd_bus_get_n_queued_write(bus, &count) < 0 ? 0 : count;
+}
+
+bool is_in_call(sd_bus* bus, const char* interface) noexcept {
+  sd_bus_message* message = sd_bus_get_current_message(bus);
+  const char* called = message == nullptr ? nullptr : sd_bus_message_get_interface(message);
+  return called != nullptr && std::strcmp(called, interface) == 0;
 }
 
 Result<> reply_error(sd_bus_message* call, const char* name, const std::string& message) noexcept {

@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -46,9 +47,14 @@ template <class To, class From>
   return true;
 }
 
-// True if path and arguments of a message take at most `limit` bytes, where each value counts 64 at least: looking at
-// it costs more than copying it. Rewinds the message.
-[[nodiscard]] bool arguments_fit(sd_bus_message* message, size_t limit) noexcept;
+// What path and arguments of a message take, if that is at most `limit` bytes, where each value counts 64 at least:
+// looking at it costs more than copying it. Rewinds the message.
+[[nodiscard]] std::optional<size_t> size_of_arguments(sd_bus_message* message, size_t limit) noexcept;
+
+// Messages that the bus has not taken from us yet.
+[[nodiscard]] uint64_t unsent(sd_bus* bus) noexcept;
+// True while sd-bus lets somebody handle this member of this interface: a property's getter can tell who asks for it.
+[[nodiscard]] bool is_in_call(sd_bus* bus, const char* interface) noexcept;
 
 // Answers a method call with an error, unless no answer is wanted.
 [[nodiscard]] Result<> reply_error(sd_bus_message* call, const char* name, const std::string& message) noexcept;

@@ -106,12 +106,23 @@ void Senders::remember(std::shared_ptr<const Sender> sender) {
 
 void Senders::ask(const std::string& name, std::function<void(std::shared_ptr<const Sender>)> done) {
   request(name, [this, done = std::move(done)](std::shared_ptr<Sender> sender) {
-    if (sender) {
-      if (!sender->pidfd) look_up(*sender);
-      remember(sender);
-    }
-    done(std::move(sender));
+    if (!sender) return done(nullptr);
+    if (!sender->pidfd) look_up(*sender);
+    find_payer(std::move(sender), done);
   });
+}
+
+void Senders::find_payer(std::shared_ptr<Sender> sender, std::function<void(std::shared_ptr<const Sender>)> done) {
+  const uid_t uid = sender->uid;
+  auto found = [this, alive = std::weak_ptr(alive_), sender = std::move(sender), done = std::move(done)](bool known) {
+    // The service outlives a connection to the bus.
+    if (alive.expired()) return;
+    if (known) sender->payer = sender->uid;
+    remember(sender);
+    guarded("who calls", [&] { done(sender); });
+  };
+  if (uid == 0) return found(true);
+  has_account_(uid, std::move(found));
 }
 
 // `answer` gets nullptr if the bus does not say.

@@ -43,9 +43,13 @@
 
 namespace wrapd::daemon::bus {
 
+// All uids without an account pay together: who has subordinate ids has thousands of them.
+inline constexpr uid_t kStrangers = static_cast<uid_t>(-1);
+
 struct Sender {
   std::string name;
   uid_t uid = static_cast<uid_t>(-1);
+  uid_t payer = kStrangers;   // whose limits it uses up
   std::vector<gid_t> groups;  // all of them; the bus does not say which is the primary one
   pid_t pid = 0;              // 0: the bus does not say
   // Of the process that connected; on an older bus as far as said above, so what is read about it should only refuse.
@@ -59,8 +63,11 @@ class Senders {
  public:
   static constexpr size_t kMaxKnown = 1024;
 
+  // Tells, at once or soon, whether a uid has an account.
+  using HasAccount = std::function<void(uid_t uid, std::function<void(bool)> done)>;
+
   // `driver`: proxy of org.freedesktop.DBus; must outlive this.
-  explicit Senders(sdbus::IProxy& driver) : driver_(driver) {}
+  Senders(sdbus::IProxy& driver, HasAccount has_account) : driver_(driver), has_account_(std::move(has_account)) {}
 
   // Finds out how the bus tells processes. Once, when `bus`, the driver's connection, is served. Until the bus has
   // answered, no sender has a pidfd that the bus does not give.
@@ -77,8 +84,11 @@ class Senders {
   void request(const std::string& name, Answer answer);
   void watch_names(sd_bus* bus);
   void look_up(Sender& sender) const;
+  void find_payer(std::shared_ptr<Sender> sender, std::function<void(std::shared_ptr<const Sender>)> done);
   void remember(std::shared_ptr<const Sender> sender);
   sdbus::IProxy& driver_;
+  HasAccount has_account_;
+  std::shared_ptr<char> alive_ = std::make_shared<char>();
   UniqueFd proc_;
   std::optional<Appearances> appearances_;  // set: the bus gives numbers, and names are watched
   raw::Registration names_;

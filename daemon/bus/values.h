@@ -31,4 +31,15 @@ namespace wrapd::daemon::bus {
   return printable(without_middle(text, 128), std::string::npos);
 }
 
+// For a list: what is longer lacks its middle.
+[[nodiscard]] inline std::string shown_in_list(std::string_view text) {
+  constexpr size_t kShown = 128;
+  // What is far from both ends is not looked at: at most four bytes are a character.
+  constexpr size_t kEnd = 4 * kShown;
+  if (text.size() <= 2 * kEnd) return printable(without_middle(text, kShown), std::string::npos);
+  std::string ends(text.substr(0, kEnd));
+  ends += text.substr(text.size() - kEnd);
+  return printable(without_middle(ends, kShown), std::string::npos);
+}
+
 }  // namespace wrapd::daemon::bus

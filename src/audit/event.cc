@@ -191,6 +191,9 @@ std::string to_json(const Event& event) {
 std::string to_message(const Event& event) {
   auto of_user = [&] { return event.uid ? " of uid " + std::to_string(*event.uid) : std::string(); };
   auto why = [&] { return event.reason.empty() ? std::string() : ": " + printable(event.reason, kMaxReason); };
+  auto asked = [&] {
+    return event.by.empty() ? std::string() : " (asked for by " + printable(event.by, kMaxName) + ")";
+  };
   switch (event.kind) {
     case Kind::session_opened: {
       std::string out = session_name(event) + of_user() + " opened";
@@ -223,11 +226,11 @@ std::string to_message(const Event& event) {
     }
     case Kind::policy_loaded:
       return "policy " + printable(event.policy, kMaxName) + " loaded" +
-             (event.path.empty() ? "" : " from " + printable(event.path, kMaxPath));
+             (event.path.empty() ? "" : " from " + printable(event.path, kMaxPath)) + asked();
     case Kind::policy_rejected:
       // Of no policy: it is the service's configuration.
       return (event.policy.empty() ? "configuration " : "policy ") +
-             printable(event.path.empty() ? event.policy : event.path, kMaxPath) + " rejected" + why();
+             printable(event.path.empty() ? event.policy : event.path, kMaxPath) + " rejected" + asked() + why();
     case Kind::events_lost:
       return std::to_string(event.count.value_or(0)) + " audit events were lost" +
              (event.session_id.empty() ? std::string() : " of " + session_name(event)) + why();

@@ -93,6 +93,26 @@ def test_others_sessions_need_polkit(machine, session):
     assert str(machine.root("id", "-u", "bob").stdout.strip()) in job.output or "bob" in job.output
 
 
+def test_who_tried_in_vain_and_who_reloaded_is_recorded(machine, session):
+    _, found = session
+    cursor = machine.cursor()
+    assert machine.run("wrapctl", "--no-ask-password", "terminate", found["id"], user="bob").returncode == 2
+    refused = machine.wait_journal(lambda e: True, events.match("peer_rejected"), after=cursor)[0]
+    bob = machine.root("id", "-u", "bob").stdout.strip()
+    assert (refused["WRAPD_PEER_UID"], refused["WRAPD_OPERATION"], refused["WRAPD_SESSION_ID"]) == \
+        (bob, "TerminateSession", found["id"])
+    assert f"uid {found['uid']}'s" in refused["WRAPD_REASON"]
+    assert machine.run("wrapctl", "--no-ask-password", "reload", user="bob").returncode == 2
+    refused = machine.wait_journal(lambda e: e["WRAPD_OPERATION"] == "Reload", events.match("peer_rejected"), after=cursor)
+    assert refused[-1]["WRAPD_PEER_UID"] == bob
+    assert machine.journal(events.match("policy_loaded"), after=cursor) == []
+    for command, by in ((["wrapctl", "reload"], "uid 0"), (["systemctl", "reload", "wrapd.service"], "SIGHUP")):
+        cursor = machine.cursor()
+        machine.root(*command)
+        loaded = machine.wait_journal(lambda e: e["WRAPD_POLICY"] == "agents", events.match("policy_loaded"), after=cursor)
+        assert {entry["WRAPD_BY"] for entry in loaded} == {by}
+
+
 TREE = """
 import os, signal, sys, time
 for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):

@@ -16,6 +16,7 @@
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "base/io.h"
@@ -46,6 +47,13 @@ class MemoryService final : public ServiceApi {
       uid_t uid = 0;
       words >> count >> uid;
       for (unsigned i = 0; i < count; ++i) add(random_hex(16), uid, "many");
+    } else if (verb == "add-long") {
+      // As many sessions, each with a command of as many bytes.
+      unsigned count = 0;
+      uid_t uid = 0;
+      size_t size = 0;
+      words >> count >> uid >> size;
+      for (unsigned i = 0; i < count; ++i) add(random_hex(16), uid, std::string(size, 'c'));
     } else if (verb == "remove") {
       std::string id;
       words >> id;
@@ -54,6 +62,7 @@ class MemoryService final : public ServiceApi {
       while (!sessions_.empty()) remove(sessions_.begin()->first);
       while (!questions_.empty()) drop(questions_.begin()->first, "withdrawn");
       sockets_.clear();
+      refusals_.clear();
       end_at_once_ = false;
       reload_problem_.clear();
     } else if (verb == "stale") {
@@ -77,6 +86,27 @@ class MemoryService final : public ServiceApi {
       report.call = {.operation = "connect", .target = target, .rule = "no", .pid = 7, .comm = "cat\n"};
       report.count = 3;
       if (observer_ != nullptr) observer_->denied(sessions_.at(id), report);
+    } else if (verb == "deny-many") {
+      std::string id;
+      unsigned count = 0;
+      size_t size = 0;
+      words >> id >> count >> size;
+      wire::DenialReport report;
+      report.call = {.operation = "connect", .target = std::string(size, 't'), .rule = "no", .pid = 7, .comm = "cat"};
+      for (unsigned i = 0; i < count && observer_ != nullptr; ++i) observer_->denied(sessions_.at(id), report);
+    } else if (verb == "come-and-go") {
+      unsigned count = 0;
+      uid_t uid = 0;
+      words >> count >> uid;
+      for (unsigned i = 0; i < count; ++i) {
+        const std::string id = random_hex(16);
+        add(id, uid, "short");
+        remove(id);
+      }
+    } else if (verb == "no-account") {
+      uid_t uid = 0;
+      words >> uid;
+      strangers_.insert(uid);
     } else if (verb == "ask") {
       QuestionInfo question;
       std::string target = "/run/x\x1b[2J";
@@ -94,6 +124,8 @@ class MemoryService final : public ServiceApi {
       end_at_once_ = true;
     } else if (verb == "reload-fails") {
       reload_problem_ = "default.yaml:1:1: broken";
+    } else if (verb == "refusals") {
+      for (const std::string& refusal : std::exchange(refusals_, {})) told(refusal);
     } else if (verb == "calls") {
       told(std::to_string(calls_));
     } else if (verb == "stop") {
@@ -159,8 +191,13 @@ class MemoryService final : public ServiceApi {
     if (text.empty()) return done(std::unexpected(ApiError{"InvalidArgument", "no text"}));
     done(std::vector<std::string>{"1:1: bad"});
   }
-  void reload(std::function<void(ApiResult<>)> done) override {
-    told("reload");
+  void note_refusal(const PeerCredentials& caller, std::string_view operation, std::string_view session,
+                    std::string reason) override {
+    refusals_.push_back(std::to_string(caller.uid) + " " + std::string(operation) + " " +
+                        (session.empty() ? "-" : std::string(session)) + " " + reason);
+  }
+  void reload(std::string by, std::function<void(ApiResult<>)> done) override {
+    told("reload by " + by);
     if (!reload_problem_.empty()) return done(std::unexpected(ApiError{"InvalidPolicy", reload_problem_}));
     done({});
   }
@@ -179,6 +216,7 @@ class MemoryService final : public ServiceApi {
     drop(std::string(id), allow ? "allowed" : "denied");
     return {};
   }
+  void has_account(uid_t uid, std::function<void(bool)> done) override { done(!strangers_.contains(uid)); }
   std::vector<std::string> features() const override { return {"unix-sockets"}; }
 
  private:
@@ -204,6 +242,8 @@ class MemoryService final : public ServiceApi {
   ServiceObserver* observer_ = nullptr;
   std::map<std::string, SessionInfo> sessions_;
   std::map<std::string, QuestionInfo> questions_;
+  std::set<uid_t> strangers_;
+  std::vector<std::string> refusals_;
   std::vector<UniqueFd> sockets_;
   std::vector<EventSource> timers_;
   std::string reload_problem_;

@@ -285,3 +285,32 @@ def test_properties_are_not_written_by_root_either(machine):
         machine.watcher.call("org.wrapd1", "/org/wrapd1", "org.freedesktop.DBus.Properties", "Set", "ssv",
                              ["org.wrapd1.Manager", "Version", wire.Variant("s", "2")])
     assert failed.value.name == "org.freedesktop.DBus.Error.PropertyReadOnly"
+
+
+@pytest.mark.parametrize("caller", ["other", "confined-owner"])
+@pytest.mark.parametrize("method", [m for m in table() if m["access"] != "read"], ids=lambda m: m["name"])
+def test_who_tried_in_vain_is_recorded(machine, method, caller):
+    machine.service.order(f"add {SESSION} {OWNER} sleep 1")
+    machine.service.order(f"ask {QUESTION} {SESSION}")
+    uid, confined = CALLERS[caller]
+    client = machine.client(uid, confined)
+    signature, args, _ = ARGUMENTS[method["name"]]
+    path = session_path(SESSION) if method["interface"] == "org.wrapd1.Session" else "/org/wrapd1"
+    refused = None
+    try:
+        client.call("org.wrapd1", path, method["interface"], method["name"], signature, args, flags=wire.INTERACTIVE)
+    except wire.Failure as failure:
+        refused = failure.name
+    told = [line for line in machine.service.order("refusals") if line.startswith(f"{uid} ")]
+    if not refused:
+        assert told == [] and method["access"] == "change"
+        return
+    line, = told
+    session = "-" if method["name"] in ("Reload", "TerminateUser", "OpenSession", "CheckPolicy") else SESSION
+    assert line.startswith(f"{uid} {method['name']} {session} {refused}: ")
+
+
+def test_who_looks_in_vain_is_not_recorded(machine):
+    with pytest.raises(wire.Failure):
+        machine.client(OTHER, confined=True).manager("GetSession", "s", ["0" * 32])
+    assert machine.service.order("refusals") == []

@@ -2,6 +2,7 @@
 """What one user does to the API, others must not notice."""
 
 import os
+import pwd
 import resource
 import select
 import signal
@@ -57,6 +58,25 @@ def test_a_user_who_calls_too_often_is_refused_at_once(busy):
             ("org.freedesktop.DBus.Properties", "GetAll", "s", [MANAGER])):
         assert LIMIT in answers(second, 500, interface, member, signature, args)
     other.manager("ListSessions")
+
+
+def test_many_users_together_leave_room_for_who_calls_little(busy):
+    crowd = [busy.client(entry.pw_uid) for entry in pwd.getpwall() if entry.pw_uid not in (0, OTHER)][:16]
+    assert len(crowd) == 16
+    for client in crowd:
+        client.manager("GetSession", "s", [busy_session(busy)])
+    serials = [(client, client.send(*CALLS, MANAGER, "ListPolicies")) for _ in range(95) for client in crowd]
+    texts = [reply.body[0] for reply in (client.answer_to(serial) for client, serial in serials)
+             if reply.kind == wire.ERROR]
+    assert any("too many call at once" in text for text in texts), texts[:3]
+    # The bucket of all is as good as empty.
+    busy.client(OTHER).manager("ListPolicies")
+    busy.watcher.manager("ListPolicies")
+
+
+def busy_session(machine):
+    machine.service.order(f"add {SESSION} {OTHER} x")
+    return SESSION
 
 
 def test_calls_that_come_before_the_sender_is_known_are_few(busy):

@@ -40,6 +40,15 @@ TEST(Rates, WhatCostsMoreThanABurstTakesAWholeOne) {
   EXPECT_TRUE(rates.take(1, 1000, kStart + seconds(2)));
 }
 
+TEST(Rates, WhoCallsLittleHasAFullBucket) {
+  Rates rates({.per_second = 10, .burst = 20});
+  EXPECT_EQ(rates.fullness(1, kStart), 1);
+  EXPECT_TRUE(rates.take(1, 15, kStart));
+  EXPECT_EQ(rates.fullness(1, kStart), 0.25);
+  EXPECT_EQ(rates.fullness(1, kStart + seconds(1)), 0.75);
+  EXPECT_EQ(rates.fullness(2, kStart), 1);
+}
+
 TEST(Rates, UsersAreBoundedAndForgotten) {
   Rates rates({.per_second = 10, .burst = 20});
   for (uid_t uid = 0; uid < Rates::kMaxUsers; ++uid) EXPECT_TRUE(rates.take(uid, 20, kStart));

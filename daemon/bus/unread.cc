@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/bus/unread.h"
+
+#include <utility>
+
+namespace wrapd::daemon::bus {
+namespace {
+
+Load sum(Load a, Load b) {
+  return {.bytes = a.bytes + b.bytes, .descriptors = a.descriptors + b.descriptors};
+}
+
+Load difference(Load a, Load b) {
+  return {.bytes = a.bytes - b.bytes, .descriptors = a.descriptors - b.descriptors};
+}
+
+bool within(Load load, Load limit) {
+  return load.bytes <= limit.bytes && load.descriptors <= limit.descriptors;
+}
+
+bool empty(Load load) {
+  return load.bytes == 0 && load.descriptors == 0;
+}
+
+// One that is larger than the limit by itself fits where there is nothing.
+bool fits(Load there, Load more, Load limit) {
+  return empty(there) || within(sum(there, more), limit);
+}
+
+Load most_of(uid_t payer) {
+  return payer == 0 ? Unread::kRoots : Unread::kPerPayer;
+}
+
+}  // namespace
+
+Load Unread::of(const std::string& client) const {
+  auto it = accounts_.find(client);
+  return it == accounts_.end() ? Load{} : it->second.load;
+}
+
+Load Unread::of_payer(uid_t payer) const {
+  auto it = payers_.find(payer);
+  return it == payers_.end() ? Load{} : it->second.load;
+}
+
+Unread::Scope Unread::obstacle(const std::string& client, uid_t payer, Load load) const {
+  if (!fits(of(client), load, kPerClient)) return Scope::client;
+  auto paid = payers_.find(payer);
+  if (paid != payers_.end()) {
+    const bool crowded = paid->second.clients.size() >= kMostClients && !paid->second.clients.contains(client);
+    if (crowded || !fits(paid->second.load, load, most_of(payer))) return Scope::payer;
+  }
+  if (payer == 0) return Scope::nobody;
+  const Load after = sum(total_, load);
+  if (load.descriptors > 0 && after.descriptors > kMostDescriptors) return Scope::all;
+  if (!within(after, kInAll) && !within(sum(of_payer(payer), load), kShare)) return Scope::all;
+  return Scope::nobody;
+}
+
+bool Unread::take(const std::string& client, uid_t payer, Load load, Clock::time_point now) {
+  if (obstacle(client, payer, load) != Scope::nobody) return false;
+  add(client, payer, load, now);
+  return true;
+}
+
+bool Unread::take_word(const std::string& client, uid_t payer, size_t bytes, Clock::time_point now) {
+  const auto fits = [bytes](size_t there, size_t limit) { return there + bytes <= limit + kWords; };
+  if (!fits(of(client).bytes, kPerClient.bytes) || !fits(of_payer(payer).bytes, most_of(payer).bytes) ||
+      (payer != 0 && !fits(total_.bytes, kInAll.bytes) && of_payer(payer).bytes + bytes > kShare.bytes)) {
+    // Whoever reads is soon known to.
+    if (accounts_.contains(client)) question(client, nullptr);
+    return false;
+  }
+  add(client, payer, {.bytes = bytes}, now);
+  return true;
+}
+
+void Unread::add(const std::string& client, uid_t payer, Load load, Clock::time_point now) {
+  Account& account = account_of(client, payer);
+  charge(account, load);
+  account.charged = now;
+  // Asked in time, a client that reads is never held up.
+  if (account.load.bytes > kPerClient.bytes / 2 || account.load.descriptors > kPerClient.descriptors / 2) {
+    question(client, nullptr);
+  }
+}
+
+void Unread::find_out(const std::string& client, uid_t payer, Load load, Clock::time_point now,
+                      std::function<void()> done) {
+  const Round round = std::make_shared<Waiter>(std::move(done));
+  const Scope scope = obstacle(client, payer, load);
+  if (scope == Scope::nobody) return;
+  // How often it calls is bounded (rates.h), what others have is looked at now and then.
+  question(client, round);
+  switch (scope) {
+    case Scope::nobody:
+    case Scope::client:
+      return;
+    case Scope::payer: {
+      auto paid = payers_.find(payer);
+      if (paid == payers_.end() || now - paid->second.swept < kSweepInterval) return;
+      paid->second.swept = now;
+      // Asking may find out at once, and forget.
+      const std::vector<std::string> names(paid->second.clients.begin(), paid->second.clients.end());
+      for (const std::string& name : names) question(name, round);
+      return;
+    }
+    case Scope::all: {
+      if (now - swept_ < kSweepInterval) return;
+      swept_ = now;
+      std::vector<std::string> names;
+      for (const auto& [name, account] : accounts_) {
+        if (account.payer != 0) names.push_back(name);
+      }
+      for (const std::string& name : names) question(name, round);
+      return;
+    }
+  }
+}
+
+Unread::Account& Unread::account_of(const std::string& client, uid_t payer) {
+  auto [it, made] = accounts_.try_emplace(client);
+  Account& account = it->second;
+  if (!made && account.payer != payer) {
+    // Who pays was not known before.
+    const Load load = account.load;
+    set(account, {});
+    payers_.at(account.payer).clients.erase(client);
+    if (payers_.at(account.payer).clients.empty()) payers_.erase(account.payer);
+    account.payer = payer;
+    payers_[payer].clients.insert(client);
+    set(account, load);
+  } else if (made) {
+    account.payer = payer;
+    payers_[payer].clients.insert(client);
+  }
+  return account;
+}
+
+void Unread::charge(Account& account, Load load) {
+  account.since = sum(account.since, load);
+  set(account, sum(account.load, load));
+}
+
+void Unread::set(Account& account, Load load) {
+  Load& paid = payers_.at(account.payer).load;
+  paid = sum(difference(paid, account.load), load);
+  if (account.payer != 0) total_ = sum(difference(total_, account.load), load);
+  account.load = load;
+}
+
+void Unread::erase(const std::string& client) {
+  auto it = accounts_.find(client);
+  if (it == accounts_.end()) return;
+  set(it->second, {});
+  auto paid = payers_.find(it->second.payer);
+  paid->second.clients.erase(client);
+  if (paid->second.clients.empty()) payers_.erase(paid);
+  // Those who wait may come back here.
+  const auto gone = accounts_.extract(it);
+}
+
+// Each client is asked about once at a time; who comes later waits for the same answer.
+void Unread::question(const std::string& client, const Round& round) {
+  auto it = accounts_.find(client);
+  if (it == accounts_.end()) return;
+  if (round) it->second.waiting.push_back(round);
+  if (std::exchange(it->second.asked, true)) return;
+  questions_.push_back(client);
+  send_questions();
+}
+
+void Unread::send_questions() {
+  while (!questions_.empty() && asking_ < kAtOnce) {
+    const std::string client = std::move(questions_.front());
+    questions_.pop_front();
+    auto it = accounts_.find(client);
+    if (it == accounts_.end()) continue;
+    // The bus takes what we send in order: its answer counts what was sent before.
+    it->second.since = {};
+    ++asking_;
+    ask_(client, [this, client](const Answer& answer) {
+      --asking_;
+      on_answer(client, answer);
+      send_questions();
+    });
+  }
+}
+
+void Unread::on_answer(const std::string& client, const Answer& answer) {
+  auto it = accounts_.find(client);
+  if (it == accounts_.end()) return;
+  Account& account = it->second;
+  account.asked = false;
+  const auto waiting = std::exchange(account.waiting, {});
+  if (const auto* unread = std::get_if<Load>(&answer)) {
+    const Load now = sum(*unread, account.since);
+    if (empty(now)) {
+      erase(client);
+    } else {
+      set(account, now);
+    }
+  } else if (std::holds_alternative<Gone>(answer)) {
+    erase(client);
+  } else if (std::holds_alternative<Unavailable>(answer) && Clock::now() - account.charged >= kForget) {
+    erase(client);
+  }
+}
+
+}  // namespace wrapd::daemon::bus

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/journal.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace wrapd::daemon {
+namespace {
+
+class Keep final : public audit::Sink {
+ public:
+  explicit Keep(std::vector<audit::Event>& events) : events_(events) {}
+  Result<> write(const audit::Event& event) override {
+    events_.push_back(event);
+    return {};
+  }
+
+ private:
+  std::vector<audit::Event>& events_;
+};
+
+TEST(Journal, RefusalsAreToldApartByUserAndByWhatWasWanted) {
+  auto loop = EventLoop::create();
+  ASSERT_TRUE(loop);
+  std::vector<audit::Event> events;
+  {
+    Journal journal(*loop, std::make_unique<Keep>(events));
+    // A flood of one kind hides no other.
+    for (int i = 0; i < 1000; ++i) journal.reject(1000, 7, "busy");
+    journal.reject(1000, 7, "NotAuthorized: no", "TerminateSession", "0123");
+    journal.reject(1000, 7, "NotAuthorized: no", "TerminateSession", "4567");
+    journal.reject(1001, 8, "NotAuthorized: no", "Reload");
+    ASSERT_EQ(events.size(), 3U);
+    EXPECT_EQ(events[0].operation, "open");
+    EXPECT_EQ(events[1].operation, "TerminateSession");
+    EXPECT_EQ(events[1].session_id, "0123");
+    EXPECT_EQ(events[1].peer_uid, 1000U);
+    EXPECT_EQ(events[1].pid, 7);
+    EXPECT_EQ(events[2].operation, "Reload");
+    EXPECT_EQ(events[2].peer_uid, 1001U);
+  }
+  // What was counted is recorded at the end.
+  ASSERT_EQ(events.size(), 5U);
+  uint64_t counted = 0;
+  for (const auto& event : events) {
+    EXPECT_EQ(event.kind, audit::Kind::peer_rejected);
+    counted += event.count.value_or(0);
+  }
+  EXPECT_EQ(counted, 1003U);
+}
+
+}  // namespace
+}  // namespace wrapd::daemon
