@@ -12,7 +12,6 @@
 // way of every standalone start: what the profile does not mention is not looked up.
 
 #include <getopt.h>
-#include <pwd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,6 +29,7 @@
 
 #include "base/io.h"
 #include "client/compile/check.h"
+#include "client/compile/user.h"
 #include "plan/others_may_create.h"
 #include "plan/plan.h"
 #include "policy/lint.h"
@@ -117,9 +117,9 @@ policy::Variables variables_for(const policy::Policy& policy) {
     }
   }
   if (mentions(policy, "${USER}") || (variables.home.empty() && mentions(policy, "${HOME}"))) {
-    if (const passwd* entry = getpwuid(uid); entry != nullptr) {
-      variables.user = entry->pw_name;
-      if (variables.home.empty()) variables.home = entry->pw_dir;
+    if (auto entry = compile::find_user(uid)) {
+      variables.user = entry->name;
+      if (variables.home.empty()) variables.home = entry->home;
     }
   }
   return variables;
