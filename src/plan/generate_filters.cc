@@ -36,7 +36,8 @@ int main() {
                                  {.unix_sockets = true, .renames = true}};
   constexpr const char* kNames[] = {"kFilter0", "kFilter1", "kFilter2", "kFilter3"};
   std::printf("// SPDX-License-Identifier: Apache-2.0\n// Made by generate_filters.cc.\n#pragma once\n\n");
-  std::printf("#include <linux/filter.h>\n\n#include <span>\n\n#include \"plan/plan.h\"\n\nnamespace wrapd::plan {\n\n");
+  std::printf(
+      "#include <linux/filter.h>\n\n#include <span>\n\n#include \"plan/plan.h\"\n\nnamespace wrapd::plan {\n\n");
   for (size_t i = 0; i < std::size(kAll); ++i) {
     if (!print(kAll[i], kNames[i])) return 1;
   }
