@@ -39,8 +39,8 @@ void take_descriptors(msghdr& message, std::vector<UniqueFd>& fds, std::vector<U
 }
 
 // How long the next message is, at most `limit`: most are short, and room for the longest is many pages to be touched.
-// What the sender may do to the answer (SO_PEEK_OFF belongs to the open file, too) only makes it too small, and a
-// message that does not fit is refused.
+// SO_PEEK_OFF, which also belongs to the open file, makes the answer too small, and a message that does not fit is
+// refused, not cut.
 Result<size_t> room_for_next(int socket, size_t limit) {
   if (limit <= kSmall) return limit;
   ssize_t n;
