@@ -40,6 +40,11 @@ def filter_memfd(content=ALLOW_ALL, seals=ALL_SEALS):
     return fd
 
 
+def is_stopped(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0] == "T"
+
+
 def seqpacket_server(path):
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     server.bind(path)
@@ -408,8 +413,13 @@ class BrokenBroker(unittest.TestCase):
             for connection in b.take_both():
                 connection.send(ACCEPTED)
             self.assertEqual(select.select([b.control], [], [], 20)[0], [b.control])
+            pid = struct.unpack("3i", b.control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+            os.kill(pid, signal.SIGSTOP)  # so that it sees both at once
+            while not is_stopped(pid):
+                os.sched_yield()
             b.control.send(SUMMARY)
             b.control.close()
+            os.kill(pid, signal.SIGCONT)
 
         done = self.wrap(play, (), ["true"])
         self.assertEqual((done.returncode, done.stderr), (0, ""))
