@@ -97,6 +97,7 @@ Broker::Broker(Surroundings surroundings, Parts parts)
 
 // The end of the process closes what strangers hold, and waits for nobody (disposal.h).
 Broker::~Broker() {
+  sessions_.on_running(nullptr);
   for (auto& [id, connection] : connections_) static_cast<void>(connection->socket.release());
 }
 
@@ -104,6 +105,7 @@ Result<> Broker::start() {
   auto plans = PlanCache::create(loop_, {});
   if (!plans) return std::unexpected(plans.error());
   plans_ = std::move(*plans);
+  sessions_.on_running([this] { supervisors_.session_runs(); });
   reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!reserve_) return fail_errno("cannot open /dev/null");
   proc_.reset(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));

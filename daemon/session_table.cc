@@ -214,12 +214,15 @@ Result<> SessionTable::on_state(Session& session, wire::SupervisorState state) {
       break;
   }
   if (next == session.step && session.restored) return {};
-  const bool skips_ready = session.step == Step::starting && next != Step::handing_off && next != Step::finished;
-  if (next <= session.step || (skips_ready && !session.restored)) {
+  const bool never_ran = session.step < Step::running && next == Step::terminating;
+  if (next <= session.step || (never_ran && !session.restored)) {
     return fail("supervisor reported a state out of order");
   }
   session.step = next;
   if (next >= Step::running) session.directory.remove();
+  // Its end is seen on the pidfd, and nothing is to be said before.
+  if (next == Step::finished) session.channel.reset();
+  if (next == Step::running && !session.restored && on_running_) on_running_();
   // Its end is recorded. Were it found again after a restart, that could not be known any more. But what was told to
   // end is not forgotten on its word.
   if (next == Step::finished && !session.end) store_.remove(FdStore::name_of(session.facts.id));

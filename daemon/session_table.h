@@ -7,8 +7,8 @@
 //
 //   starting ─ ready ─> handing off ─ running ─> running ─ terminating ─> terminating ─ finished ─> finished ─ exit
 //
-// Reports only go forward, and there are only so many in a time. A session that was found again after a restart may
-// start anywhere, and says again where it is.
+// Reports only go forward, and there are only so many in a time. A supervisor that runs soon need not say before that
+// it is ready. A session that was found again after a restart may start anywhere, and says again where it is.
 //
 // Whoever asked for something and was told that it is done must be able to rely on it, also if the service dies in the
 // next instant. So an answer to a question counts as given once it lies in the channel, which the supervisor still
@@ -55,6 +55,8 @@ class SessionTable {
   void observe(ServiceObserver* observer);
   // Called when a session has come or gone.
   void on_change(std::function<void()> call) { on_change_ = std::move(call); }
+  // Called when a session that was opened in this run of the service runs.
+  void on_running(std::function<void()> call) { on_running_ = std::move(call); }
 
   // What each user has open. A ticket of it belongs to each session.
   [[nodiscard]] Quota& places() { return places_; }
@@ -119,6 +121,7 @@ class SessionTable {
   Deadlines deadlines_;
   ServiceObserver* observer_ = nullptr;
   std::function<void()> on_change_;
+  std::function<void()> on_running_;
   StaleCheck stale_;
   Quota places_;
   QuestionTable questions_;

@@ -8,8 +8,9 @@
 namespace wrapd::daemon {
 namespace {
 
-// Late enough to leave the processors to the session that was just opened, early enough for the next one.
-constexpr std::chrono::milliseconds kRefillAfter{2};
+// For sessions that do not come to run soon. The next one starts when the one before runs: then the processors are
+// free, and we are awake for its report.
+constexpr std::chrono::milliseconds kRefillAfter{10};
 
 }  // namespace
 
@@ -36,7 +37,12 @@ Result<SupervisorProcess> SupervisorPool::take() {
   return SupervisorProcess::spawn(program_);
 }
 
+void SupervisorPool::session_runs() {
+  if (refill_timer_.active()) refill();
+}
+
 void SupervisorPool::refill() {
+  refill_timer_.reset();
   if (spare_ && pidfd_alive(spare_->pidfd.get())) return;
   drop_spare();
   auto process = SupervisorProcess::spawn(program_);

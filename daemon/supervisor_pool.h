@@ -21,6 +21,8 @@ class SupervisorPool {
 
   // A supervisor that waits for its configuration: the one that is ready, or, if there is none, a new one.
   [[nodiscard]] Result<SupervisorProcess> take();
+  // A session runs: its processes wait for its command now, and the next supervisor may be started.
+  void session_runs();
 
  private:
   void refill();

@@ -51,6 +51,12 @@ Worker::~Worker() {
 }
 
 Result<> Worker::submit(std::function<Completion()> job) {
+  if (auto queued = queue(std::move(job)); !queued) return queued;
+  shared_->wake.notify_one();  // without the lock, which is the first thing that a woken thread takes
+  return {};
+}
+
+Result<> Worker::queue(std::function<Completion()> job) {
   std::lock_guard lock(shared_->mutex);
   if (shared_->jobs.size() >= shared_->max_queue) return fail("too much work is waiting", EAGAIN);
   if (shared_->idle <= shared_->jobs.size() && shared_->threads < shared_->max_threads) {
@@ -62,7 +68,6 @@ Result<> Worker::submit(std::function<Completion()> job) {
     }
   }
   shared_->jobs.push_back(std::move(job));
-  shared_->wake.notify_one();
   return {};
 }
 

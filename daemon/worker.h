@@ -29,6 +29,7 @@ class Worker {
   struct Shared;
   Worker() = default;
   void collect();
+  [[nodiscard]] Result<> queue(std::function<Completion()> job);
   static void run(std::shared_ptr<Shared> shared);
   std::shared_ptr<Shared> shared_;
   EventSource source_;

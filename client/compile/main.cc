@@ -13,7 +13,6 @@
 
 #include <fcntl.h>
 #include <getopt.h>
-#include <pwd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,6 +31,7 @@
 #include "base/io.h"
 #include "base/unique_fd.h"
 #include "client/compile/check.h"
+#include "client/compile/user.h"
 #include "plan/others_may_create.h"
 #include "plan/plan.h"
 #include "policy/lint.h"
@@ -119,9 +119,9 @@ policy::Variables variables_for(const policy::Policy& policy) {
     }
   }
   if (mentions(policy, "${USER}") || (variables.home.empty() && mentions(policy, "${HOME}"))) {
-    if (const passwd* entry = getpwuid(uid); entry != nullptr) {
-      variables.user = entry->pw_name;
-      if (variables.home.empty()) variables.home = entry->pw_dir;
+    if (auto entry = compile::find_user(uid)) {
+      variables.user = entry->name;
+      if (variables.home.empty()) variables.home = entry->home;
     }
   }
   return variables;

@@ -10,21 +10,19 @@ InheritedSignals::InheritedSignals() {
 }
 
 void InheritedSignals::change(int signal, void (*handler)(int)) {
-  auto index = static_cast<size_t>(signal);
   struct sigaction action {};
   action.sa_handler = handler;
-  struct sigaction old {};
-  ::sigaction(signal, &action, &old);
-  if (!changed_[index]) {
-    changed_[index] = true;
-    old_[index] = old;
+  Change change{.signal = signal, .before = {}};
+  ::sigaction(signal, &action, &change.before);
+  for (size_t i = 0; i < count_; ++i) {
+    if (changes_[i].signal == signal) return;
   }
+  changes_.at(count_++) = change;
 }
 
 bool InheritedSignals::restore() const noexcept {
-  for (int signal = 1; signal <= 64; ++signal) {
-    auto index = static_cast<size_t>(signal);
-    if (changed_[index] && ::sigaction(signal, &old_[index], nullptr) < 0) return false;
+  for (size_t i = 0; i < count_; ++i) {
+    if (::sigaction(changes_[i].signal, &changes_[i].before, nullptr) < 0) return false;
   }
   return ::sigprocmask(SIG_SETMASK, &mask_, nullptr) == 0;
 }

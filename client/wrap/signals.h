@@ -12,16 +12,24 @@ namespace wrapd::client {
 class InheritedSignals {
  public:
   InheritedSignals();
-  // Changes the disposition of `signal` in this process and remembers the one before the first change.
+  // Changes the disposition of `signal` in this process and remembers the one before the first change. An abort if
+  // more signals are changed than are remembered.
   void change(int signal, void (*handler)(int));
   // Puts everything back. Async-signal-safe: for the child, before it execs.
   [[nodiscard]] bool restore() const noexcept;
   [[nodiscard]] const sigset_t& mask() const { return mask_; }
 
  private:
+  struct Change {
+    int signal = 0;
+    struct sigaction before {};
+  };
+  // As many as wrap changes at most (standalone.cc); a table for every signal is three pages.
+  static constexpr size_t kMost = 16;
+
   sigset_t mask_{};
-  std::array<struct sigaction, 65> old_{};
-  std::array<bool, 65> changed_{};
+  std::array<Change, kMost> changes_{};
+  size_t count_ = 0;
 };
 
 // The signals that wrap takes by signalfd(2) while CMD runs: all that can be caught, but for those that a fault of our

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/idle_memory.h"
 #include "client/wrap/deadline.h"
 #include "client/wrap/report.h"
 #include "client/wrap/signals.h"
@@ -21,6 +22,8 @@ namespace {
 constexpr std::chrono::milliseconds kKillTimeout{10000};
 // The supervisor of a tree that has just ended may be gone before we hear of CMD's end.
 constexpr int kEndGrace = 100;  // milliseconds
+// A supervisor whose last task has ended sends the summary unasked, at about the time at which we hear of CMD's end.
+constexpr int kUnaskedPatience = 1;  // milliseconds
 
 }  // namespace
 
@@ -47,6 +50,7 @@ Result<Watch> Watch::create() {
 
 Result<int> Watch::run(const WatchSpec& spec) {
   spec_ = spec;
+  bool idle = false;
   for (;;) {
     // What happened before the signals were blocked raised no SIGCHLD that we could see: look before waiting.
     if (spec_.reports < 0) reap();
@@ -55,7 +59,10 @@ Result<int> Watch::run(const WatchSpec& spec) {
     follow_stop();
     if (terminated_) continue;
     pollfd polled[] = {{signals_.get(), POLLIN, 0}, {spec_.control, POLLIN, 0}, {spec_.reports, POLLIN, 0}};
-    if (::poll(polled, 3, -1) < 0) {
+    const int n = ::poll(polled, 3, idle ? -1 : static_cast<int>(std::chrono::milliseconds(kIdleAfter).count()));
+    idle = n == 0;
+    if (idle) release_program_pages();
+    if (n < 0) {
       if (errno == EINTR) continue;
       return std::unexpected(end_tree(fail_errno("cannot wait for the command").error().message));
     }
@@ -153,7 +160,10 @@ void Watch::follow_termination() {
 
 bool Watch::read_control() {
   auto packet = wire::receive_packet(spec_.control, wire::kMaxReply, 0);
-  if (!packet) return packet.error().code == EAGAIN || packet.error().code == EINTR;
+  // ECONNRESET: it closed with something of ours unread. Told once; what it sent before is still there.
+  if (!packet) {
+    return packet.error().code == EAGAIN || packet.error().code == EINTR || packet.error().code == ECONNRESET;
+  }
   if (packet->eof()) return false;
   auto message = wire::decode_session_message(packet->bytes);
   if (!message) return false;
@@ -169,12 +179,16 @@ bool Watch::read_control() {
 
 Result<> Watch::supervisor_gone() {
   control_open_ = false;
+  // With its summary the supervisor has said that every task of the tree has ended or is about to: nobody is left to be
+  // killed, and CMD may take its time to go.
+  if (summary_) {
+    spec_.control = -1;
+    return {};
+  }
   pollfd polled{spec_.pidfd, POLLIN, 0};
   ::poll(&polled, 1, kEndGrace);
   if (spec_.reports >= 0) read_reports();
   if (spec_.reports < 0) reap();
-  // With a summary the supervisor has seen the end of the tree.
-  if (exit_status_ && summary_) return {};
   send_to_command(SIGKILL);  // also where there is no /proc to find the others in
   Error error = end_tree("the supervisor of this session has ended");
   if (exit_status_) return {};
@@ -183,6 +197,8 @@ Result<> Watch::supervisor_gone() {
 
 std::optional<wire::Summary> Watch::finish(std::chrono::milliseconds timeout) {
   auto deadline = Clock::now() + timeout;
+  pollfd unasked{spec_.control, POLLIN, 0};
+  while (control_open_ && !summary_ && ::poll(&unasked, 1, kUnaskedPatience) > 0) control_open_ = read_control();
   if (control_open_ && !summary_) {
     // A supervisor that has closed already may have left the summary for us all the same.
     static_cast<void>(wire::send_packet(spec_.control, wire::encode_finish_request(), {}, true));

@@ -65,7 +65,7 @@ Piece first_piece(std::string_view text) {
 
 Result<std::string> read_all(int fd, size_t limit) {
   std::string out;
-  std::array<char, 16384> buffer;
+  std::array<char, 4096> buffer;
   for (;;) {
     ssize_t n = ::read(fd, buffer.data(), buffer.size());
     if (n < 0 && errno == EINTR) continue;

@@ -36,7 +36,7 @@
 
 #include "base/io.h"
 #include "base/unique_fd.h"
-#include "plan/plan.h"
+#include "plan/generate_filters.h"
 #include "plan/syscalls.h"
 
 namespace wrapd::plan {
@@ -328,7 +328,7 @@ Result<std::vector<sock_filter>> library_part(const FilterSpec& spec) {
 
 }  // namespace
 
-Result<std::vector<sock_filter>> compile_filter(const FilterSpec& spec) {
+Result<std::vector<sock_filter>> generate_filter(const FilterSpec& spec) {
   Result<std::vector<sock_filter>> program = own_part(spec);
   if (!program) return program;
   Result<std::vector<sock_filter>> library = library_part(spec);

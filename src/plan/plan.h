@@ -23,8 +23,7 @@ struct FilterSpec {
   bool operator==(const FilterSpec&) const = default;
 };
 
-// The filter as the kernel takes it (seccomp(2)), made with libseccomp for the native architecture. docs/filter.md
-// lists what it refuses and with which errno. Errors come from libseccomp only.
+// The filter as the kernel takes it (seccomp(2)). docs/filter.md lists what it refuses and with which errno.
 [[nodiscard]] Result<std::vector<sock_filter>> compile_filter(const FilterSpec& spec);
 
 struct Plan {

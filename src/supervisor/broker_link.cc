@@ -29,6 +29,8 @@ std::optional<BrokerLink::Clock::time_point> BrokerLink::next_flush(Clock::time_
 
 void BrokerLink::report(wire::SupervisorState state) {
   state_ = state;
+  // A later state says that we are ready, too, and each message wakes the service.
+  if (!states_.empty() && states_.back() == wire::SupervisorState::ready) states_.pop_back();
   states_.push_back(state);
 }
 

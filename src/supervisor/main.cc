@@ -21,6 +21,7 @@
 #include <optional>
 
 #include "audit/sink.h"
+#include "base/idle_memory.h"
 #include "base/io.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -43,6 +44,8 @@ using namespace std::chrono_literals;
 
 constexpr int kBroker = 3;
 constexpr auto kHandoffPatience = 10s;
+// The hand-off is over sooner as a rule, and the service hears that we were ready together with that.
+constexpr auto kReadyPause = 100ms;
 constexpr auto kProfilePatience = 2s;
 // Our descriptors have names in the working directory: no name is looked up in the caller's root.
 constexpr const char* kOwnDescriptors = ".";
@@ -52,8 +55,11 @@ Result<wire::Packet> receive_config() {
   struct pollfd p {
     .fd = kBroker, .events = POLLIN, .revents = 0
   };
-  while (::poll(&p, 1, -1) < 0) {
-    if (errno != EINTR) return fail_errno("cannot wait for a configuration");
+  int patience = static_cast<int>(std::chrono::milliseconds(kIdleAfter).count());
+  for (int n = 0; (n = ::poll(&p, 1, patience)) <= 0;) {
+    if (n < 0 && errno != EINTR) return fail_errno("cannot wait for a configuration");
+    if (n == 0) release_program_pages();
+    patience = -1;
   }
   return wire::receive_packet(kBroker, wire::kMaxSupervisorConfig, wire::kConfigFds);
 }
@@ -246,18 +252,24 @@ Result<Handoffs> Supervisor::accept_handoffs() {
   std::optional<HandoffAcceptor::Accepted> leader;
   const bool listener_wanted = config_.reply.filtered;
   const auto deadline = Clock::now() + kHandoffPatience;
+  auto ready_due = Clock::now() + kReadyPause;
   while ((listener_wanted && !listener) || !leader) {
     if ((notify.spent() && !listener) || (signal.spent() && !leader))
       return fail("the client handed over something else");
     std::vector<pollfd> polls{{.fd = fd(wire::ConfigFd::control).get(), .events = POLLIN, .revents = 0},
                               {.fd = broker_.fd(), .events = broker_.events(), .revents = 0}};
-    auto until = deadline;
+    auto until = std::min(deadline, ready_due);
     for (HandoffAcceptor* acceptor : {&notify, &signal, &ptrace}) {
       acceptor->collect_poll(polls);
       if (auto due = acceptor->next_deadline(); due && *due < until) until = *due;
     }
     auto now = Clock::now();
     if (now >= deadline) return fail("the client did not hand over in time");
+    if (now >= ready_due) {
+      broker_.flush(now);
+      ready_due = Clock::time_point::max();
+      continue;
+    }
     auto timeout = std::chrono::ceil<std::chrono::milliseconds>(until > now ? until - now : Clock::duration::zero());
     if (::poll(polls.data(), polls.size(), static_cast<int>(timeout.count())) < 0 && errno != EINTR) {
       return fail_errno("cannot wait for the hand-off");
@@ -317,9 +329,10 @@ Result<> Supervisor::run() {
     refuse("bad-request", rc.error());
     return rc;
   }
-  tell_broker(wire::SupervisorState::ready);
+  broker_.report(wire::SupervisorState::ready);
   if (auto rc = offer(); !rc) return rc;
   auto handoffs = accept_handoffs();
+  if (!handoffs) broker_.flush(Clock::now());
   if (!handoffs && handoffs.error().code == ECANCELED) {
     // It asked what would be (--explain), or died. Nothing was started, and nothing is supervised.
     tell_broker(wire::SupervisorState::finished);

@@ -13,6 +13,7 @@
 #include <deque>
 #include <optional>
 
+#include "base/idle_memory.h"
 #include "kernel/process_table.h"
 #include "policy/layers.h"
 #include "supervisor/approvals.h"
@@ -184,6 +185,7 @@ Result<> Session::run() {
 void Session::loop_until_hang_up() {
   // Mode disabled: nothing is filtered, there is no listener, and the session is as long as its first process.
   const bool filtered = kernel_->listener() >= 0;
+  bool idle = false;
   while (!loop_->hung_up()) {
     // The listener is only asked for POLLIN until a thread does; its hang-up is reported always.
     struct pollfd polls[5] = {
@@ -197,8 +199,12 @@ void Session::loop_until_hang_up() {
          .events = options_.broker != nullptr ? options_.broker->events() : short{0},
          .revents = 0},
     };
-    int n = ::poll(polls, std::size(polls), static_cast<int>(timeout(Loop::Clock::now()).count()));
-    if (n < 0) continue;  // EINTR
+    auto limit = timeout(Loop::Clock::now());
+    if (limit.count() < 0 && !idle) limit = kIdleAfter;
+    int n = ::poll(polls, std::size(polls), static_cast<int>(limit.count()));
+    idle = n == 0 && limit == kIdleAfter;
+    if (idle) release_program_pages();
+    if (n < 0 || idle) continue;  // EINTR; nothing has happened
     bool readable = (polls[0].revents & POLLIN) != 0;
     if (filtered ? (polls[0].revents & POLLHUP) != 0 && !readable : readable) loop_->set_hung_up();
     if (filtered && readable && loop_->idle_from_start()) {
@@ -285,8 +291,8 @@ void Session::say_goodbye() {
   approvals_->close(kOver);
   summary_wanted_ = true;
   settle();
-  // Until it has gone: closing with something of its unread would take the summary away from it.
-  while (options_.control && Loop::Clock::now() < deadline) {
+  // Where we are the parent of CMD, until `wrap` has heard of its end and has gone; else until all is sent.
+  while (options_.control && (options_.watch_fd >= 0 || !to_client_.empty()) && Loop::Clock::now() < deadline) {
     struct pollfd polls[2] = {
         {.fd = options_.control.get(), .events = POLLIN, .revents = 0},
         {.fd = options_.watch_fd, .events = POLLIN, .revents = 0},

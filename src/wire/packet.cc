@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -21,6 +22,7 @@ namespace wrapd::wire {
 namespace {
 
 constexpr size_t kOtherAncillary = 1024U;  // credentials, a security label, a pidfd
+constexpr size_t kSmall = 1024U;           // room for a message of this size is not worth a question
 
 // Takes every descriptor out of the ancillary data: those sent, and those the kernel added.
 void take_descriptors(msghdr& message, std::vector<UniqueFd>& fds, std::vector<UniqueFd>& unasked) {
@@ -34,6 +36,18 @@ void take_descriptors(msghdr& message, std::vector<UniqueFd>& fds, std::vector<U
       if (fd >= 0) to.emplace_back(fd);
     }
   }
+}
+
+// How long the next message is, at most `limit`: most are short, and room for the longest is many pages to be touched.
+// SO_PEEK_OFF, which also belongs to the open file, makes the answer too small, and a message that does not fit is
+// refused, not cut.
+Result<size_t> room_for_next(int socket, size_t limit) {
+  if (limit <= kSmall) return limit;
+  ssize_t n;
+  do n = ::recv(socket, nullptr, 0, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
+  while (n < 0 && errno == EINTR);
+  if (n < 0) return fail_errno("cannot receive a message");
+  return std::min(static_cast<size_t>(n), limit);
 }
 
 }  // namespace
@@ -76,9 +90,11 @@ Result<> send_packet(int socket, std::string_view bytes, std::span<const int> fd
 }
 
 Result<Packet> receive_packet(int socket, size_t limit, size_t max_fds) {
+  auto room = room_for_next(socket, limit);
+  if (!room) return std::unexpected(room.error());
   Packet packet;
-  packet.bytes.resize(limit);
-  iovec iov{.iov_base = packet.bytes.data(), .iov_len = limit};
+  packet.bytes.resize(*room);
+  iovec iov{.iov_base = packet.bytes.data(), .iov_len = *room};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMostFds * sizeof(int)) + kOtherAncillary> control;
   msghdr message{};
   message.msg_iov = &iov;

@@ -26,7 +26,7 @@ inline constexpr double kMaxReportsPerSecond = 300;
 inline constexpr double kMaxReportsAtOnce = 1000;
 
 enum class SupervisorState : uint8_t {
-  ready,        // identity set and verified, own filter installed, reply sent
+  ready,        // identity set and verified, own filter installed, reply sent; left out by one that soon runs
   running,      // both hand-offs are done: the per-caller sockets can go
   terminating,  // told to end the tree; trapped calls kill their task
   finished,     // the tree is gone and session_closed is recorded; the process exits 0 next

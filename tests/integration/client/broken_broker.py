@@ -40,6 +40,11 @@ def filter_memfd(content=ALLOW_ALL, seals=ALL_SEALS):
     return fd
 
 
+def is_stopped(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0] == "T"
+
+
 def seqpacket_server(path):
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     server.bind(path)
@@ -380,6 +385,44 @@ class BrokenBroker(unittest.TestCase):
                 done = self.wrap(play, options, ["cat", go])
                 self.assertEqual((done.returncode, done.stderr), (0, told))
                 os.unlink(go)
+
+    # A supervisor whose tree is gone says so and goes; the last process of that tree may take its time to be gone, too.
+    def test_a_supervisor_that_has_said_all_may_go_first(self):
+        go = os.path.join(self.temporary.name, "go")
+        os.mkfifo(go)
+
+        def play(b):
+            b.accept_control()
+            b.send_reply()
+            for connection in b.take_both():
+                connection.send(ACCEPTED)
+            with open(go, "w"):
+                b.control.send(SUMMARY)
+                while fcntl.ioctl(b.control, termios.TIOCOUTQ, b"\0" * 4) != b"\0" * 4:
+                    os.sched_yield()
+                b.control.close()
+
+        done = self.wrap(play, (), ["sh", "-c", f"cat {go}; sleep 0.3; exit 3"])
+        self.assertEqual((done.returncode, done.stderr), (3, ""))
+
+    # The kernel then tells of a reset before it gives out what was sent.
+    def test_a_summary_counts_though_the_request_for_it_was_not_read(self):
+        def play(b):
+            b.accept_control()
+            b.send_reply()
+            for connection in b.take_both():
+                connection.send(ACCEPTED)
+            self.assertEqual(select.select([b.control], [], [], 20)[0], [b.control])
+            pid = struct.unpack("3i", b.control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+            os.kill(pid, signal.SIGSTOP)  # so that it sees both at once
+            while not is_stopped(pid):
+                os.sched_yield()
+            b.control.send(SUMMARY)
+            b.control.close()
+            os.kill(pid, signal.SIGCONT)
+
+        done = self.wrap(play, (), ["true"])
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_waits_for_nobody_who_reads_what_it_tells(self):
         # stderr is a pipe that is full: signals are passed on all the same.

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <pwd.h>
 #include <spawn.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -157,6 +158,14 @@ TEST_F(WrapCompileTest, FillsInVariables) {
       allows(compile(profile(enforce, "${XDG_RUNTIME_DIR}/s"), {"XDG_RUNTIME_DIR=/run/mine"}).rules, "/run/mine/s"));
   EXPECT_TRUE(
       allows(compile(profile(enforce, "${XDG_RUNTIME_DIR}/s")).rules, "/run/user/" + std::to_string(getuid()) + "/s"));
+  // From the user database.
+  const passwd* entry = getpwuid(getuid());
+  ASSERT_NE(entry, nullptr);
+  const std::string name = entry->pw_name;
+  const std::string home = entry->pw_dir;
+  EXPECT_TRUE(allows(compile(profile(enforce, "/run/${USER}/s")).rules, "/run/" + name + "/s"));
+  EXPECT_TRUE(allows(compile(profile(enforce, "/run/${USER}/s"), {"USER=other"}).rules, "/run/" + name + "/s"));
+  EXPECT_TRUE(allows(compile(profile(enforce, "${HOME}/s")).rules, home + "/s"));
   // Values are names, not patterns.
   EXPECT_FALSE(allows(compile(profile(enforce, "${HOME}/s"), {"HOME=/home/*"}).rules, "/home/somebody/s"));
 }

@@ -11,9 +11,12 @@
 #include <array>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <set>
+#include <sstream>
 
 #include "base/credentials.h"
+#include "base/idle_memory.h"
 #include "base/io.h"
 #include "base/json_text.h"
 
@@ -298,6 +301,43 @@ TEST(JsonText, EscapesAndOrders) {
   writer.raw("r", "[]");
   writer.finish();
   EXPECT_EQ(out, "{\"a\\\"\":\"x\\\\\\\"\\u000a\\u0001\xc3\xa4\",\"n\":18446744073709551615,\"t\":true,\"r\":[]}");
+}
+
+// Of this program's own file, in kB: what is mapped, and what of it was written to.
+struct Mapped {
+  size_t resident = 0;
+  size_t written = 0;
+};
+
+Mapped mapped_of_program() {
+  std::ifstream maps("/proc/self/smaps");
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe");
+  Mapped mapped;
+  bool ours = false;
+  for (std::string line; std::getline(maps, line);) {
+    std::istringstream words(line);
+    std::string name;
+    size_t value = 0;
+    words >> name;
+    if (name.find('-') != std::string::npos) ours = line.ends_with(program);
+    if (!ours || !(words >> value)) continue;
+    if (name == "Rss:") mapped.resident += value;
+    if (name == "Anonymous:") mapped.written += value;
+  }
+  return mapped;
+}
+
+int written_before = 1;
+
+TEST(IdleMemory, GivesBackWhatIsAsOnDisk) {
+  written_before = 7;
+  const Mapped before = mapped_of_program();
+  release_program_pages();
+  const Mapped after = mapped_of_program();  // runs again what it takes to look
+  EXPECT_LT(after.resident, before.resident);
+  EXPECT_GE(after.written, before.written) << "what was written, or relocated, stays";
+  EXPECT_EQ(written_before, 7);
+  EXPECT_EQ(fail_errno("it", ENOENT).error().message, "it: No such file or directory") << "and all still runs";
 }
 
 TEST(FailErrno, OneLineWithTheErrorsText) {

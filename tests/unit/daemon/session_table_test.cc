@@ -236,6 +236,13 @@ TEST_F(Sessions, DeathWhileRunningIsRecorded) {
 TEST_F(Sessions, StatesOutOfOrderEndIt) {
   open(kNever);
   say(SupervisorState::running);
+  say(SupervisorState::ready);
+  EXPECT_NE(end().reason.find("out of order"), std::string::npos);
+}
+
+TEST_F(Sessions, TerminatingBeforeItRanEndsIt) {
+  open(kNever);
+  say(SupervisorState::terminating);
   EXPECT_NE(end().reason.find("out of order"), std::string::npos);
 }
 

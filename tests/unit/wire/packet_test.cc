@@ -104,6 +104,38 @@ TEST_F(PacketTest, LimitIsExactAndTheRestIsGone) {
   EXPECT_EQ(packet->bytes, "next");
 }
 
+// Where much is allowed, room is made for what comes: the limit is as exact, and nothing is ever taken half.
+TEST_F(PacketTest, RoomIsMadeForTheMessageThatComes) {
+  constexpr size_t kLimit = 65536;
+  std::array fds{read_end_.get()};
+  EXPECT_EQ(receive_packet(ours_.get(), kLimit, 1).error().code, EAGAIN);
+  for (size_t size : {size_t{1}, size_t{1024}, size_t{1025}, kLimit}) {
+    ASSERT_TRUE(send_packet(theirs_.get(), std::string(size, 'x'), fds, false));
+    auto packet = receive_packet(ours_.get(), kLimit, 1);
+    ASSERT_TRUE(packet) << packet.error().message;
+    EXPECT_EQ(packet->bytes, std::string(size, 'x'));
+    EXPECT_LE(packet->bytes.capacity(), size + 64) << "no more than is needed";
+    EXPECT_EQ(packet->fds.size(), 1U);
+  }
+  ASSERT_TRUE(send_packet(theirs_.get(), std::string(kLimit + 1, 'x'), fds, false));
+  ASSERT_TRUE(send_packet(theirs_.get(), "next", {}, false));
+  EXPECT_EQ(receive_packet(ours_.get(), kLimit, 1).error().code, EMSGSIZE);
+  EXPECT_EQ(receive_packet(ours_.get(), kLimit, 1)->bytes, "next");
+  theirs_.reset();
+  auto end = receive_packet(ours_.get(), kLimit, 1);
+  ASSERT_TRUE(end);
+  EXPECT_TRUE(end->eof());
+}
+
+// An offset of SO_PEEK_OFF, which belongs to the open file, makes a message seem shorter.
+TEST_F(PacketTest, AnOffsetForLookingCutsNoMessage) {
+  for (int offset : {1, 1000, 2999}) {
+    ASSERT_EQ(::setsockopt(ours_.get(), SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset), 0);
+    ASSERT_TRUE(send_packet(theirs_.get(), std::string(3000, 'x'), {}, false));
+    EXPECT_EQ(receive_packet(ours_.get(), 65536, 0).error().code, EMSGSIZE) << offset;
+  }
+}
+
 TEST_F(PacketTest, TooManyDescriptorsAreClosed) {
   for (size_t sent : {1U, 2U, 3U, 17U, 253U}) {
     for (size_t allowed : {0U, 1U, 2U}) {

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <linux/filter.h>
+
+#include <vector>
+
+#include "base/result.h"
+#include "plan/plan.h"
+
+namespace wrapd::plan {
+
+// Makes the filter with libseccomp, for the native architecture. Only at build time; programs use compile_filter().
+// Errors come from libseccomp only.
+[[nodiscard]] Result<std::vector<sock_filter>> generate_filter(const FilterSpec& spec);
+
+}  // namespace wrapd::plan
