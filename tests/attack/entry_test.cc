@@ -19,6 +19,7 @@
 #include "arena.h"
 #include "kernel/uapi.h"
 #include "programs.h"
+#include "supervisor/path_walk.h"
 
 namespace wrapd::attack {
 namespace {
@@ -190,6 +191,30 @@ void mount_and_connect(const std::string& way, const Place& place, Story& story)
   ::_exit(0);
 }
 
+// Takes what the kernel writes for an object for the name that leads to it.
+class BelievesTheText final : public supervisor::Handler {
+ public:
+  explicit BelievesTheText(const supervisor::SessionObjects& session)
+      : session_(session), walk_(session.kernel, session.root) {}
+  supervisor::Outcome handle(const supervisor::Caller& call, supervisor::CallContext&) override {
+    auto refused = supervisor::Answer::errno_of(EACCES);
+    auto taken = call.take_socket_call();
+    if (!taken) return {.answer = refused, .record = std::nullopt};
+    std::string path(supervisor::decode_unix_name(taken->address).text);
+    auto object = walk_.locate(call, -1, path, supervisor::LastElement::follow);
+    if (!object) return {.answer = refused, .record = std::nullopt};
+    auto text = session_.kernel.real_path(object->fd.get());
+    if (!text || !session_.layers.judge_path(policy::UnixOperation::connect, *text).permits())
+      return {.answer = refused, .record = std::nullopt};
+    int rc = call.act().connect_object(taken->socket.get(), object->fd.get());
+    return {.answer = supervisor::Answer::of(rc), .record = std::nullopt};
+  }
+
+ private:
+  supervisor::SessionObjects session_;
+  supervisor::PathWalk walk_;
+};
+
 TEST(Entry, NamespacesOfItsOwn) {
   for (auto [way, held] : {std::pair{"unshare", "EPERM"}, std::pair{"clone", "EPERM"}, std::pair{"clone3", "ENOSYS"}}) {
     Scene scene;
@@ -197,10 +222,17 @@ TEST(Entry, NamespacesOfItsOwn) {
     scene.rules = {{{scene.place / "allowed"}, Verdict::allow}};
     Program attack = [way = way](const Place& place, Story& story) { mount_and_connect(way, place, story); };
     if (!works_natively(attack)) GTEST_SKIP() << "this machine has no user namespaces for users";
-    Story won, lost;
-    scene.run(won, {.filter = by_number(), .believes_everybody = true}, attack);
+    Story won, nameless, lost;
+    const Terms naive{.filter = by_number(), .believes_everybody = true};
+    scene.run(won, naive, attack, [](const supervisor::SessionObjects& session, kernel::Kernel&) {
+      return std::make_unique<BelievesTheText>(session);
+    });
     EXPECT_EQ(won.of("attack"), "ok") << "the harness does not bite";
     EXPECT_EQ(scene.bad.reached(), 1U) << "the harness does not bite";
+    // What lies in another mount namespace has no name in the session's.
+    scene.run(nameless, naive, attack);
+    EXPECT_EQ(nameless.of("attack"), "EACCES");
+    EXPECT_EQ(scene.bad.reached(), 1U);
     scene.run(lost, {}, attack);
     EXPECT_EQ(lost.of("attack"), held);
     EXPECT_EQ(scene.bad.reached(), 1U);

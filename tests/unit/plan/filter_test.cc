@@ -122,9 +122,9 @@ TEST_P(FilterProgramTest, BringsOnlyWhatWasAskedFor) {
   std::vector<uint32_t> expected;
   if (GetParam().unix_sockets) expected = {__NR_connect, __NR_bind, __NR_listen, __NR_socket, __NR_socketpair};
   if (GetParam().renames) {
-    expected.insert(expected.end(), {__NR_renameat, __NR_renameat2, __NR_linkat});
+    expected.insert(expected.end(), {__NR_renameat, __NR_renameat2, __NR_linkat, __NR_symlinkat});
 #ifdef __NR_rename
-    expected.insert(expected.end(), {__NR_rename, __NR_link});
+    expected.insert(expected.end(), {__NR_rename, __NR_link, __NR_symlink});
 #endif
   }
   std::ranges::sort(expected);
