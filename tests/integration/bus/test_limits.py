@@ -63,8 +63,9 @@ def test_a_user_who_calls_too_often_is_refused_at_once(busy):
 def test_many_users_together_leave_room_for_who_calls_little(busy):
     crowd = [busy.client(entry.pw_uid) for entry in pwd.getpwall() if entry.pw_uid not in (0, OTHER)][:16]
     assert len(crowd) == 16
+    busy.service.order(f"add {SESSION} {OTHER} x")
     for client in crowd:
-        client.manager("GetSession", "s", [busy_session(busy)])
+        client.manager("GetSession", "s", [SESSION])
     serials = [(client, client.send(*CALLS, MANAGER, "ListPolicies")) for _ in range(95) for client in crowd]
     texts = [reply.body[0] for reply in (client.answer_to(serial) for client, serial in serials)
              if reply.kind == wire.ERROR]
@@ -72,11 +73,6 @@ def test_many_users_together_leave_room_for_who_calls_little(busy):
     # The bucket of all is as good as empty.
     busy.client(OTHER).manager("ListPolicies")
     busy.watcher.manager("ListPolicies")
-
-
-def busy_session(machine):
-    machine.service.order(f"add {SESSION} {OTHER} x")
-    return SESSION
 
 
 def test_calls_that_come_before_the_sender_is_known_are_few(busy):
