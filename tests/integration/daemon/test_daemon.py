@@ -148,7 +148,8 @@ def test_what_a_supervisor_gets(service):
         tokens = config["reply"]["tokens"].values()
         assert len(set(tokens)) == 3 and all(len(token) == 64 for token in tokens)
         assert [kind.split(" ")[0] for kind in seen["fds"]] == [
-            "socket", "socket", "socket", "socket", "/", "/memfd:wrapd-rules", "/memfd:wrapd-filter"]
+            "socket", "socket", "socket", "socket", "/", "/memfd:wrapd-rules", "/memfd:wrapd-filter",
+            str(service.runtime / "records")]
         assert seen["environment"] == ""
         assert seen["others"] == [0, 1, 2, 3]
         assert int(seen["blocked"], 16) == 0
@@ -509,7 +510,7 @@ def test_reload_is_whole_or_nothing(service):
     assert f"wrapd: {service.config}:2:1:" in service.text()
     write_access(service, "{users: ['*'], policies: [default, gone], default: default}")
     assert "reload failed" in service.reload()
-    assert f"wrapd: {service.config}:3:41: there is no policy 'gone'" in service.text()
+    assert f"wrapd: {service.config}:3:40: there is no policy 'gone'" in service.text()
     for name in (service.config, service.policies):
         kept = name.rename(name.with_name("kept"))
         name.symlink_to("nowhere")

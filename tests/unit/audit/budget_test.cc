@@ -141,17 +141,17 @@ TEST_F(Shares, HaveRoomForTheFirstOfEachKind) {
   for (unsigned i = 0; i < Budget::kFirstOfAKind; ++i) EXPECT_TRUE(budget.admits(denial("/docker", "no-docker"), now_));
   EXPECT_FALSE(budget.admits(denial("/docker", "no-docker"), now_));
   // As many kinds as it likes, no program has more of them.
-  size_t more = 0;
+  int more = 0;
   for (int i = 0; i < 1000; ++i) more += budget.admits(denial("/x", "rule" + std::to_string(i)), now_) ? 1 : 0;
-  EXPECT_LE(more, Budget::kMostKinds);
+  EXPECT_LE(more, static_cast<int>(Budget::kMostKinds));
   EXPECT_TRUE(budget.admits(make_event(Kind::session_closed), now_));
 }
 
 TEST_F(Shares, TellOfLossesAtLongerAndLongerIntervals) {
   Budget budget = this->budget();
-  size_t reports = 0;
+  int reports = 0;
   for (auto now = now_; now < now_ + 1h; now += 1s) {
-    for (int i = 0; i < 10; ++i)
+    for (uint64_t i = 0; i < 10; ++i)
       static_cast<void>(
           budget.admits(denial("/" + std::to_string(now.time_since_epoch().count()) + std::to_string(i)), now));
     reports += budget.losses(now, false) ? 1 : 0;

@@ -90,7 +90,7 @@ class PolicyTest(unittest.TestCase):
         os.mkdir(os.path.join(os.path.dirname(file), "policies"))
         self.write("version: 1\nname: other\n", "policies/default.yaml")
         _, err = self.run_it("policy", "check", file, code=2)
-        self.assertEqual(err, f"{file}:3:32: there is no policy 'default'; install it, or do not grant it\n")
+        self.assertEqual(err, f"{file}:3:31: there is no policy 'default'; install it, or do not grant it\n")
         self.write("version: 1\nname: default\n", "policies/x.yaml")
         out, _ = self.run_it("policy", "check", file, code=0)
         self.assertEqual(out, f"{file}: ok (1 access entry)\n")
