@@ -18,7 +18,7 @@ POLICY = """\
 version: 1
 name: where
 unix_socket_rules:
-  - {name: here, paths: ["${CWD}/*.sock", "${HOME}/*.sock"], operations: [connect], decision: allow}
+  - {name: here, paths: ["${CWD}/*.sock"], operations: [connect], decision: allow}
   - {name: there, paths: ["/srv/hung/1/*.sock", "/srv/hung/2/in/*.sock"], operations: [connect], decision: allow}
 """
 TIMED = """
