@@ -55,9 +55,12 @@ std::set<std::string, std::less<>> directories_as_written(const policy::Policy& 
       for (; token != pattern->tokens.end() && token->kind == policy::TokenKind::byte; ++token) {
         text += static_cast<char>(token->value);
       }
-      if (token != pattern->tokens.end() && token->kind == policy::TokenKind::variable) continue;
-      const size_t slash = text.rfind('/');
-      if (slash != std::string::npos) out.insert(text.substr(0, std::max<size_t>(slash, 1)));
+      // Each is followed by a slash in the policy itself, so that no variable has a part in its name.
+      for (size_t slash = text.rfind('/'); slash != std::string::npos && slash > 0;
+           slash = text.rfind('/', slash - 1)) {
+        out.insert(text.substr(0, slash));
+      }
+      if (!text.empty()) out.insert("/");
     }
   }
   return out;

@@ -26,7 +26,7 @@
 
 namespace wrapd::daemon {
 
-// The directories of a policy's patterns, up to their first wildcard, that no variable has a part in.
+// The directories that a policy's patterns name before their first wildcard or variable, and those above them.
 [[nodiscard]] std::set<std::string, std::less<>> directories_as_written(const policy::Policy& policy);
 
 struct PreparedPlan {

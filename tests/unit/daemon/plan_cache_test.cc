@@ -171,6 +171,16 @@ TEST_F(Plans, WaitForNoFileSystemOfAUsers) {
   EXPECT_EQ(answers, 7U);
 }
 
+TEST(Directories, ThatNoVariableHasAPartIn) {
+  auto written = policy(
+      "version: 1\nname: p\nunix_socket_rules:\n  - {name: r, paths: [\"/run/a/b.sock\", \"/srv/x-${USER}/s\", "
+      "\"/opt/*/s\", "
+      "\"${CWD}/s\", \"@/abstract/s\"], decision: allow}\n");
+  EXPECT_EQ(directories_as_written(written->policy),
+            (std::set<std::string, std::less<>>{"/", "/run", "/run/a", "/srv", "/opt"}));
+  EXPECT_TRUE(directories_as_written(policy()->policy).empty());
+}
+
 TEST(Variables, AreFoundWhereTheyAreUsed) {
   auto use = variables_used(policy()->policy);
   EXPECT_TRUE(use.cwd);
