@@ -106,6 +106,9 @@ Result<> Broker::start() {
   if (!plans) return std::unexpected(plans.error());
   plans_ = std::move(*plans);
   sessions_.on_running([this] { supervisors_.session_runs(); });
+  auto records = RecordShares::create(loop_, journal_, runtime_.top.get());
+  if (!records) return std::unexpected(records.error());
+  records_ = std::move(*records);
   reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!reserve_) return fail_errno("cannot open /dev/null");
   proc_.reset(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -427,7 +430,7 @@ void Broker::open_session(Connection& connection, const PreparedPlan& plan) {
 }
 
 wire::SupervisorConfig Broker::config_for(const Connection& connection, const PreparedPlan& plan,
-                                          const SessionDirectory& directory) const {
+                                          const SessionDirectory& directory) {
   wire::SupervisorConfig config;
   config.own_uid = parts_.supervisor_ids.uid;
   config.own_gid = parts_.supervisor_ids.gid;
@@ -438,6 +441,7 @@ wire::SupervisorConfig Broker::config_for(const Connection& connection, const Pr
   config.command = connection.request.command;
   config.events = connection.request.events;
   config.profile = connection.request.profile;
+  config.record_slot = records_->slot_of(connection.peer.uid);
   config.reply.id = directory.id();
   config.reply.directory = directory.path();
   config.reply.notify_token = random_hex(32);
@@ -483,9 +487,9 @@ Result<std::string> Broker::start_supervisor(Connection& connection, const Prepa
   if (!directory) return std::unexpected(directory.error());
   const auto config = config_for(connection, plan, *directory);
   const auto& listeners = directory->listeners();
-  const int fds[wire::kConfigFds] = {connection.socket.get(), listeners[0].get(),          listeners[1].get(),
-                                     listeners[2].get(),      connection.place.root.get(), plan.rules.get(),
-                                     plan.filter.get()};
+  const int fds[wire::kConfigFds] = {
+      connection.socket.get(),     listeners[0].get(), listeners[1].get(), listeners[2].get(),
+      connection.place.root.get(), plan.rules.get(),   plan.filter.get(),  records_->fd()};
 
   SessionFacts facts{.id = config.reply.id,
                      .uid = config.uid,

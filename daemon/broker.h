@@ -34,6 +34,7 @@
 #include "daemon/journal.h"
 #include "daemon/plan_cache.h"
 #include "daemon/quota.h"
+#include "daemon/record_shares.h"
 #include "daemon/service_api.h"
 #include "daemon/session_directory.h"
 #include "daemon/session_table.h"
@@ -116,7 +117,7 @@ class Broker {
   void find_plan(Connection& connection);
   void open_session(Connection& connection, const PreparedPlan& plan);
   [[nodiscard]] wire::SupervisorConfig config_for(const Connection& connection, const PreparedPlan& plan,
-                                                  const SessionDirectory& directory) const;
+                                                  const SessionDirectory& directory);
   // Stored first, configured then: no configured supervisor is ever unknown to the store.
   [[nodiscard]] Result<SupervisorProcess> hire(SessionFacts& facts, const wire::SupervisorConfig& config,
                                                std::span<const int> fds);
@@ -144,6 +145,7 @@ class Broker {
   Quota pending_;
   SupervisorPool supervisors_;
   std::unique_ptr<PlanCache> plans_;
+  std::unique_ptr<RecordShares> records_;
   std::unordered_map<uint64_t, std::unique_ptr<Connection>> connections_;
   uint64_t next_connection_ = 1;
   UniqueFd proc_;

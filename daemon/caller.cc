@@ -134,14 +134,18 @@ Result<CallerPlace> open_caller_place(const PeerCredentials& peer, int pidfd) {
   const std::string directory = proc_directory(peer);
   if (auto alive = check_alive(pidfd); !alive) return std::unexpected(alive.error());
   CallerPlace place;
+  place.pid = peer.pid;
   place.root.reset(::open((directory + "/root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!place.root) return fail_errno("cannot open the caller's root directory");
   UniqueFd mount_ns(::open((directory + "/ns/mnt").c_str(), O_RDONLY | O_CLOEXEC));
   if (!mount_ns) return fail_errno("cannot open the caller's mount namespace");
   for (int fd : {place.root.get(), mount_ns.get()}) {
-    struct stat st {};
-    if (::fstat(fd, &st) < 0) return fail_errno("cannot stat the caller's root or mount namespace");
-    place.id += std::to_string(st.st_dev) + ":" + std::to_string(st.st_ino) + " ";
+    struct statx st {};
+    if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO | STATX_MNT_ID, &st) < 0) {
+      return fail_errno("cannot stat the caller's root or mount namespace");
+    }
+    place.id += std::to_string(st.stx_dev_major) + ":" + std::to_string(st.stx_dev_minor) + ":" +
+                std::to_string(st.stx_ino) + ":" + std::to_string(st.stx_mnt_id) + " ";
   }
   if (auto alive = check_alive(pidfd); !alive) return std::unexpected(alive.error());
   return place;

@@ -32,6 +32,7 @@ struct Confinement {
 
 // The caller's view of the file system, for its supervisor.
 struct CallerPlace {
+  pid_t pid = 0;   // whose it is
   UniqueFd root;   // O_PATH of its root directory
   std::string id;  // of root and mount namespace: equal for callers who see the same files
 };
@@ -40,6 +41,7 @@ struct CallerPlace {
 [[nodiscard]] Result<> check_unconfined(const PeerCredentials& peer, int pidfd);
 // Which of `peer`'s groups is the process's own now. EPERM: none, it runs with another.
 [[nodiscard]] Result<gid_t> effective_group(const PeerCredentials& peer, int pidfd);
+// Asks no file system: the caller's root may lie on one that does not answer.
 [[nodiscard]] Result<CallerPlace> open_caller_place(const PeerCredentials& peer, int pidfd);
 
 }  // namespace wrapd::daemon

@@ -6,17 +6,16 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <system_error>
 
 #include "base/io.h"
 #include "daemon/session_record.h"
+#include "policy/installed.h"
 #include "policy/load.h"
 
 namespace wrapd::daemon {
 namespace {
 
 constexpr size_t kMaxConfig = 1U << 20;
-constexpr size_t kMaxPolicyFiles = 4096;
 
 // A file that somebody else can write says what somebody else wants.
 bool root_only(const struct stat& st) {
@@ -24,8 +23,10 @@ bool root_only(const struct stat& st) {
 }
 
 Result<policy::ServiceConfig> load_config(const std::string& path) {
+  auto absent = policy::is_absent(path);
+  if (!absent) return std::unexpected(absent.error());
+  if (*absent) return policy::default_service_config();
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
-  if (!fd && errno == ENOENT) return policy::default_service_config();
   if (!fd) return fail_errno("cannot open " + printable(path));
   struct stat file {};
   struct stat directory {};
@@ -40,23 +41,6 @@ Result<policy::ServiceConfig> load_config(const std::string& path) {
   auto text = read_all(fd.get(), kMaxConfig);
   if (!text) return fail(printable(path) + ": " + text.error().message, text.error().code);
   return policy::load_service_config(*text, path);
-}
-
-// File name -> path of every *.yaml in `directory`, which may be missing.
-Result<std::map<std::string, std::string>> policy_files(const std::string& directory) {
-  namespace fs = std::filesystem;
-  std::map<std::string, std::string> files;
-  std::error_code error;
-  fs::directory_iterator list(directory, error);
-  if (error == std::errc::no_such_file_or_directory) return files;
-  for (; !error && list != fs::directory_iterator(); list.increment(error)) {
-    std::string name = list->path().filename().string();
-    if (name.starts_with('.') || !name.ends_with(".yaml")) continue;
-    if (files.size() == kMaxPolicyFiles) return fail(printable(directory) + ": too many policy files");
-    files.emplace(name, list->path().string());
-  }
-  if (error) return fail_errno("cannot list " + printable(directory), error.value());
-  return files;
 }
 
 Result<std::shared_ptr<CataloguePolicy>> load_policy(const std::string& path) {
@@ -92,6 +76,18 @@ void add_policy(Catalogue& catalogue, const std::string& stem, const std::string
   catalogue.policies.emplace(std::move(name), std::move(*entry));
 }
 
+// What is granted must be there. A file that could not be read may be the one that has it: then that is told, and the
+// others are served.
+Result<> check_granted(Catalogue& catalogue, const std::string& file) {
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : catalogue.policies) names.push_back(name);
+  for (const auto& rejected : catalogue.rejected) names.push_back(rejected.name);
+  auto granted = policy::check_granted(catalogue.config, file, names);
+  if (granted || catalogue.rejected.empty()) return granted;
+  catalogue.rejected.push_back({.file = file, .name = {}, .why = granted.error().message});
+  return {};
+}
+
 }  // namespace
 
 VariableUse variables_used(const policy::Policy& policy) {
@@ -125,12 +121,11 @@ Result<std::shared_ptr<const Catalogue>> load_catalogue(const CataloguePaths& pa
   auto config = load_config(paths.config);
   if (!config) return std::unexpected(config.error());
   catalogue->config = std::move(*config);
-  auto files = policy_files(paths.policies);
+  const std::string directories[] = {paths.policies, paths.vendor_policies};
+  auto files = policy::policy_files(directories);
   if (!files) return std::unexpected(files.error());
-  auto vendor = policy_files(paths.vendor_policies);
-  if (!vendor) return std::unexpected(vendor.error());
-  files->merge(*vendor);  // what is there already stays
   for (const auto& [name, path] : *files) add_policy(*catalogue, name.substr(0, name.size() - 5), path);
+  if (auto granted = check_granted(*catalogue, paths.config); !granted) return std::unexpected(granted.error());
   return catalogue;
 }
 

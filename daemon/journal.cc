@@ -10,11 +10,13 @@ namespace {
 constexpr size_t kCapacity = 4096;
 constexpr size_t kMaxUsers = 4096;
 constexpr std::chrono::milliseconds kRetry{250};
+constexpr double kFirstsRate = 1;  // a second
+constexpr double kFirstsBurst = 200;
 
 }  // namespace
 
 Journal::Journal(EventLoop& loop, std::unique_ptr<audit::Sink> sink)
-    : loop_(loop), recorder_(std::move(sink), kCapacity) {}
+    : loop_(loop), recorder_(std::move(sink), kCapacity), firsts_(kFirstsRate, kFirstsBurst) {}
 
 Journal::~Journal() {
   record_counted(std::exchange(refusals_, {}));
@@ -30,7 +32,10 @@ void Journal::record(audit::Event event) {
 
 void Journal::reject(uid_t uid, pid_t pid, std::string reason, std::string_view operation, std::string_view session) {
   Refused key{.uid = uid, .operation = std::string(operation)};
-  if (refusals_.size() >= kMaxUsers && !refusals_.contains(key)) key.uid.reset();
+  // A user may have tens of thousands of subordinate ids.
+  if (!refusals_.contains(key) && (refusals_.size() >= kMaxUsers || !firsts_.take(TokenBucket::Clock::now()))) {
+    key.uid.reset();
+  }
   auto [it, first] = refusals_.try_emplace(key);
   if (first) {
     record_refusal(key, pid, std::string(session), std::move(reason), 1);

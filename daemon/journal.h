@@ -2,7 +2,8 @@
 #pragma once
 
 // The service's side of the audit: what waits for the journal is tried again by timer, and refusals of one user are not
-// more than one record per interval, with the number of those that it stands for.
+// more than one record per interval, with the number of those that it stands for. Nor are those of all users together
+// many: users in large numbers are recorded as one.
 
 #include <sys/types.h>
 
@@ -17,6 +18,7 @@
 #include "audit/event.h"
 #include "audit/sink.h"
 #include "base/result.h"
+#include "base/token_bucket.h"
 #include "daemon/event_loop.h"
 
 namespace wrapd::daemon {
@@ -56,6 +58,7 @@ class Journal {
 
   EventLoop& loop_;
   audit::Recorder recorder_;
+  TokenBucket firsts_;  // of users that are told apart
   std::map<Refused, Refusals> refusals_;
   EventSource interval_;
   EventSource retry_;

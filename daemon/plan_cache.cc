@@ -4,8 +4,12 @@
 #include <fcntl.h>
 #include <linux/seccomp.h>
 
+#include <algorithm>
+
 #include "base/io.h"
+#include "plan/local_mounts.h"
 #include "plan/others_may_create.h"
+#include "policy/pattern.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -25,7 +29,42 @@ std::string cache_key(const CataloguePolicy& policy, const policy::Variables& va
   return key;
 }
 
+// For one caller's root. Everything that is not certain to be root's alone is true.
+Result<plan::OthersMayCreate> others_may_create_in(const std::shared_ptr<UniqueFd>& root, pid_t pid,
+                                                   const policy::Policy& policy) {
+  auto directories = directories_as_written(policy);
+  if (directories.empty()) return [](std::string_view) { return true; };
+  auto mounts = plan::LocalMounts::of(pid);
+  if (!mounts) return std::unexpected(mounts.error());
+  return [root, directories = std::move(directories), mounts = std::move(*mounts)](std::string_view directory) {
+    return !directories.contains(directory) || plan::others_may_create(root->get(), directory, &mounts);
+  };
+}
+
 }  // namespace
+
+std::set<std::string, std::less<>> directories_as_written(const policy::Policy& policy) {
+  std::set<std::string, std::less<>> out;
+  if (!policy.unix_socket_rules) return out;
+  for (const auto& rule : *policy.unix_socket_rules) {
+    for (const auto& path : rule.paths) {
+      auto pattern = policy::parse_pattern(path);
+      if (!pattern || pattern->abstract) continue;
+      std::string text;
+      auto token = pattern->tokens.begin();
+      for (; token != pattern->tokens.end() && token->kind == policy::TokenKind::byte; ++token) {
+        text += static_cast<char>(token->value);
+      }
+      // Each is followed by a slash in the policy itself, so that no variable has a part in its name.
+      for (size_t slash = text.rfind('/'); slash != std::string::npos && slash > 0;
+           slash = text.rfind('/', slash - 1)) {
+        out.insert(text.substr(0, slash));
+      }
+      if (!text.empty()) out.insert("/");
+    }
+  }
+  return out;
+}
 
 PlanCache::Prepared prepare_plan(const policy::Policy& policy, const policy::Variables& variables,
                                  const plan::FilterSpec& narrow, const plan::OthersMayCreate& others_may_create) {
@@ -73,10 +112,10 @@ void PlanCache::get(const std::shared_ptr<const CataloguePolicy>& policy, const 
   if (!*root) {
     submitted = fail_errno("cannot keep the caller's root directory");
   } else {
-    submitted = worker_->submit([this, key, policy, variables, narrow, root]() -> Worker::Completion {
-      auto prepared = prepare_plan(policy->policy, variables, narrow, [root](std::string_view directory) {
-        return plan::others_may_create(root->get(), directory);
-      });
+    submitted = worker_->submit([this, key, policy, variables, narrow, root, pid = place.pid]() -> Worker::Completion {
+      auto others = others_may_create_in(root, pid, policy->policy);
+      auto prepared =
+          others ? prepare_plan(policy->policy, variables, narrow, *others) : Prepared(std::unexpected(others.error()));
       return [this, key, policy, prepared] { answer(key, policy, prepared); };
     });
   }

@@ -4,10 +4,15 @@
 // Compiled policies, ready to be handed to supervisors: the same policy for callers with the same variables is compiled
 // once, and its sessions share the pages of the same sealed memfds. Compiling happens on a thread, so that a large
 // policy delays nobody else. Bounded by number and by bytes; the least recently used goes first.
+//
+// Where a plan depends on who can make names in a directory, that is looked up only for directories that stand in the
+// policy as such. What a variable stands for is the user's, or the user's word: others than root can make names there,
+// and nothing is looked up.
 
 #include <functional>
 #include <list>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -20,6 +25,9 @@
 #include "plan/plan.h"
 
 namespace wrapd::daemon {
+
+// The directories that a policy's patterns name before their first wildcard or variable, and those above them.
+[[nodiscard]] std::set<std::string, std::less<>> directories_as_written(const policy::Policy& policy);
 
 struct PreparedPlan {
   UniqueFd rules;   // sealed memfd, policy::RuleSet

@@ -61,7 +61,7 @@ Result<int> run_brokered(const Options& options, InheritedSignals& signals) {
   }
   std::optional<EventLog> log;
   if (options.audit_log && options.action == Options::Action::run) {
-    auto opened = EventLog::open(*options.audit_log);
+    auto opened = EventLog::open(*options.audit_log, options.audit_fd);
     if (!opened) return std::unexpected(opened.error());
     log = std::move(*opened);
   }

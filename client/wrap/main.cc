@@ -33,6 +33,7 @@ Result<int> run(int argc, char** argv) {
   }
   std::vector<int> wanted = options->keep_fds;
   if (options->status_fd >= 0) wanted.push_back(options->status_fd);
+  if (options->audit_fd >= 0) wanted.push_back(options->audit_fd);
   if (auto guarded = guard_descriptors(wanted); !guarded) return std::unexpected(guarded.error());
 
   InheritedSignals signals;

@@ -59,7 +59,7 @@ Run CMD under the policy of this machine.
       --policy NAME      ask for this policy instead of your default one
       --profile FILE     narrow further with a profile of your own
       --standalone       no service: the profile (or the vendor's default) is the policy
-      --audit-log FILE   append what was decided to FILE, as JSON lines
+      --audit-log FILE   append what was decided to FILE (fd:N: to this descriptor), as JSON lines
       --mode audit       the profile only records what it would deny
       --network=yes      share the network (the default)
       --docker=yes       leave docker's sockets to the policy (the default)
@@ -93,6 +93,11 @@ Result<> check(const Options& options) {
   if (options.action == Options::Action::help || options.action == Options::Action::version) return {};
   if (options.command.empty() && options.action == Options::Action::run) {
     return fail("no command given; say what to run: wrap [OPTION]... CMD [ARG]... (see wrap --help)");
+  }
+  if (options.audit_log && options.audit_log->starts_with("fd:") &&
+      (options.audit_fd <= 2 || std::ranges::find(options.keep_fds, options.audit_fd) != options.keep_fds.end())) {
+    return fail("--audit-log " + printable(*options.audit_log, 64) +
+                ": a descriptor that CMD has is no place for its record; give another (./fd:N is a file)");
   }
   if (options.standalone && options.policy) {
     return fail("--policy names a policy of the service, which --standalone does not ask; use --profile FILE");
@@ -131,6 +136,12 @@ Result<Options> parse_options(int argc, char** argv) {
         break;
       case kAuditLog:
         options.audit_log = value;
+        options.audit_fd = -1;
+        if (constexpr std::string_view kDescriptor = "fd:"; options.audit_log->starts_with(kDescriptor)) {
+          auto fd = parse_fd("--audit-log fd:N", value + kDescriptor.size());
+          if (!fd) return std::unexpected(fd.error());
+          options.audit_fd = *fd;
+        }
         break;
       case kMode:
         if (std::strcmp(value, "audit") != 0) {

@@ -21,6 +21,7 @@ struct Options {
   std::optional<std::string> policy;
   std::optional<std::string> profile;
   std::optional<std::string> audit_log;
+  int audit_fd = -1;  // --audit-log fd:N; above 2
   bool standalone = false;
   bool audit = false;  // --mode audit
   bool quiet = false;

@@ -75,7 +75,7 @@ Result<int> see_through(const Options& options, Watch& watch, const WatchSpec& s
   auto summary = watch.finish(kSummaryTimeout);
   if (watch.terminated()) print_error("the session was ended by " + printable(*watch.terminated(), 512));
   if (spec.log != nullptr) {
-    if (auto problem = spec.log->problem()) print_error(*problem);
+    for (const auto& problem : spec.log->problems()) print_error(problem);
   }
   if (launch != nullptr) {
     if (auto failure = launch->failure()) return fail(*failure);

@@ -52,25 +52,39 @@ constexpr size_t kMaxStart = 4096;
 // there is no CMD.
 constexpr std::string_view kStarted = "started ";
 
-// What the supervisor could not write to the audit log, for wrap to tell; in memory that both share.
+// What there is to tell of the audit log, from the supervisor to wrap; in memory that both share.
 struct LogLosses {
   std::atomic<uint64_t> count{0};
   std::atomic<int> error{0};
+  std::atomic<bool> changed{false};  // by somebody else
 };
 
 // The audit log is the supervisor's, not wrap's: it also gets what is decided after wrap has ended.
 class LogSink final : public audit::Sink {
  public:
-  LogSink(UniqueFd fd, LogLosses* losses) : lines_(std::move(fd)), losses_(losses) {}
+  LogSink(UniqueFd fd, LogLosses* losses) : watch_(fd.get()), lines_(std::move(fd)), losses_(losses) {}
   Result<> write(const audit::Event& event) override {
+    look();
     auto written = lines_.write(event);
+    watch_.wrote();
     if (written || written.error().code == EAGAIN) return written;
     losses_->error = written.error().code;
     ++losses_->count;
     return {};
   }
+  Result<> flush() override {
+    look();
+    auto flushed = lines_.flush();
+    watch_.wrote();
+    return flushed;
+  }
 
  private:
+  void look() {
+    watch_.look();
+    losses_->changed = watch_.changed();
+  }
+  LogWatch watch_;
   audit::JsonLinesSink lines_;
   LogLosses* losses_;
 };
@@ -336,9 +350,11 @@ Result<int> run_standalone(const Options& options, InheritedSignals& signals) {
   void* memory = ::mmap(nullptr, sizeof(LogLosses), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return fail_errno("cannot map memory");
   all.losses = new (memory) LogLosses;
+  std::optional<LogName> log_name;
   if (options.audit_log) {
-    auto log = EventLog::open(*options.audit_log);
+    auto log = EventLog::open(*options.audit_log, options.audit_fd);
     if (!log) return std::unexpected(log.error());
+    log_name = log->name();
     all.log = log->release();
   }
   for (Channel* channel : {&all.control, &all.reports}) {
@@ -371,8 +387,10 @@ Result<int> run_standalone(const Options& options, InheritedSignals& signals) {
                     .bystanders = std::move(bystanders)};
   SummaryContext context{.profile_file = file, .profile_policy = profile->policy};
   auto status = see_through(options, *watch, watched, *all.exec, nullptr, context);
-  if (uint64_t lost = all.losses->count; lost > 0)
-    print_error(EventLog::describe_losses(*options.audit_log, lost, all.losses->error));
+  if (!log_name) return status;
+  for (const auto& problem : log_name->problems(all.losses->count, all.losses->error, all.losses->changed)) {
+    print_error(problem);
+  }
   return status;
 }
 

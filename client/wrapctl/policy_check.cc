@@ -10,6 +10,8 @@
 #include "client/wrapctl/caller.h"
 #include "client/wrapctl/output.h"
 #include "client/wrapctl/verbs.h"
+#include "config.h"
+#include "policy/installed.h"
 #include "policy/lint.h"
 #include "policy/load.h"
 #include "policy/rules.h"
@@ -75,9 +77,38 @@ void note_distrust(const Error& error) {
   print_error("note: the service would not read this file: " + error.message);
 }
 
-int check_config(const Context& context, const std::string& file) {
+// The policies that a configuration can grant: those beside it, or where it has none, those of this machine. A file
+// that cannot be read as a policy counts by its name: it is no fault of the configuration's.
+Result<std::vector<std::string>> installed_beside(const std::string& config) {
+  std::string directory = std::filesystem::absolute(config).parent_path() / "policies";
+  auto absent = policy::is_absent(directory);
+  if (!absent) return std::unexpected(absent.error());
+  if (*absent) directory = WRAPD_CONFIG_DIR "/policies";
+  const std::string directories[] = {directory, WRAPD_VENDOR_POLICY_DIR};
+  auto files = policy::policy_files(directories);
+  if (!files) return std::unexpected(files.error());
+  std::vector<std::string> names;
+  for (const auto& [name, path] : *files) {
+    auto policy = policy::load_policy_file(path, false);
+    names.push_back(policy ? policy->name : name.substr(0, name.size() - std::string_view(".yaml").size()));
+  }
+  return names;
+}
+
+Result<policy::ServiceConfig> load_config(const std::string& file) {
   auto text = read_file(file, kMaxConfig);
-  auto config = text ? policy::load_service_config(*text, printable(file)) : std::unexpected(text.error());
+  if (!text) return std::unexpected(text.error());
+  auto config = policy::load_service_config(*text, printable(file));
+  if (!config) return config;
+  auto installed = installed_beside(file);
+  if (!installed) return std::unexpected(installed.error());
+  if (auto granted = policy::check_granted(*config, file, *installed); !granted)
+    return std::unexpected(granted.error());
+  return config;
+}
+
+int check_config(const Context& context, const std::string& file) {
+  auto config = load_config(file);
   if (!config) {
     print_failure(context, file, config.error());
     return kFailed;

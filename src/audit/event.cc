@@ -78,7 +78,8 @@ std::string unix_socket_message(const Event& event) {
   if (event.action == "allowed" && event.decision != "allow" && !event.decision.empty()) {
     add("decision " + printable(event.decision, kMaxName));
   }
-  return why.empty() ? out : out + " (" + why + ")";
+  if (!why.empty()) out += " (" + why + ")";
+  return event.count.value_or(1) > 1 ? out + ", " + std::to_string(*event.count) + " times" : out;
 }
 
 // "question 3 of session 0123abcd: connect to /run/x.sock by curl[123] allowed by uid 1000"

@@ -57,7 +57,7 @@ struct Event {
   int error = 0;                     // errno given to the program; 0: none
   std::optional<uint64_t> question;  // approval: of the session
   std::string by;                    // approval: who answered; policy_loaded, policy_rejected: who asked for it
-  std::optional<uint64_t> count;     // events_lost: how many; session_closed, peer_rejected: see docs/audit.md
+  std::optional<uint64_t> count;     // how many this stands for; see docs/audit.md
   std::optional<uint64_t> allowed;   // session_closed
   std::optional<uint64_t> denied;    // session_closed
   std::optional<uid_t> peer_uid;     // peer_rejected

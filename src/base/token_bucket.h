@@ -12,11 +12,15 @@ class TokenBucket {
   using Clock = std::chrono::steady_clock;
   TokenBucket(double rate, double burst) : rate_(rate), burst_(burst), tokens_(burst) {}
 
-  [[nodiscard]] bool take(Clock::time_point now) {
+  [[nodiscard]] bool take(Clock::time_point now, double tokens = 1) {
     fill(now);
-    if (tokens_ < 1) return false;
-    tokens_ -= 1;
+    if (tokens_ < tokens) return false;
+    tokens_ -= tokens;
     return true;
+  }
+  [[nodiscard]] bool holds(Clock::time_point now, double tokens) {
+    fill(now);
+    return tokens_ >= tokens;
   }
   // When the next take() will succeed.
   [[nodiscard]] Clock::time_point next(Clock::time_point now) {

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <climits>
 #include <deque>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,15 +38,25 @@ bool push_front(std::deque<std::string>& components, std::string_view path) {
   return components.size() <= kMaxComponents;
 }
 
+// What the kernel knows of it by itself: a file system that is served by a program is not asked (AT_STATX_DONT_SYNC).
+std::optional<struct statx> look_at(int fd, bool ask) {
+  constexpr unsigned kWanted = STATX_TYPE | STATX_MODE | STATX_UID | STATX_MNT_ID;
+  const int flags = AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | (ask ? 0 : AT_STATX_DONT_SYNC);
+  struct statx st {};
+  if (::statx(fd, "", flags, kWanted, &st) < 0 || (st.stx_mask & kWanted) != kWanted) return std::nullopt;
+  return st;
+}
+
 // The sticky bit keeps others from moving what is there, not from making what is not.
-bool root_only(int directory) {
-  struct stat st {};
-  return ::fstat(directory, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == 0 && (st.st_mode & 022) == 0;
+bool root_only(int directory, const LocalMounts* mounts) {
+  auto st = look_at(directory, mounts == nullptr);
+  return st && S_ISDIR(st->stx_mode) && st->stx_uid == 0 && (st->stx_mode & 022) == 0 &&
+         (mounts == nullptr || mounts->contains(st->stx_mnt_id));
 }
 
 }  // namespace
 
-bool others_may_create(int root, std::string_view directory) {
+bool others_may_create(int root, std::string_view directory, const LocalMounts* mounts) {
   constexpr int kFlags = O_PATH | O_NOFOLLOW | O_CLOEXEC;
   std::deque<std::string> rest;
   if (directory.empty() || directory[0] != '/' || directory.find('\0') != std::string_view::npos ||
@@ -57,7 +68,7 @@ bool others_may_create(int root, std::string_view directory) {
   way.emplace_back(::openat(root, ".", kFlags | O_DIRECTORY));
   int symlinks = 0;
   for (;;) {
-    if (!way.back() || !root_only(way.back().get())) return true;
+    if (!way.back() || !root_only(way.back().get(), mounts)) return true;
     if (rest.empty()) return false;
     std::string name = std::move(rest.front());
     rest.pop_front();
@@ -68,14 +79,14 @@ bool others_may_create(int root, std::string_view directory) {
     UniqueFd next(::openat(way.back().get(), name.c_str(), kFlags));
     // What is not there yet may be made by anybody whom root makes it for, /run/user/UID at a login for one.
     if (!next) return true;
-    struct stat st {};
-    if (::fstat(next.get(), &st) < 0) return true;
-    if (!S_ISLNK(st.st_mode)) {
+    auto st = look_at(next.get(), mounts == nullptr);
+    if (!st) return true;
+    if (!S_ISLNK(st->stx_mode)) {
       way.push_back(std::move(next));
       continue;
     }
     // Its permission bits mean nothing; its directory, looked at before, decides who replaces it.
-    if (st.st_uid != 0) return true;
+    if (st->stx_uid != 0) return true;
     std::array<char, PATH_MAX> target;
     ssize_t length = ::readlinkat(next.get(), "", target.data(), target.size());
     if (length <= 0 || static_cast<size_t>(length) == target.size() || ++symlinks > kMaxSymlinks) return true;

@@ -90,7 +90,10 @@ AccessRule read_access_rule(YamlReader& r, const YamlNode& node) {
   if (const auto* v = r.required(map, node, "the access entry", "policies")) {
     const auto& items = r.list(*v, "'policies'");
     if (items.empty()) r.refuse(*v, "'policies' is empty; name at least one");
-    for (const auto& item : items) rule.policies.push_back(r.name(item, "policy name"));
+    for (const auto& item : items) {
+      rule.policies.push_back(r.name(item, "policy name"));
+      rule.places.push_back({.line = item.line, .column = item.column});
+    }
   }
   if (const auto* v = r.required(map, node, "the access entry", "default")) {
     rule.default_policy = r.name(*v, "policy name");

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "policy/model.h"
 
 namespace wrapd::policy {
 
@@ -25,6 +26,7 @@ struct AccessRule {
   std::vector<uid_t> users;
   std::vector<gid_t> groups;
   std::vector<std::string> policies;  // what the caller may ask for
+  std::vector<Place> places;          // of each of `policies`; empty where no file was read
   std::string default_policy;         // what the caller gets without asking; one of `policies`
 };
 

@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 
+#include "audit/budget.h"
 #include "audit/sink.h"
 #include "base/idle_memory.h"
 #include "base/io.h"
@@ -130,6 +131,7 @@ class Supervisor {
 
  private:
   Result<> become_the_caller();
+  Result<> take_budget();
   // Only now, as the caller: what a stranger gives may be anything, also what blocks who closes it.
   Result<> take_profile();
   void refuse(const char* code, const Error& error);
@@ -145,6 +147,7 @@ class Supervisor {
   wire::SupervisorConfig config_;
   std::vector<UniqueFd> fds_;
   std::unique_ptr<audit::Sink> sink_;
+  std::unique_ptr<audit::Budget> budget_;
   UniqueFd proc_;
   UniqueFd own_descriptors_;
   UniqueFd root_;
@@ -174,6 +177,16 @@ Result<> Supervisor::become_the_caller() {
   auto mapped = SealedMapping::map(fd(wire::ConfigFd::rules).get(), policy::kMaxRulesBytes);
   if (!mapped) return std::unexpected(mapped.error());
   rules_.push_back(std::move(*mapped));
+  return {};
+}
+
+Result<> Supervisor::take_budget() {
+  if (config_.record_slot >= audit::Allowance::kSlots) return fail("there is no such slot for records");
+  auto allowance = audit::Allowance::map(fd(wire::ConfigFd::records).get());
+  if (!allowance) return std::unexpected(allowance.error());
+  fd(wire::ConfigFd::records).reset();
+  budget_ = std::make_unique<audit::Budget>(audit::Budget::Share{
+      .allowance = std::move(*allowance), .slot = config_.record_slot, .of_all = config_.uid != 0});
   return {};
 }
 
@@ -306,7 +319,8 @@ Result<> Supervisor::supervise(Handoffs handoffs) {
                          .proc = std::move(proc_),
                          .root = std::move(root_),
                          .events = config_.events,
-                         .sink = std::move(sink_)};
+                         .sink = std::move(sink_),
+                         .budget = std::move(budget_)};
   options.acknowledge = [signal_connection, notify_connection]() -> Result<> {
     if (auto rc = answer(*signal_connection, wire::HandoffAnswer::accepted); !rc) return rc;
     if (*notify_connection) {
@@ -321,9 +335,11 @@ Result<> Supervisor::supervise(Handoffs handoffs) {
 }
 
 Result<> Supervisor::run() {
-  if (auto rc = become_the_caller(); !rc) {
-    refuse("internal", rc.error());
-    return rc;
+  for (auto step : {&Supervisor::become_the_caller, &Supervisor::take_budget}) {
+    if (auto rc = (this->*step)(); !rc) {
+      refuse("internal", rc.error());
+      return rc;
+    }
   }
   if (auto rc = take_profile(); !rc) {
     refuse("bad-request", rc.error());

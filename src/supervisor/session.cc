@@ -13,6 +13,7 @@
 #include <deque>
 #include <optional>
 
+#include "audit/repeats.h"
 #include "base/idle_memory.h"
 #include "kernel/process_table.h"
 #include "policy/layers.h"
@@ -52,7 +53,10 @@ constexpr const char* kOver = "the session is over";
 
 class Session {
  public:
-  explicit Session(SessionOptions options) : options_(std::move(options)), denials_(layers_) {}
+  explicit Session(SessionOptions options)
+      : options_(std::move(options)),
+        denials_(layers_),
+        repeats_([this](audit::Event event) { emit(std::move(event)); }) {}
   Result<> run();
 
  private:
@@ -70,6 +74,9 @@ class Session {
   void tell_waiting(const wire::CallReport& call);
   void report_counters();
   void emit(audit::Event event);
+  void record(audit::Event event);
+  void record_losses(Loop::Clock::time_point now, bool at_the_end);
+  [[nodiscard]] uint64_t lost() const;
   audit::Event event_of(TimedRecord timed) const;
   bool flush();
   bool flush_client();
@@ -89,6 +96,7 @@ class Session {
   std::optional<Loop> loop_;
   std::optional<audit::Recorder> recorder_;
   Denials denials_;
+  audit::Repeats repeats_;
   std::deque<std::string> to_client_;
   size_t to_client_bytes_ = 0;  // of events
   bool summary_wanted_ = false;
@@ -217,6 +225,8 @@ void Session::loop_until_hang_up() {
     if (ended_by_ && now >= next_pass_) end_tree(now);
     loop_->tick(now);
     collect();
+    repeats_.pass_due(now);
+    record_losses(now, false);
     if (polls[2].revents != 0) read_control();
     if (polls[3].revents != 0) options_.on_watch();
     if (summary_wanted_) settle();
@@ -234,6 +244,8 @@ std::chrono::milliseconds Session::timeout(Loop::Clock::time_point now) {
   if (loop_->active()) not_after(now + 5ms);
   if (auto patience = loop_->patience()) not_after(now + *patience);
   if (waiting()) not_after(now + kRetry);
+  not_after(repeats_.next_due());
+  if (options_.budget) not_after(options_.budget->next_report());
   not_after(approvals_->next_deadline());
   if (ended_by_) not_after(next_pass_);
   if (options_.broker != nullptr) not_after(options_.broker->next_flush(now));
@@ -314,7 +326,11 @@ void Session::say_goodbye() {
   closed.reason = ended_by_ ? "terminated by " + *ended_by_ : "finished";
   closed.allowed = denials_.summary().allowed + denials_.summary().audited;
   closed.denied = denials_.summary().denied;
+  repeats_.pass_all();
+  record_losses(Loop::Clock::now(), true);
+  if (const uint64_t events = lost(); events > 0) closed.count = events;
   emit(std::move(closed));
+  record_losses(Loop::Clock::now(), true);  // itself may not have fitted
   deadline = Loop::Clock::now() + kSinkPatience;
   while (!flush() && Loop::Clock::now() < deadline) {
     (void)::poll(nullptr, 0, static_cast<int>(std::chrono::milliseconds(kRetry).count()));
@@ -357,13 +373,12 @@ void Session::settle() {
   auto deadline = Loop::Clock::now() + kSettlePatience;
   while (!loop_->settled() && Loop::Clock::now() < deadline) (void)::poll(nullptr, 0, 1);
   collect();
+  repeats_.pass_all();
   if (!summary_wanted_ || !options_.control) return;
   // Behind the events that wait for the same socket.
+  if (recorder_) (void)recorder_->flush();
   wire::Summary summary = denials_.summary();
-  if (recorder_) {
-    (void)recorder_->flush();
-    summary.lost += recorder_->lost();
-  }
+  summary.lost = lost();
   to_client_.push_back(wire::encode(summary));
   summary_wanted_ = false;
   (void)flush_client();
@@ -378,7 +393,7 @@ void Session::collect() {
     if (options_.broker != nullptr && !timed.record.done) {
       options_.broker->report_denial(call_report(layers_, timed.record, timed.tid), now);
     }
-    emit(event_of(std::move(timed)));
+    repeats_.add(event_of(std::move(timed)), now);
   }
   report_counters();
   if (lost == 0) return;
@@ -438,10 +453,8 @@ void Session::tell_waiting(const wire::CallReport& call) {
 void Session::report_counters() {
   if (options_.broker == nullptr) return;
   const wire::Summary& summary = denials_.summary();
-  wire::CounterReport counters{.allowed = summary.allowed,
-                               .denied = summary.denied,
-                               .audited = summary.audited,
-                               .lost = summary.lost + (recorder_ ? recorder_->lost() : 0)};
+  wire::CounterReport counters{
+      .allowed = summary.allowed, .denied = summary.denied, .audited = summary.audited, .lost = lost()};
   if (counters == counters_) return;
   counters_ = counters;
   options_.broker->report(counters);
@@ -471,6 +484,27 @@ audit::Event Session::event_of(TimedRecord timed) const {
   return event;
 }
 
+// Events that are in no record of their own.
+uint64_t Session::lost() const {
+  return denials_.summary().lost + (recorder_ ? recorder_->lost() : 0) +
+         (options_.budget ? options_.budget->lost() : 0);
+}
+
+void Session::record(audit::Event event) {
+  event.uid = options_.uid;
+  if (recorder_) recorder_->record(std::move(event));
+}
+
+void Session::record_losses(Loop::Clock::time_point now, bool at_the_end) {
+  if (!options_.budget) return;
+  if (auto losses = options_.budget->losses(now, at_the_end)) {
+    losses->session_id = options_.id;
+    record(std::move(*losses));
+  }
+  if (!at_the_end) return;
+  if (auto losses = options_.budget->losses_of_the_user(now)) record(std::move(*losses));
+}
+
 void Session::emit(audit::Event event) {
   event.session_id = options_.id;
   event.uid = options_.uid;
@@ -482,7 +516,8 @@ void Session::emit(audit::Event event) {
       denials_.count_lost(1);
     }
   }
-  if (recorder_) recorder_->record(std::move(event));
+  if (options_.budget && !options_.budget->admits(event, Loop::Clock::now())) return;
+  record(std::move(event));
 }
 
 bool Session::flush_client() {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "audit/budget.h"
 #include "audit/sink.h"
 #include "base/io.h"
 #include "base/result.h"
@@ -39,6 +40,8 @@ struct SessionOptions {
   UniqueFd root;                      // O_PATH: the session's root directory
   bool events = false;                // send each event to `wrap`, too
   std::unique_ptr<audit::Sink> sink;  // may be null: then nothing is recorded but what is sent to `wrap`
+  // Where others write to the same sink, so that there are bounds to what it gets. Null: it is the user's own.
+  std::unique_ptr<audit::Budget> budget;
 
   // Called once, when the next notification would be answered: tells `wrap` that it may start the command. An error
   // ends the session.

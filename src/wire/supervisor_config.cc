@@ -34,6 +34,7 @@ std::string encode(const SupervisorConfig& config) {
   writer.string("command", cut(config.command, kMaxCommand));
   writer.boolean("events", config.events);
   writer.boolean("profile", config.profile);
+  writer.number("record_slot", config.record_slot);
   writer.raw("reply", encode(config.reply));
   writer.finish();
   return out;
@@ -55,6 +56,7 @@ Result<SupervisorConfig> decode_supervisor_config(std::string_view text) {
   config.command = fields.text("command", kMaxCommand);
   config.events = fields.boolean("events");
   config.profile = fields.boolean("profile");
+  config.record_slot = fields.number("record_slot", kMaxRecordSlot);
   const Value* reply = fields.take("reply", Value::Type::object);
   if (groups != nullptr) {
     for (const Value& group : groups->items) {

@@ -23,11 +23,13 @@ enum class ConfigFd : size_t {
   notify = 1,   // listening hand-off sockets
   signal = 2,
   ptrace = 3,
-  root = 4,    // O_PATH of the client's root directory
-  rules = 5,   // sealed memfd, policy::RuleSet
-  filter = 6,  // sealed memfd, array of sock_filter (present always; empty programs are one instruction: allow)
+  root = 4,     // O_PATH of the client's root directory
+  rules = 5,    // sealed memfd, policy::RuleSet
+  filter = 6,   // sealed memfd, array of sock_filter (present always; empty programs are one instruction: allow)
+  records = 7,  // audit::Allowance
 };
-inline constexpr size_t kConfigFds = 7;
+inline constexpr size_t kConfigFds = 8;
+inline constexpr uint64_t kMaxRecordSlot = 65535;
 
 struct SupervisorConfig {
   uid_t own_uid = static_cast<uid_t>(-1);  // real and saved ids of the supervisor: the system user `wrapd`
@@ -38,8 +40,9 @@ struct SupervisorConfig {
   pid_t client_pid = 0;  // decoration for the audit
   std::string command;   // decoration
   bool events = false;
-  bool profile = false;  // the client sends one, wire::kProfileMessage
-  SessionReply reply;    // sent to the client as soon as the supervisor is ready
+  bool profile = false;    // the client sends one, wire::kProfileMessage
+  size_t record_slot = 0;  // the user's in the allowance of records
+  SessionReply reply;      // sent to the client as soon as the supervisor is ready
 };
 [[nodiscard]] std::string encode(const SupervisorConfig& config);
 [[nodiscard]] Result<SupervisorConfig> decode_supervisor_config(std::string_view text);

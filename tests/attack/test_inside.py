@@ -15,6 +15,7 @@ import sys
 import tempfile
 import termios
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -271,6 +272,15 @@ def test_children_for_the_supervisor_to_reap(place, wrapped):
     assert result.stdout == "done\nconnect EACCES\n", result.stderr
 
 
+def closed_log(log):
+    """The lines of a log whose session is over: the supervisor writes the last one when wrap has gone."""
+    deadline = time.monotonic() + PATIENCE
+    while '"type":"session_closed"' not in (lines := log.read_text().splitlines() or [""])[-1]:
+        assert time.monotonic() < deadline, lines
+        time.sleep(0.01)
+    return lines
+
+
 def test_names_that_forge_records(place):
     """Newlines, quotes, terminal sequences, what turns the direction of writing, bytes that are no text, 108 bytes."""
     evil = [b"\x1b]0;x\x07\nwrap: all fine", b'"}\n{"type":"session_closed"', b"\xc2\x9bm\xe2\x80\xae\xff", b"MESSAGE=x\n"]
@@ -282,7 +292,7 @@ def test_names_that_forge_records(place):
     result = place.run(place.standalone(f"--audit-log={log}"), place.inside, "names", *map(os.fsdecode, evil),
                        errors="surrogateescape")
     assert result.stdout.split() == ["connect", "EACCES"] * len(evil), result
-    lines = log.read_text().splitlines()
+    lines = closed_log(log)
     events = [json.loads(line) for line in lines]
     assert [event["type"] for event in events] == ["session_opened", *["unix_socket_op"] * len(evil), "session_closed"]
     shown = "".join(lines) + result.stderr
@@ -290,6 +300,121 @@ def test_names_that_forge_records(place):
     # Every line of the summary is ours.
     assert all(line.startswith(("wrap: ", "  ")) for line in result.stderr.splitlines()), result.stderr
     assert "wrap: all fine" not in result.stderr.splitlines()
+
+
+# Every way to a descriptor of the log: our own, those of all processes that are seen, by /proc and by pidfd_getfd(2).
+REACH_LOG = """
+import ctypes, os, sys
+log = os.stat(sys.argv[1])
+libc = ctypes.CDLL(None, use_errno=True)
+reached = []
+def is_log(fd):
+    st = os.fstat(fd)
+    return (st.st_dev, st.st_ino) == (log.st_dev, log.st_ino)
+for pid in [int(name) for name in os.listdir('/proc') if name.isdigit()]:
+    try:
+        for fd in os.listdir(f'/proc/{pid}/fd'):
+            try:
+                copy = os.open(f'/proc/{pid}/fd/{fd}', os.O_WRONLY | os.O_NONBLOCK)
+                if is_log(copy):
+                    reached.append('own' if pid == os.getpid() else 'proc')
+            except OSError:
+                pass
+    except OSError:
+        pass
+    pidfd = libc.syscall(434, pid, 0)
+    if pidfd < 0 or pid == os.getpid():
+        continue
+    for fd in range(64):
+        copy = libc.syscall(438, pidfd, fd, 0)
+        if copy >= 0 and is_log(copy):
+            reached.append('pidfd')
+print('reached', *sorted(set(reached)))
+"""
+
+
+@pytest.mark.parametrize("how", ["name", "descriptor"])
+def test_no_descriptor_of_the_audit_log_can_be_had(place, how):
+    log = place.root / "kept" / "log"
+    log.touch()
+    os.chown(log, UID, UID)
+    held = os.open(log, os.O_WRONLY | os.O_APPEND)
+    try:
+        # Natively: a process of the user's with such a descriptor is open to all others of the user's.
+        holder = subprocess.Popen([sys.executable, "-c", "import sys; print('holds', flush=True); sys.stdin.read()"],
+                                  user=UID, group=UID, extra_groups=[], pass_fds=[held], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True)
+        try:
+            assert holder.stdout.readline() == "holds\n"
+            natively = place.run([], sys.executable, "-c", REACH_LOG, log).stdout.split()
+            assert "proc" in natively, natively
+        finally:
+            holder.communicate()
+        wrapped = place.standalone(f"--audit-log={log if how == 'name' else f'fd:{held}'}")
+        result = place.run(wrapped, sys.executable, "-c", REACH_LOG, log, pass_fds=[held] if how == "descriptor" else [])
+        assert result.stdout == "reached\n", result
+        assert "audit log" not in result.stderr
+        assert [json.loads(line)["type"] for line in log.read_text().splitlines()][0] == "session_opened"
+    finally:
+        os.close(held)
+
+
+@pytest.mark.parametrize("attack", ["echo forged >>{log}", "truncate -s 0 {log}", "rm {log}", "mv {log} {log}.old",
+                                    "cp {log} {log}.new; mv {log}.new {log}"])
+def test_what_happens_to_the_audit_log_by_its_name_is_told(place, attack):
+    log = place.root / "kept" / "log"
+    result = place.run(place.standalone(f"--audit-log={log}"), "sh", "-c", attack.format(log=log))
+    assert result.returncode == 0, result
+    assert "by somebody else while the command ran: do not rely on it" in result.stderr, result
+    log.unlink(missing_ok=True)
+    quiet = place.run(place.standalone(f"--audit-log={log}"), place.inside, "connect", place.root / "kept" / "s")
+    assert "do not rely on it" not in quiet.stderr, quiet
+    assert len(closed_log(log)) == 3
+
+
+def test_an_audit_log_is_not_anothers(place):
+    """A link or a file that somebody else has put where the user's log is to be would have the user write there."""
+    common = place.root / "common"
+    common.mkdir()
+    common.chmod(0o777)
+    precious = place.root / "kept" / "precious"
+    precious.write_text("precious\n")
+    os.chown(precious, UID, UID)
+    (common / "link").symlink_to(precious)
+    (common / "file").touch()
+    (common / "file").chmod(0o666)
+    os.chown(common / "file", UID + 1, UID + 1)
+    os.lchown(common / "link", UID + 1, UID + 1)
+    for name in ("link", "file"):
+        result = place.run(place.standalone(f"--audit-log={common / name}"), "true")
+        assert result.returncode == 125 and str(common / name) in result.stderr, result
+    assert precious.read_text() == "precious\n" and (common / "file").read_text() == ""
+
+
+def test_an_audit_log_for_a_descriptor_of_the_commands_is_refused(place):
+    read, write = os.pipe()
+    try:
+        for options in (["--audit-log=fd:2"], ["--audit-log=fd:x"], [f"--keep-fd={write}", f"--audit-log=fd:{write}"],
+                        [f"--audit-log=fd:{read}"], ["--audit-log=fd:999"]):
+            result = place.run(place.standalone(*options), "true", pass_fds=[read, write])
+            assert result.returncode == 125 and len(result.stderr.splitlines()) == 1, (options, result)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_flood_of_equal_calls_is_few_records(place):
+    """And as many of them as it had."""
+    log = place.root / "kept" / "log"
+    calls = 5000
+    code = ("import socket, sys\nfor _ in range(int(sys.argv[2])):\n  s = socket.socket(socket.AF_UNIX)\n"
+            "  try: s.connect(sys.argv[1]); print('reached')\n  except PermissionError: pass\n  s.close()\n")
+    result = place.run(place.standalone(f"--audit-log={log}"), sys.executable, "-c", code, place.root / "kept" / "s", calls)
+    assert result.stdout == "", result
+    assert f"wrap: {calls} operations denied" in result.stderr, result.stderr
+    counts = [event.get("count", 1) for event in map(json.loads, closed_log(log))
+              if event["type"] == "unix_socket_op"]
+    assert sum(counts) == calls and len(counts) < 20, counts
 
 
 def test_flood_with_an_audit_log_that_nobody_reads(place):

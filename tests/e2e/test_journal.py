@@ -113,7 +113,7 @@ def test_events_outlast_an_absent_journal(machine):
     assert job.output.count("/run/docker.sock EACCES") == 20
     machine.wait_journal(lambda e: True, events.match("session_closed"), after=cursor)
     recorded = machine.journal(events.match("unix_socket_op"), "WRAPD_PATH=/run/docker.sock", after=cursor)
-    assert len(recorded) == 20
+    assert sum(events.parsed(e).get("count", 1) for e in recorded) == 20
     assert machine.journal(events.match("events_lost"), after=cursor) == []
 
 

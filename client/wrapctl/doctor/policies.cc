@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <unistd.h>
 
-#include <filesystem>
-#include <map>
+#include <string>
+#include <vector>
 
 #include "base/io.h"
 #include "client/wrapctl/doctor/probe.h"
 #include "client/wrapctl/service.h"
 #include "client/wrapctl/text.h"
 #include "config.h"
+#include "policy/installed.h"
 #include "policy/lint.h"
 #include "policy/load.h"
 #include "policy/service_config.h"
@@ -16,9 +17,8 @@
 namespace wrapd::wrapctl::doctor {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr size_t kMaxConfig = 1U << 20;
+constexpr const char* kCorrectConfig = "correct it, then wrapctl reload";
 constexpr const char* kCorrect = "correct it (wrapctl policy check FILE), then wrapctl reload";
 
 struct Tally {
@@ -35,19 +35,6 @@ struct Tally {
     in_vain += remarks.size();
   }
 };
-
-// File name -> path. What is there already stays: the administrator's files replace the vendor's.
-Result<> collect(const std::string& directory, std::map<std::string, std::string>& files) {
-  std::error_code error;
-  fs::directory_iterator list(directory, error);
-  if (error == std::errc::no_such_file_or_directory) return {};
-  for (; !error && list != fs::directory_iterator(); list.increment(error)) {
-    std::string name = list->path().filename().string();
-    if (!name.starts_with('.') && name.ends_with(".yaml")) files.emplace(name, list->path().string());
-  }
-  if (error) return fail_errno("cannot list " + printable(directory), error.value());
-  return {};
-}
 
 Finding judged(const Tally& tally, const std::string& none) {
   auto policies = [](size_t n) { return std::to_string(n) + (n == 1 ? " policy" : " policies"); };
@@ -85,22 +72,31 @@ Finding examine_offered() {
 Finding examine_policies(const std::string& config_directory, const std::string& vendor_directory) {
   Tally tally;
   const std::string config = config_directory + "/wrapd.yaml";
-  if (std::error_code error; fs::exists(config, error)) {
+  auto access = policy::default_service_config();
+  auto absent = policy::is_absent(config);
+  if (!absent) return failed(safe_text(absent.error().message), kCorrectConfig);
+  if (!*absent) {
     auto text = read_file(config, kMaxConfig);
     auto loaded = text ? policy::load_service_config(*text, config) : std::unexpected(text.error());
-    if (!loaded) return failed(safe_text(loaded.error().message), "correct it, then wrapctl reload");
+    if (!loaded) return failed(safe_text(loaded.error().message), kCorrectConfig);
+    access = std::move(*loaded);
   }
-  std::map<std::string, std::string> files;
-  for (const auto& directory : {config_directory + "/policies", vendor_directory}) {
-    if (auto listed = collect(directory, files); !listed) return failed(listed.error().message, "run it as root");
-  }
-  for (const auto& [name, path] : files) {
+  const std::string directories[] = {config_directory + "/policies", vendor_directory};
+  auto files = policy::policy_files(directories);
+  if (!files) return failed(safe_text(files.error().message), "mend it, or run this as root; then wrapctl reload");
+  std::vector<std::string> names;
+  for (const auto& [name, path] : *files) {
     if (auto policy = policy::load_policy_file(path, true)) {
       ++tally.good;
+      names.push_back(policy->name);
       tally.add_remarks(policy::lint(*policy));
     } else {
       tally.add_problem(policy.error().message);
     }
+  }
+  // A file that cannot be used is the first thing to mend: it may be the one that is missed.
+  if (auto granted = policy::check_granted(access, config, names); !granted && tally.bad == 0) {
+    return failed(safe_text(granted.error().message), kCorrectConfig);
   }
   return judged(tally, "there is no policy");
 }

@@ -148,7 +148,8 @@ def test_what_a_supervisor_gets(service):
         tokens = config["reply"]["tokens"].values()
         assert len(set(tokens)) == 3 and all(len(token) == 64 for token in tokens)
         assert [kind.split(" ")[0] for kind in seen["fds"]] == [
-            "socket", "socket", "socket", "socket", "/", "/memfd:wrapd-rules", "/memfd:wrapd-filter"]
+            "socket", "socket", "socket", "socket", "/", "/memfd:wrapd-rules", "/memfd:wrapd-filter",
+            str(service.runtime / "records")]
         assert seen["environment"] == ""
         assert seen["others"] == [0, 1, 2, 3]
         assert int(seen["blocked"], 16) == 0
@@ -435,15 +436,13 @@ def test_who_gets_which_policy(make_service):
     service = make_service()
     for name in ("alices", "secret"):
         service.write_policy(name)
-    write_access(service, f"{{users: [{ALICE}], policies: [alices, default, missing], default: alices}}",
+    write_access(service, f"{{users: [{ALICE}], policies: [alices, default], default: alices}}",
                  "{groups: [64050], policies: [default], default: default}")
     service.start()
     with service.peer(ALICE) as alice:
         assert alice.ask()["config"]["reply"]["policy"] == "alices"
     with service.peer(ALICE) as alice:
         assert alice.ask(policy="default")["config"]["reply"]["policy"] == "default"
-    with service.peer(ALICE) as alice:
-        assert is_refused(alice.ask(policy="missing"), "unknown-policy")
     # Whether a policy exists that is not hers, she does not learn.
     messages = []
     for name in ("secret", "absent"):
@@ -509,6 +508,15 @@ def test_reload_is_whole_or_nothing(service):
     service.config.write_text("version: 1\nsurprise: 1\n")
     assert "reload failed" in service.reload()
     assert f"wrapd: {service.config}:2:1:" in service.text()
+    write_access(service, "{users: ['*'], policies: [default, gone], default: default}")
+    assert "reload failed" in service.reload()
+    assert f"wrapd: {service.config}:3:40: there is no policy 'gone'" in service.text()
+    for name in (service.config, service.policies):
+        kept = name.rename(name.with_name("kept"))
+        name.symlink_to("nowhere")
+        assert "reload failed" in service.reload()
+        name.unlink()
+        kept.rename(name)
     with service.peer(ALICE) as alice:
         assert alice.ask()["config"]["reply"]["policy"] == "new"
 

@@ -14,6 +14,10 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
 
 #include "base/io.h"
 #include "base/unique_fd.h"
@@ -188,10 +192,11 @@ TEST(TreeTest, FindsNoneWhereThereAreNone) {
 TEST(EventLogTest, CountsWhatAFullDiskDoesNotTake) {
   auto log = EventLog::open("/dev/full");
   ASSERT_TRUE(log) << log.error().message;
-  EXPECT_FALSE(log->problem());
+  EXPECT_TRUE(log->problems().empty());
   log->append("{}");
   log->append("{}");
-  EXPECT_EQ(log->problem(), "2 events could not be written to /dev/full: No space left on device");
+  EXPECT_EQ(log->problems(),
+            std::vector<std::string>{"2 events could not be written to /dev/full: No space left on device"});
 }
 
 TEST(EventLogTest, DoesNotWaitForAReader) {
@@ -203,8 +208,106 @@ TEST(EventLogTest, DoesNotWaitForAReader) {
   ASSERT_TRUE(log) << log.error().message;
   std::string line(1000, 'x');
   for (int i = 0; i < 1000; ++i) log->append(line);
-  EXPECT_TRUE(log->problem());
+  EXPECT_EQ(log->problems().size(), 1U);
   ::unlink(path.c_str());
+}
+
+class LogFile : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = ::testing::TempDir() + "log.XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    directory_ = name;
+    path_ = directory_ + "/log";
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+  static std::string tampered(EventLog& log) {
+    auto problems = log.problems();
+    return problems.empty() ? "" : problems.front();
+  }
+  std::string directory_;
+  std::string path_;
+};
+
+TEST_F(LogFile, IsAppendedToAndStaysOurs) {
+  std::ofstream(path_) << "before\n";
+  auto log = EventLog::open(path_);
+  ASSERT_TRUE(log) << log.error().message;
+  log->append("one");
+  log->append("two");
+  EXPECT_EQ(tampered(*log), "");
+  std::ifstream in(path_);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), "before\none\ntwo\n");
+}
+
+TEST_F(LogFile, IsSaidToBeChanged) {
+  const std::function<void()> attacks[] = {
+      [this] { std::ofstream(path_, std::ios::app) << "forged\n"; },
+      [this] { std::filesystem::resize_file(path_, 0); },
+      [this] { std::filesystem::remove(path_); },
+      [this] { std::filesystem::rename(path_, path_ + ".old"); },
+      [this] {
+        std::filesystem::rename(path_, path_ + ".old");
+        std::ofstream(path_) << "one\n";
+      },
+      [this] {
+        // A change within the tick of our write cannot be told from it.
+        struct stat before {};
+        struct stat now {};
+        ASSERT_EQ(::stat(path_.c_str(), &before), 0);
+        do {
+          std::fstream(path_, std::ios::in | std::ios::out) << "ONE";
+          ASSERT_EQ(::stat(path_.c_str(), &now), 0);
+        } while (now.st_ctim.tv_sec == before.st_ctim.tv_sec && now.st_ctim.tv_nsec == before.st_ctim.tv_nsec);
+      },
+  };
+  for (const auto& attack : attacks) {
+    auto log = EventLog::open(path_);
+    ASSERT_TRUE(log) << log.error().message;
+    log->append("one");
+    EXPECT_EQ(tampered(*log), "");
+    attack();
+    EXPECT_NE(tampered(*log).find("by somebody else while the command ran"), std::string::npos);
+  }
+}
+
+// A change before a write of ours is noticed by that write.
+TEST_F(LogFile, IsLookedAtBeforeEachWrite) {
+  auto log = EventLog::open(path_);
+  ASSERT_TRUE(log);
+  log->append("one");
+  std::ofstream(path_, std::ios::app) << "forged\n";
+  log->append("two");
+  EXPECT_NE(tampered(*log), "");
+}
+
+TEST_F(LogFile, IsNoLinkThatOthersMayMake) {
+  std::filesystem::create_symlink("target", path_);
+  auto log = EventLog::open(path_);
+  ASSERT_TRUE(log) << "the user's own link in the user's own directory: " << log.error().message;
+  ASSERT_EQ(::chmod(directory_.c_str(), 0777), 0);
+  EXPECT_FALSE(EventLog::open(path_)) << "others can put another there";
+  ASSERT_EQ(::chmod(directory_.c_str(), 0700), 0);
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: owners are changed";
+  constexpr uid_t kOther = 64003;
+  ASSERT_EQ(::lchown(path_.c_str(), kOther, kOther), 0);
+  EXPECT_FALSE(EventLog::open(path_)) << "another's link";
+  ASSERT_EQ(::lchown(path_.c_str(), 0, 0), 0);
+  ASSERT_EQ(::chown((directory_ + "/target").c_str(), kOther, kOther), 0);
+  EXPECT_FALSE(EventLog::open(path_)) << "another's file";
+}
+
+TEST_F(LogFile, MayBeADescriptor) {
+  const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  ASSERT_GE(fd, 0);
+  auto log = EventLog::open("fd:" + std::to_string(fd), fd);
+  ASSERT_TRUE(log) << log.error().message;
+  EXPECT_EQ(::fcntl(fd, F_GETFD), -1) << "it is taken";
+  log->append("one");
+  std::filesystem::rename(path_, path_ + ".old");
+  EXPECT_NE(tampered(*log), "") << "a rename is a change";
+  UniqueFd reading(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  EXPECT_FALSE(EventLog::open("fd", reading.get()));
 }
 
 }  // namespace

@@ -50,5 +50,22 @@ TEST(Journal, RefusalsAreToldApartByUserAndByWhatWasWanted) {
   EXPECT_EQ(counted, 1003U);
 }
 
+// A user may come with 65,536 ids: each would be a first time.
+TEST(Journal, RefusalsOfManyUsersAreFewRecords) {
+  std::vector<audit::Event> events;
+  constexpr uid_t kUsers = 65536;
+  {
+    auto loop = EventLoop::create();
+    ASSERT_TRUE(loop);
+    Journal journal(*loop, std::make_unique<Keep>(events));
+    for (uid_t uid = 100000; uid < 100000 + kUsers; ++uid) journal.reject(uid, 1, "limit: too many");
+    journal.reject(100000, 1, "limit: too many");
+  }
+  EXPECT_LT(events.size(), 300U);
+  uint64_t told = 0;
+  for (const auto& event : events) told += event.count.value_or(0);
+  EXPECT_EQ(told, kUsers + 1U) << "those that are not told apart are counted";
+}
+
 }  // namespace
 }  // namespace wrapd::daemon

@@ -9,6 +9,8 @@
 
 #include "policy/load.h"
 #include "policy/rules.h"
+#include "tests/unit/daemon/hung_file_system.h"
+#include "tests/unit/daemon/temporary_directory.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -37,6 +39,7 @@ class Plans : public ::testing::Test {
     cache_ = std::move(*cache);
     place_.root.reset(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
     place_.id = "here";
+    place_.pid = ::getpid();
   }
   PlanCache::Prepared get(const std::shared_ptr<const CataloguePolicy>& policy, const std::string& cwd,
                           plan::FilterSpec narrow = {}) {
@@ -134,6 +137,48 @@ TEST_F(Plans, ErrorsAreToldAndNotKept) {
   ASSERT_FALSE(plan);
   EXPECT_NE(plan.error().message.find("p.yaml:"), std::string::npos) << plan.error().message;
   EXPECT_EQ(cache_->size(), 0U);
+}
+
+// Directories of a caller's root that never answer, named by the caller and by the administrator: nobody's session
+// waits for them.
+TEST_F(Plans, WaitForNoFileSystemOfAUsers) {
+  WRAPD_NEEDS_ROOT();
+  if (::access("/dev/fuse", F_OK) != 0) GTEST_SKIP() << "needs /dev/fuse";
+  TemporaryDirectory root;
+  ASSERT_EQ(::chmod(root.path().c_str(), 0755), 0);
+  std::vector<std::unique_ptr<HungFileSystem>> hung;
+  for (const char* name : {"/a", "/b", "/c"}) {
+    ASSERT_EQ(::mkdir((root.path() + name).c_str(), 0755), 0);
+    hung.push_back(std::make_unique<HungFileSystem>(root.path() + name));
+    ASSERT_TRUE(hung.back()->mounted()) << std::strerror(errno);
+  }
+  make({});
+  place_.root.reset(::open(root.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const auto rule = [](const std::string& path) {
+    return policy("version: 1\nname: p\nunix_socket_rules:\n  - {name: r, paths: [\"" + path +
+                  "\"], operations: [connect], decision: allow}\n");
+  };
+  size_t answers = 0;
+  auto count = [&](const PlanCache::Prepared& plan) {
+    ASSERT_TRUE(plan) << plan.error().message;
+    if (++answers == 7) loop_->stop();
+  };
+  for (const char* cwd : {"/a", "/b", "/c/below"}) cache_->get(rule("${CWD}/*.sock"), {.cwd = cwd}, {}, place_, count);
+  for (const char* path : {"/a/*.sock", "/b/x", "/c/below/x"}) cache_->get(rule(path), {}, {}, place_, count);
+  cache_->get(policy(), {.cwd = "/d"}, {}, place_, count);
+  auto given_up = loop_->after(std::chrono::seconds(10), [this] { loop_->stop(); });
+  ASSERT_TRUE(given_up && loop_->run());
+  EXPECT_EQ(answers, 7U);
+}
+
+TEST(Directories, ThatNoVariableHasAPartIn) {
+  auto written = policy(
+      "version: 1\nname: p\nunix_socket_rules:\n  - {name: r, paths: [\"/run/a/b.sock\", \"/srv/x-${USER}/s\", "
+      "\"/opt/*/s\", "
+      "\"${CWD}/s\", \"@/abstract/s\"], decision: allow}\n");
+  EXPECT_EQ(directories_as_written(written->policy),
+            (std::set<std::string, std::less<>>{"/", "/run", "/run/a", "/srv", "/opt"}));
+  EXPECT_TRUE(directories_as_written(policy()->policy).empty());
 }
 
 TEST(Variables, AreFoundWhereTheyAreUsed) {

@@ -87,6 +87,11 @@ class PolicyTest(unittest.TestCase):
     def test_check_of_the_configuration(self):
         access = "access:\n  - {users: ['*'], policies: [default], default: default}\n"
         file = self.write("version: 1\n" + access, "wrapd.yaml")
+        os.mkdir(os.path.join(os.path.dirname(file), "policies"))
+        self.write("version: 1\nname: other\n", "policies/default.yaml")
+        _, err = self.run_it("policy", "check", file, code=2)
+        self.assertEqual(err, f"{file}:3:31: there is no policy 'default'; install it, or do not grant it\n")
+        self.write("version: 1\nname: default\n", "policies/x.yaml")
         out, _ = self.run_it("policy", "check", file, code=0)
         self.assertEqual(out, f"{file}: ok (1 access entry)\n")
         out, _ = self.run_it("policy", "check", "--json", file, code=0)

@@ -239,6 +239,15 @@ TEST_F(Place, Policies) {
   std::filesystem::remove(vendor + "/open.yaml");
   write("etc/wrapd.yaml", "version: 7\n");
   expect(examine_policies(config, vendor), Status::failed, "wrapd.yaml:1:");
+  write("etc/wrapd.yaml", "version: 1\naccess: [{users: ['*'], policies: [broken, gone], default: broken}]\n");
+  expect(examine_policies(config, vendor), Status::failed, "wrapd.yaml:2:44: there is no policy 'gone'");
+  std::filesystem::remove(config + "/wrapd.yaml");
+  ASSERT_EQ(::symlink("nowhere", (config + "/wrapd.yaml").c_str()), 0);
+  expect(examine_policies(config, vendor), Status::failed, "wrapd.yaml");
+  std::filesystem::remove(config + "/wrapd.yaml");
+  std::filesystem::remove_all(config + "/policies");
+  ASSERT_EQ(::symlink("nowhere", (config + "/policies").c_str()), 0);
+  expect(examine_policies(config, vendor), Status::failed, "/policies");
 }
 
 // A service that does one thing to the first who connects.

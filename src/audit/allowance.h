@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// How much the sessions of a user, and those of all users together, may still write to the journal: a file of root's
+// that the service makes and all supervisors map. It lies in memory (/run) and outlives the service, so that nobody
+// gains by a restart. Each user has a slot, which says how far the allowance is used up, and how many events did not
+// fit and are in no record yet.
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace wrapd::audit {
+
+class Allowance {
+ public:
+  static constexpr size_t kSlots = 2048;
+  static constexpr size_t kEverybody = 0;  // the slot of all users but root
+  // Bytes. Refilled by so much a second.
+  static constexpr uint64_t kUserRate = 512;
+  static constexpr uint64_t kUserBurst = 4U << 20;
+  static constexpr uint64_t kAllRate = 2048;
+  static constexpr uint64_t kAllBurst = 32U << 20;
+  // Besides, for what must be recorded whatever else was: sessions, losses, the first refusals of each kind.
+  static constexpr uint64_t kUserReserve = 16U << 20;
+  static constexpr uint64_t kAllReserve = 32U << 20;
+
+  enum class Use : uint8_t { ordinary, must };
+
+  // The file `name` in this directory, made if it is not there. Only root may be able to write to the directory.
+  [[nodiscard]] static Result<Allowance> open(int directory_fd, const char* name);
+  [[nodiscard]] static Result<Allowance> map(int fd);
+  Allowance(Allowance&& other) noexcept;
+  Allowance& operator=(Allowance&& other) noexcept;
+  ~Allowance();
+  [[nodiscard]] int fd() const { return fd_.get(); }  // of the one that opened it
+
+  // For the service alone.
+  [[nodiscard]] std::optional<uid_t> owner(size_t slot) const;
+  void give(size_t slot, uid_t uid);
+
+  // Takes `bytes` for the user of this slot (and, if `shared`, out of what all have); false: there is not so much left.
+  [[nodiscard]] bool take(size_t slot, bool shared, uint64_t bytes, Use use, std::chrono::steady_clock::time_point now);
+  // Nothing of it is used.
+  [[nodiscard]] bool full(size_t slot, std::chrono::steady_clock::time_point now) const;
+  void add_unrecorded(size_t slot, uint64_t events);
+  // For whoever records them.
+  [[nodiscard]] uint64_t take_unrecorded(size_t slot);
+
+ private:
+  struct Slot {
+    std::atomic<uint64_t> used_until;  // nanoseconds of CLOCK_MONOTONIC: when it will be full again
+    std::atomic<uint64_t> unrecorded;
+    std::atomic<uint64_t> owner;  // uid + 1; 0: nobody yet
+  };
+  static_assert(std::atomic<uint64_t>::is_always_lock_free);
+  Allowance(UniqueFd fd, Slot* slots) : fd_(std::move(fd)), slots_(slots) {}
+  [[nodiscard]] bool take_from(size_t slot, uint64_t rate, uint64_t most, uint64_t bytes, uint64_t now);
+
+  UniqueFd fd_;
+  Slot* slots_ = nullptr;
+};
+
+}  // namespace wrapd::audit
