@@ -10,6 +10,7 @@
 // wrap ends with CMD; the supervisor ends with the last task that is filtered.
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -208,6 +209,7 @@ Result<> supervise(Standalone& all) {
   ::sigaddset(&child, SIGCHLD);
   ::sigprocmask(SIG_SETMASK, &child, nullptr);
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) return fail_errno("cannot become a subreaper");
+  ::mallopt(M_ARENA_MAX, 1);  // the threads that wait need no heap each
 
   auto launch = Launch::start({.exec = &*all.exec,
                                .signals = &all.signals,

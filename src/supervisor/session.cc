@@ -35,6 +35,7 @@ using namespace std::chrono_literals;
 constexpr size_t kMaxEventsWaiting = 1024;           // for the sink
 constexpr size_t kMaxClientBytesWaiting = 2U << 20;  // for `wrap`
 constexpr size_t kMaxClientMessage = 4096;
+constexpr size_t kSpareThreads = 1;      // one call may wait and others be handled, whatever limits there are
 constexpr auto kRetry = 100ms;           // while the journal or `wrap` takes nothing
 constexpr auto kFinishPatience = 5s;     // after the tree is gone: for `wrap` to ask for its summary
 constexpr auto kSinkPatience = 2s;       // after that: for the journal to take what is left
@@ -164,6 +165,11 @@ Result<> Session::set_up() {
 
 Result<> Session::run() {
   if (auto ready = set_up(); !ready) return ready;
+  // With the user's own limits it may be the last moment for that; a supervisor of the service starts them when they
+  // are needed.
+  if (options_.broker == nullptr && kernel_->listener() >= 0) {
+    if (auto started = loop_->start(kSpareThreads); !started) return started;
+  }
   if (auto acknowledged = options_.acknowledge(); !acknowledged) return acknowledged;
   audit::Event opened = audit::make_event(audit::Kind::session_opened);
   opened.pid = options_.client_pid;
@@ -231,8 +237,7 @@ std::chrono::milliseconds Session::timeout(Loop::Clock::time_point now) {
   auto not_after = [&](std::optional<Loop::Clock::time_point> due) {
     soonest = std::min(soonest, due.value_or(soonest));
   };
-  if (loop_->active()) not_after(now + 5ms);
-  if (auto patience = loop_->patience()) not_after(now + *patience);
+  if (auto patience = loop_->patience(now)) not_after(now + *patience);
   if (waiting()) not_after(now + kRetry);
   not_after(approvals_->next_deadline());
   if (ended_by_) not_after(next_pass_);

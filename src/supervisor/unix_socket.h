@@ -8,6 +8,7 @@
 
 #include <sys/un.h>
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -68,7 +69,8 @@ class UnixSocketHandler final : public Handler {
 
   // Waits through signals that are not meant for the target.
   template <class Call>
-  Answer wait_through(CallContext& context, Call call);
+  Answer wait_through(CallContext& context, int socket, Call call);
+  [[nodiscard]] std::optional<std::chrono::microseconds> send_timeout(int socket);  // SO_SNDTIMEO
 
   [[nodiscard]] std::optional<Outcome> refuse(const Caller& call, Record& record, const struct stat* object);
   Outcome denied(const Caller& call, Record record, int error = EACCES);

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <thread>
 
@@ -15,15 +16,16 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// The listener is a semaphore: readable while calls are queued.
+// The listener is a semaphore: readable while calls are queued. As the real one, it is received from by waiting.
 class QueuedKernel final : public FakeKernel {
  public:
-  QueuedKernel() : listener_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE)) {
-    on_receive = [this] {
-      uint64_t one;
-      EXPECT_EQ(::read(listener_.get(), &one, sizeof one), static_cast<ssize_t>(sizeof one));
-    };
+  QueuedKernel() : listener_(::eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE)) {
     on_respond = [this] { answered_.notify_all(); };
+  }
+  int receive(seccomp_notif& notification) override {
+    uint64_t one;
+    if (::read(listener_.get(), &one, sizeof one) < 0) return -errno;
+    return FakeKernel::receive(notification);
   }
   int listener() const { return listener_.get(); }
   void queue_call(uint64_t id, int number, uint32_t tid = 100) {
@@ -187,15 +189,37 @@ TEST(Loop, OthersAreAnsweredWhileOneWaits) {
   EXPECT_EQ(s.kernel.error_of(1), 0);
 }
 
-TEST(Loop, WhenAllWaitTheRestIsRefused) {
-  Scene s({.threads = 3});
+TEST(Loop, WhenAllWaitOneMoreWaitIsRefusedAndNothingElse) {
+  Scene s({.waiting = 3, .working = 1});
   for (uint64_t id = 1; id <= 3; ++id) s.kernel.queue_call(id, kWaits);
   ASSERT_TRUE(s.run_until([&] { return s.handler.busy == 3; }));
   for (uint64_t id = 4; id <= 20; ++id) s.kernel.queue_call(id, kQuick);
   ASSERT_TRUE(s.run_until_answers(17));
-  EXPECT_EQ(s.kernel.error_of(4), EAGAIN);
-  EXPECT_EQ(s.kernel.error_of(20), EAGAIN);
+  for (uint64_t id = 4; id <= 20; ++id) EXPECT_EQ(s.kernel.error_of(id), 0) << id;
+  s.kernel.queue_call(21, kWaits);
+  s.kernel.queue_call(22, kQuick);
+  ASSERT_TRUE(s.run_until_answers(19));
+  EXPECT_EQ(s.kernel.error_of(21), EAGAIN) << "the one that waited for the shortest time";
+  EXPECT_EQ(s.kernel.error_of(22), 0);
+  ASSERT_TRUE(s.run_until([&] { return s.records.size() == 19; }));
+  auto refused = std::ranges::find(s.records, false, [](const TimedRecord& timed) { return timed.record.done; });
+  ASSERT_NE(refused, s.records.end());
+  EXPECT_EQ(refused->record.reason, "too many calls wait at once");
   s.handler.let_go(3);
+  ASSERT_TRUE(s.run_until_answers(22));
+  for (uint64_t id = 1; id <= 3; ++id) EXPECT_EQ(s.kernel.error_of(id), 0) << id;
+}
+
+// Where nothing can be interrupted, and no call waits for a peer, the monitor itself answers.
+TEST(Loop, WhenAllAreStuckTheRestIsRefused) {
+  Scene s({.waiting = 1, .working = 1});
+  for (uint64_t id = 1; id <= 2; ++id) s.kernel.queue_call(id, kStuck);
+  ASSERT_TRUE(s.run_until([&] { return s.handler.busy == 2; }));
+  for (uint64_t id = 3; id <= 20; ++id) s.kernel.queue_call(id, kQuick);
+  ASSERT_TRUE(s.run_until_answers(18));
+  EXPECT_EQ(s.kernel.error_of(3), EAGAIN);
+  EXPECT_EQ(s.kernel.error_of(20), EAGAIN);
+  s.handler.let_go(2);
   ASSERT_TRUE(s.run_until_answers(20));
   s.kernel.queue_call(21, kQuick);
   ASSERT_TRUE(s.run_until_answers(21));
@@ -375,7 +399,7 @@ TEST(Loop, RecordsAreBoundedAndTheLostAreCounted) {
 using NoticeKind = Approvals::Notice::Kind;
 
 TEST(Parked, DoNotOccupyAThread) {
-  Scene s({.threads = 2});
+  Scene s({.waiting = 1, .working = 1});
   for (uint64_t id = 1; id <= 40; ++id) s.kernel.queue_call(id, kAsks);
   ASSERT_TRUE(s.run_until([&] { return s.handler.handled == 40; }));
   for (uint64_t id = 41; id <= 80; ++id) s.kernel.queue_call(id, kQuick);
@@ -391,7 +415,7 @@ TEST(Parked, DoNotOccupyAThread) {
 }
 
 TEST(Parked, ARetryDoesNotWaitForTheReceiver) {
-  Scene s({.threads = 2});
+  Scene s({.waiting = 1, .working = 1});
   s.kernel.queue_call(1, kAsks);
   ASSERT_TRUE(s.run_until([&] { return !s.notices.empty(); }));
   // The only thread is in poll(2) as the receiver; another one is started.
@@ -401,7 +425,7 @@ TEST(Parked, ARetryDoesNotWaitForTheReceiver) {
 }
 
 TEST(Parked, ARetryThatFindsNoThreadIsRefusedInTime) {
-  Scene s({.threads = 1, .decide_within = 0s});
+  Scene s({.waiting = 0, .working = 1, .decide_within = 0s});
   s.kernel.queue_call(1, kAsks);
   ASSERT_TRUE(s.run_until([&] { return !s.notices.empty(); }));
   s.kernel.queue_call(2, kWaits);
