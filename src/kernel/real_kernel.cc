@@ -321,9 +321,10 @@ int RealKernel::task_status(pid_t tid, TaskStatus& status) {
     if (field("SigPnd:", 16, value)) status.pending = value;
     if (field("ShdPnd:", 16, value)) status.shared_pending = value;
     if (field("SigBlk:", 16, value)) status.blocked = value;
+    if (field("SigIgn:", 16, value)) status.ignored = value;
     if (field("SigCgt:", 16, value)) status.caught = value;
   });
-  return found == 8 ? 0 : -ESRCH;
+  return found == 9 ? 0 : -ESRCH;
 }
 
 int RealKernel::task_credentials(pid_t tid, TaskCredentials& credentials) {

@@ -497,14 +497,16 @@ std::vector<Loop::Worker*> Loop::reap() {
   return all;
 }
 
-// Of those that wait, the one that began last; nullptr if none does.
-Loop::Worker* Loop::last_to_wait(const std::vector<Worker*>& all) {
+// Of those that wait, the one that began last gives its thread up. False if none waits.
+bool Loop::turn_away(const std::vector<Worker*>& all, Clock::time_point now) {
   Worker* last = nullptr;
   for (Worker* worker : all) {
     if (worker->slot.view().state != CallState::waiting) continue;
     if (last == nullptr || worker->begun() > last->begun()) last = worker;
   }
-  return last;
+  if (last == nullptr) return false;
+  if (last->slot.end(last->slot.view(), EndReason::crowded)) turned_away_ = now;
+  return true;
 }
 
 // Nobody receives. Calls that do not wait come first: one that waits gives its thread up. If none can, what comes is
@@ -516,12 +518,8 @@ void Loop::make_room(const std::vector<Worker*>& all, Clock::time_point now) {
   }
   const bool ending =
       std::ranges::any_of(all, [](const Worker* worker) { return worker->slot.view().state == CallState::ending; });
-  if (ending && now - room_asked_for_ < kRoomPatience) return;
-  if (Worker* last = last_to_wait(all); last == nullptr) {
-    refuse_received();
-  } else if (last->slot.end(last->slot.view(), EndReason::crowded)) {
-    room_asked_for_ = now;
-  }
+  if (ending && now - turned_away_ < kRoomPatience) return;
+  if (!turn_away(all, now)) refuse_received();
 }
 
 void Loop::refuse_received() {
@@ -640,10 +638,7 @@ void Loop::tick(Clock::time_point now) {
     busy = busy || young || state == CallState::deciding || state == CallState::ending;
   }
   waiting_ = waiting;
-  for (; waiting > limits_.waiting; --waiting) {
-    Worker* last = last_to_wait(all);
-    if (last == nullptr || !last->slot.end(last->slot.view(), EndReason::crowded)) break;
-  }
+  for (; waiting > limits_.waiting; --waiting) turn_away(all, now);
   if (started_ && role_.load() == nullptr) {
     make_room(all, now);
     busy = true;

@@ -139,7 +139,7 @@ class Loop {
   [[nodiscard]] EndReason why_it_must_end(Worker& worker, const Notification& call, Clock::time_point now);
   [[nodiscard]] bool watch_target(Worker& worker, const Notification& call);
   void pass_wake_ups_on(const std::vector<Worker*>& all);
-  [[nodiscard]] static Worker* last_to_wait(const std::vector<Worker*>& all);
+  bool turn_away(const std::vector<Worker*>& all, Clock::time_point now);
   void make_room(const std::vector<Worker*>& all, Clock::time_point now);
   void refuse_received();
   void interrupt(Worker& worker);
@@ -177,7 +177,7 @@ class Loop {
   Clock::time_point last_activity_{};
   Clock::time_point next_look_ = Clock::time_point::max();
   size_t looks_left_ = 0;
-  Clock::time_point room_asked_for_{};
+  Clock::time_point turned_away_{};
 
   mutable std::mutex parked_lock_;
   std::vector<Parked> parked_;

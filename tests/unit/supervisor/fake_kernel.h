@@ -128,11 +128,12 @@ class FakeKernel : public kernel::Kernel {
     return 0;
   }
   int threads(pid_t tgid, std::span<pid_t> room) override {
-    if (room.size() < others.size() + 1) return -E2BIG;
     size_t count = 0;
-    room[count++] = tgid;
+    if (!room.empty()) room[count++] = tgid;
     for (const auto& [tid, other] : others) {
-      if (tid != tgid) room[count++] = tid;
+      if (tid == tgid) continue;
+      if (count == room.size()) return -E2BIG;
+      room[count++] = tid;
     }
     return static_cast<int>(count);
   }

@@ -387,6 +387,57 @@ TEST(SignalForTheProcess, OfTooManyThreadsNeverRestarts) {
   EXPECT_EQ(s.kernel.error_of(1), EINTR);
 }
 
+constexpr uint64_t kStop = 1U << 18, kQuit = 1U << 2, kChild = 1U << 16;  // SIGSTOP, SIGQUIT, SIGCHLD
+
+// What has no handler and stops the process, or ends it with a core dump, is for the main thread first.
+TEST(SignalForTheProcess, WithoutAHandlerEndsTheMainThreadsWait) {
+  for (int call : {kWaits, kAsks}) {
+    for (uint64_t signal : {kStop, kQuit}) {
+      Crowd s({100, 101});
+      for (auto& [tid, status] : s.kernel.others) status.shared_pending = signal;
+      s.kernel.queue_call(1, call, 100);
+      s.kernel.queue_call(2, call, 101);
+      ASSERT_TRUE(s.run_until_answers(1));
+      EXPECT_EQ(s.kernel.error_of(1), kRestart);
+      ASSERT_TRUE(s.pass());
+      EXPECT_EQ(s.kernel.answer_count(), 1U);
+      // It has stopped; the others must, too.
+      s.kernel.others[100].state = 'T';
+      s.handled();
+      ASSERT_TRUE(s.run_until_answers(2));
+      EXPECT_EQ(s.kernel.error_of(2), kRestart);
+    }
+  }
+}
+
+TEST(SignalForTheProcess, AStopThatAnotherThreadTookEndsTheMainThreadsWait) {
+  for (int call : {kWaits, kAsks}) {
+    Crowd s({100, 101, 102});
+    s.handled();
+    s.kernel.queue_call(1, call, 100);
+    ASSERT_TRUE(s.pass(100ms));
+    EXPECT_EQ(s.kernel.answer_count(), 0U);
+    s.kernel.others[102].state = 'T';
+    ASSERT_TRUE(s.run_until_answers(1));
+    EXPECT_EQ(s.kernel.error_of(1), kRestart);
+  }
+}
+
+TEST(SignalForTheProcess, ThatNobodyNoticesEndsNoWait) {
+  for (int call : {kWaits, kAsks}) {
+    for (bool ignored : {false, true}) {
+      Crowd s({100});
+      auto& status = s.kernel.others[100];
+      status.caught = 0;
+      status.shared_pending = status.pending = ignored ? kQuit : kChild;
+      if (ignored) status.ignored = kQuit;
+      s.kernel.queue_call(1, call, 100);
+      ASSERT_TRUE(s.pass());
+      EXPECT_EQ(s.kernel.answer_count(), 0U);
+    }
+  }
+}
+
 TEST(Loop, RecordsAreBoundedAndTheLostAreCounted) {
   Scene s({.records = 10});
   for (uint64_t id = 1; id <= 30; ++id) s.kernel.queue_call(id, kQuick);
