@@ -96,6 +96,8 @@ class Objects {
   // True if a socket that lives is bound to exactly the socket file behind an O_PATH descriptor; false also where the
   // file's mode keeps the caller from finding out.
   [[nodiscard]] virtual bool has_bound_socket(int object) = 0;
+  // True if certainly none is; false where that cannot be found out.
+  [[nodiscard]] virtual bool is_abandoned_socket(int object) = 0;
 
   [[nodiscard]] virtual int socket_option(int socket, int option, void* value, socklen_t size) = 0;  // SOL_SOCKET
   [[nodiscard]] virtual int socket_name(int socket, sockaddr_storage& name, socklen_t& length) = 0;
@@ -220,6 +222,7 @@ class RealKernel : public Kernel {
   int bind(int socket, const sockaddr* address, socklen_t length) override;
   int bind_path(const BindRequest& request) override;
   bool has_bound_socket(int object) override;
+  bool is_abandoned_socket(int object) override;
   int listen(int socket, int backlog) override;
   int rename(int old_dir, const char* old_name, int new_dir, const char* new_name, unsigned flags) override;
   int link(int old_dir, const char* old_name, int new_dir, const char* new_name) override;
@@ -230,6 +233,8 @@ class RealKernel : public Kernel {
   bool request_sync_wake_up();
 
  private:
+  int probe_socket(int object);
+
   UniqueFd listener_;
   UniqueFd proc_;
   dev_t proc_device_ = 0;

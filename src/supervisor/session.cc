@@ -153,7 +153,8 @@ Result<> Session::set_up() {
         return nullptr;
     }
   };
-  loop_.emplace(*kernel_, kernel_->listener(), std::move(handler_for), *callers_, *approvals_);
+  loop_.emplace(*kernel_, kernel_->listener(), std::move(handler_for), *callers_, *approvals_,
+                LoopLimits{.waiting = options_.waiting_calls});
   if (options_.broker != nullptr) {
     tree_.emplace(tree_proc_.get(), options_.uid);
     tree_->adopt(options_.client_pid, options_.leader.get());

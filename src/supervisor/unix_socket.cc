@@ -445,7 +445,7 @@ Outcome UnixSocketHandler::bind_path(const Caller& call, int socket, const Addre
   bool in_place =
       bound && kernel_.stat(bound.get(), st) == 0 && S_ISSOCK(st.st_mode) && kernel_.has_bound_socket(bound.get());
   if (in_place && now && *now == named->path()) {
-    remember(socket, record.path);
+    remember(socket, record.path, std::move(bound));
     return {.answer = {}, .record = std::move(record)};
   }
   // Somebody moved directories under us. The socket has a name that was not judged: see to it that nothing listens
@@ -491,7 +491,7 @@ Outcome UnixSocketHandler::listen(const Caller& call, CallContext&) {
     record.path = known->path;
     if (known->path.empty()) {
       record.path = std::string(name.text);
-      record.reason = known->cookie != 0 ? "race" : "too many sockets were bound since";
+      record.reason = known->fell_out ? "too many sockets are bound" : "race";
       return denied(call, std::move(record));
     }
     record.decision = judge(policy::UnixOperation::listen, known->path);
@@ -549,33 +549,43 @@ void UnixSocketHandler::expect_bind(int socket) {
     ++known->binding;
     return;
   }
+  if (bound_.size() >= look_again_at_) forget_closed();
   if (bound_.size() == kMaxBound) {
     bound_.pop_front();
     forgotten_ = true;
   }
-  bound_.push_back({.cookie = cookie, .path = {}, .binding = 1});
+  bound_.push_back({.cookie = cookie, .binding = 1});
 }
 
-void UnixSocketHandler::remember(int socket, std::optional<std::string> path) {
+// A file keeps no socket alive, and is held by as few closed ones as live ones.
+void UnixSocketHandler::forget_closed() {
+  std::erase_if(bound_, [&](const Bound& bound) {
+    return bound.binding == 0 && bound.file && kernel_.is_abandoned_socket(bound.file.get());
+  });
+  look_again_at_ = std::clamp(2 * bound_.size(), size_t{16}, kMaxBound);
+}
+
+void UnixSocketHandler::remember(int socket, std::optional<std::string> path, UniqueFd file) {
   uint64_t cookie = cookie_of(socket);
   std::lock_guard lock(bound_lock_);
   Bound* known = find_bound(cookie);
-  if (known == nullptr) return;  // many binds came between: it is one of the forgotten
+  if (known == nullptr) return;  // many binds came between: it fell out
   --known->binding;
   if (path) {
     known->bound = true;
     known->path = std::move(*path);
+    known->file = std::move(file);
   } else if (!known->bound && known->binding == 0) {
     std::erase_if(bound_, [&](const Bound& bound) { return bound.cookie == cookie; });
   }
 }
 
-std::optional<UnixSocketHandler::Bound> UnixSocketHandler::recall(int socket) {
+std::optional<UnixSocketHandler::Known> UnixSocketHandler::recall(int socket) {
   uint64_t cookie = cookie_of(socket);
   std::lock_guard lock(bound_lock_);
-  if (const Bound* known = find_bound(cookie)) return *known;
+  if (const Bound* known = find_bound(cookie)) return Known{.path = known->path};
   // It may be one that was bound here, and its own word is not to be believed.
-  if (forgotten_) return Bound{};
+  if (forgotten_) return Known{.fell_out = true, .path = {}};
   return std::nullopt;
 }
 

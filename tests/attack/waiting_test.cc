@@ -252,5 +252,29 @@ TEST(Waiting, NoWakeUpIsLostWithTheKilled) {
   });
 }
 
+// What is closed is forgotten, so that who lives is not. Natively nothing is remembered.
+TEST(Bound, ManyThatAreClosedAreForgotten) {
+  same([](const Place& place, Story& told) {
+    UniqueFd first(unix_socket());
+    Address address = unix_address(place / "first");
+    told.tell("bind", outcome(::bind(first.get(), address.get(), address.length)));
+    told.tell("listen", outcome(::listen(first.get(), 1)));
+    int failures = 0;
+    std::vector<UniqueFd> alive;
+    for (int i = 0; i < 5000; ++i) {
+      const std::string name = place / std::to_string(i);
+      Address at = unix_address(name);
+      UniqueFd fd(unix_socket());
+      failures += ::bind(fd.get(), at.get(), at.length) == 0 && ::listen(fd.get(), 1) == 0 ? 0 : 1;
+      // Some keep their name, some hide it, some live.
+      if (i % 3 != 0) ::unlink(name.c_str());
+      if (i % 50 == 0) alive.push_back(std::move(fd));
+    }
+    for (UniqueFd& fd : alive) failures += ::listen(fd.get(), 2) == 0 ? 0 : 1;
+    told.tell("failures", std::to_string(failures));
+    told.tell("listen again", outcome(::listen(first.get(), 2)));
+  });
+}
+
 }  // namespace
 }  // namespace wrapd::attack

@@ -175,6 +175,7 @@ class FakeKernel : public kernel::Kernel {
     return operation("bind_path");
   }
   bool has_bound_socket(int) override { return bound_there; }
+  bool is_abandoned_socket(int) override { return !bound_there; }
   int listen(int, int) override { return operation("listen"); }
   int rename(int, const char*, int, const char*, unsigned) override { return operation("rename"); }
   int link(int, const char*, int, const char*) override { return operation("link"); }
