@@ -6,6 +6,7 @@
 // answers, and it answers once.
 
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -75,6 +76,10 @@ class CallContext {
   // kRestart: the target is to make its call anew once it has handled its signal.
   [[nodiscard]] virtual int interrupted() = 0;
 };
+
+// Ends a wait of one of our threads. A standard signal, because one of those needs no room in anybody's queue, and one
+// that does nothing where nobody handles it.
+inline constexpr int kInterruptSignal = SIGURG;
 
 // ERESTARTSYS (include/linux/errno.h). What keeps it from programs is said in pending_signals.h.
 inline constexpr int kRestart = 512;

@@ -17,9 +17,6 @@ namespace wrapd::supervisor {
 namespace {
 
 constexpr size_t kStackBytes = size_t{128} * 1024;
-// A standard signal, because one of those needs no room in anybody's queue, and one that does nothing where nobody
-// handles it.
-constexpr int kInterrupt = SIGURG;
 constexpr auto kRoomPatience = std::chrono::milliseconds(100);  // for a wait to end before another one must
 constexpr auto kLooksApart = std::chrono::microseconds(250);
 
@@ -138,7 +135,7 @@ Loop::~Loop() {
 void Loop::install_interrupt_handler() {
   struct sigaction action {};
   action.sa_handler = on_interrupt;  // without SA_RESTART: the point is to end a wait
-  ::sigaction(kInterrupt, &action, nullptr);
+  ::sigaction(kInterruptSignal, &action, nullptr);
 }
 
 // With role_lock_ held.
@@ -200,7 +197,7 @@ void Loop::drain_wake_ups() {
 void Loop::run(Worker& worker) {
   sigset_t interrupts;
   ::sigemptyset(&interrupts);
-  ::sigaddset(&interrupts, kInterrupt);
+  ::sigaddset(&interrupts, kInterruptSignal);
   ::pthread_sigmask(SIG_UNBLOCK, &interrupts, nullptr);
   worker.thread_id = ::gettid();
   bool leave = false;
@@ -562,8 +559,7 @@ void Loop::pass_wake_ups_on(const std::vector<Worker*>& all) {
 bool Loop::watch_target(Worker& worker, const Notification& call) {
   if (worker.target_sought) return worker.target_died;
   worker.target_sought = true;
-  bool thread_exact = false;
-  worker.target.reset(kernel_.open_task(call.tid, thread_exact));
+  if (kernel::Task task; kernel_.open_task(call.tid, task) == 0) worker.target = std::move(task.pidfd);
   epoll_event event{.events = EPOLLIN | EPOLLONESHOT, .data = {.ptr = &worker}};
   // Without it the death is noticed when the call is looked at.
   if (worker.target && ::epoll_ctl(wake_.get(), EPOLL_CTL_ADD, worker.target.get(), &event) < 0) worker.target.reset();
@@ -621,7 +617,7 @@ void Loop::look_at(Worker& worker, Clock::time_point now) {
 
 void Loop::interrupt(Worker& worker) {
   std::lock_guard lock(worker.signal_lock);
-  if (worker.slot.view().state == CallState::ending) (void)::tgkill(::getpid(), worker.thread_id, kInterrupt);
+  if (worker.slot.view().state == CallState::ending) (void)::tgkill(::getpid(), worker.thread_id, kInterruptSignal);
 }
 
 void Loop::tick(Clock::time_point now) {
@@ -698,7 +694,7 @@ bool Loop::stop(std::chrono::milliseconds patience) {
         all_gone = false;
         (void)worker->slot.end(worker->slot.view(), EndReason::stopping);
         // Also one that receives: nothing comes after what it is busy with.
-        if (worker->thread_id != 0) (void)::tgkill(::getpid(), worker->thread_id, kInterrupt);
+        if (worker->thread_id != 0) (void)::tgkill(::getpid(), worker->thread_id, kInterruptSignal);
       }
     }
     if (all_gone) break;
