@@ -22,7 +22,6 @@ constexpr auto kLooksApart = std::chrono::microseconds(250);
 
 extern "C" void on_interrupt(int) {}
 
-constexpr const char* kNoDecision = "no decision within the deadline";
 constexpr const char* kCrowded = "too many calls wait at once";
 
 EndReason reason_of(WaitEnd end) {
@@ -78,10 +77,12 @@ struct Loop::Worker final : CallContext {
       const CallSlot::View now = slot.view();
       if (now.state != CallState::ending) return 0;
       if (now.reason != EndReason::look_again) return error_of(now.reason);
-      if (slot.look_again()) return 0;
+      if (!slot.look_again()) continue;
+      settle_signals();
+      return 0;
     }
   }
-  // Before anything else is done by a thread whose wait was to end: no signal comes any more, and none is pending.
+  // Of a thread that has left `ending`, before it does anything else: no signal comes any more, and none is pending.
   void settle_signals() {
     { std::lock_guard lock(signal_lock); }
     (void)::syscall(SYS_gettid);
@@ -325,97 +326,6 @@ void Loop::terminate() {
     answer(waiting.call, outcome.answer);
     push(waiting.call, outcome);
   }
-}
-
-// The call has no thread from here on.
-void Loop::park(const Notification& call, Outcome outcome) {
-  {
-    std::lock_guard lock(parked_lock_);
-    // terminate() and this either see each other's work or come after it.
-    if (!terminating_ && parked_.size() + parked_in_hand_ < limits_.parked) {
-      parked_.push_back({call, std::move(outcome), {}});
-      // It may have been answered before it was here, and the session has to tell who is asked.
-      wake_monitor();
-      return;
-    }
-  }
-  approvals_.leave(outcome.question, Approvals::Leaving::done);
-  if (terminating_) {
-    outcome = end_task(call);
-  } else {
-    outcome.record->reason = "too many calls wait for an answer";
-  }
-  answer(call, outcome.answer);
-  push(call, outcome);
-}
-
-// Each look reads a file for each call: what many cost is spread.
-std::chrono::milliseconds Loop::parked_pause() const {
-  return limits_.look_after + limits_.tick * static_cast<int>(parked_.size()) / 2;
-}
-
-// True if the call need not wait any more.
-bool Loop::resolve(Parked& parked, bool look, Clock::time_point now) {
-  const uint64_t question = parked.refusal.question;
-  auto standing = approvals_.standing(question);
-  if (standing.kind == Approvals::Standing::Kind::allowed) {
-    approvals_.leave(question, Approvals::Leaving::done);
-    std::lock_guard lock(role_lock_);
-    retries_.push_back({parked.call, now});
-    return true;
-  }
-  if (standing.kind == Approvals::Standing::Kind::denied) {
-    approvals_.leave(question, Approvals::Leaving::done);
-    parked.refusal.record->reason = standing.reason;
-    answer(parked.call, parked.refusal.answer);
-    push(parked.call, parked.refusal);
-    return true;
-  }
-  if (!look) return false;
-  if (!kernel_.valid(parked.call.id)) {
-    approvals_.leave(question, Approvals::Leaving::done);
-    return true;
-  }
-  const WaitEnd end = signals_.look(parked.call.tid, parked.watch, now);
-  if (end == WaitEnd::none) return false;
-  // Nothing was decided, so nothing is recorded: the call ends, or is made again and joins its question.
-  approvals_.leave(question, Approvals::Leaving::interrupted);
-  answer(parked.call, Answer::errno_of(error_of(reason_of(end))));
-  return true;
-}
-
-void Loop::look_at_parked(Clock::time_point now) {
-  std::vector<Parked> parked;
-  bool look = false;
-  {
-    std::lock_guard lock(parked_lock_);
-    if (parked_.empty()) return;
-    look = now - parked_looked_at_ >= parked_pause();
-    parked.swap(parked_);
-    parked_in_hand_ = parked.size();
-  }
-  if (look) parked_looked_at_ = now;
-  std::erase_if(parked, [&](Parked& waiting) { return resolve(waiting, look, now); });
-  std::lock_guard lock(parked_lock_);
-  parked_in_hand_ = 0;
-  parked_.insert(parked_.end(), std::make_move_iterator(parked.begin()), std::make_move_iterator(parked.end()));
-}
-
-// Wakes idle threads for the calls that may go on, or starts one. What finds none in time is refused as any call is.
-void Loop::hand_out_retries(Clock::time_point now) {
-  std::vector<Notification> late;
-  {
-    std::lock_guard lock(role_lock_);
-    while (!retries_.empty() && now - retries_.front().since >= limits_.decide_within) {
-      late.push_back(retries_.front().call);
-      retries_.pop_front();
-    }
-    if (!retries_.empty()) {
-      if (idle_ == 0) (void)start_worker(false);
-      role_changed_.notify_all();
-    }
-  }
-  for (const Notification& call : late) refuse(call, EACCES, kNoDecision);
 }
 
 void Loop::refuse(const Notification& call, int error, const char* reason) {

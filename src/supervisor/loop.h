@@ -104,6 +104,7 @@ class Loop {
   static void install_interrupt_handler();
 
  private:
+  static constexpr const char* kNoDecision = "no decision within the deadline";
   struct Worker;
   struct Parked {
     Notification call;
