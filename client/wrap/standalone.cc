@@ -10,12 +10,14 @@
 // wrap ends with CMD; the supervisor ends with the last task that is filtered.
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -211,6 +213,17 @@ Result<> keep_only(std::vector<int> kept) {
   return {};
 }
 
+// How many calls may wait at once, so that with the user's own limit of descriptors some are left for others.
+Result<size_t> waiting_calls() {
+  constexpr size_t kMost = 1024, kEach = 8, kOthers = 64;
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) < 0) return fail_errno("cannot read the limit of descriptors");
+  files.rlim_cur = files.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &files) < 0) return fail_errno("cannot raise the limit of descriptors");
+  const size_t room = std::min<rlim_t>(files.rlim_cur, kOthers + kMost * kEach);
+  return room <= kOthers ? 1 : std::max<size_t>((room - kOthers) / kEach, 1);
+}
+
 Result<> supervise(Standalone& all) {
   // What a terminal or a job's shell sends to the process group is CMD's business; wrap passes on what is meant for it.
   for (int signal : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGALRM}) {
@@ -222,6 +235,7 @@ Result<> supervise(Standalone& all) {
   ::sigaddset(&child, SIGCHLD);
   ::sigprocmask(SIG_SETMASK, &child, nullptr);
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) return fail_errno("cannot become a subreaper");
+  ::mallopt(M_ARENA_MAX, 1);  // the threads that wait need no heap each
 
   auto launch = Launch::start({.exec = &*all.exec,
                                .signals = &all.signals,
@@ -252,6 +266,9 @@ Result<> supervise(Standalone& all) {
                         all.log.get()};
   if (auto own = keep_only(std::move(kept)); !own) return own;
   if (::chdir("/proc/self/fd") < 0) return fail_errno("cannot enter /proc/self/fd; is /proc mounted?");
+  auto waiting = waiting_calls();
+  if (!waiting) return std::unexpected(waiting.error());
+  session.waiting_calls = *waiting;
   if (all.log) session.sink = std::make_unique<LogSink>(std::move(all.log), all.losses);
   session.rules.push_back(std::move(all.rules));
   session.watch_fd = reporter.fd();

@@ -28,13 +28,14 @@ namespace wrapd::kernel {
 
 // The parts of /proc/TID/status (proc_pid_status(5)) that decisions or answers need.
 struct TaskStatus {
-  char state = 0;  // 'S': sleeps and can be woken by a signal; 'Z', 'X': has ended
+  char state = 0;  // 'S': sleeps and can be woken by a signal; 'T': is stopped; 'Z', 'X': has ended
   pid_t tgid = 0;
   mode_t umask = 022;
   unsigned threads = 0;
   uint64_t pending = 0;         // SigPnd: of the thread
   uint64_t shared_pending = 0;  // ShdPnd: of the process
   uint64_t blocked = 0;
+  uint64_t ignored = 0;
   uint64_t caught = 0;
 };
 
@@ -95,6 +96,8 @@ class Objects {
   // True if a socket that lives is bound to exactly the socket file behind an O_PATH descriptor; false also where the
   // file's mode keeps the caller from finding out.
   [[nodiscard]] virtual bool has_bound_socket(int object) = 0;
+  // True if certainly none is; false where that cannot be found out.
+  [[nodiscard]] virtual bool is_abandoned_socket(int object) = 0;
 
   [[nodiscard]] virtual int socket_option(int socket, int option, void* value, socklen_t size) = 0;  // SOL_SOCKET
   [[nodiscard]] virtual int socket_name(int socket, sockaddr_storage& name, socklen_t& length) = 0;
@@ -164,7 +167,7 @@ class Kernel : public Objects, public Operations {
   // Target of the symbolic link /proc/TID/fd/N, as text ("socket:[123]"). Allocates.
   [[nodiscard]] virtual Result<std::string> task_descriptor_name(pid_t tid, int fd) = 0;
   [[nodiscard]] virtual int task_status(pid_t tid, TaskStatus& status) = 0;
-  // The threads of a process, and how many they are; -E2BIG if there is not room for all. Allocates.
+  // The threads of a process, and how many they are; -E2BIG, with the room full, if there are more. Allocates.
   [[nodiscard]] virtual int threads(pid_t tgid, std::span<pid_t> room) = 0;
   // The file that the task executes, for the record only. Allocates; empty where it cannot be had.
   [[nodiscard]] virtual std::string task_exe(pid_t tid) = 0;
@@ -219,6 +222,7 @@ class RealKernel : public Kernel {
   int bind(int socket, const sockaddr* address, socklen_t length) override;
   int bind_path(const BindRequest& request) override;
   bool has_bound_socket(int object) override;
+  bool is_abandoned_socket(int object) override;
   int listen(int socket, int backlog) override;
   int rename(int old_dir, const char* old_name, int new_dir, const char* new_name, unsigned flags) override;
   int link(int old_dir, const char* old_name, int new_dir, const char* new_name) override;
@@ -229,6 +233,8 @@ class RealKernel : public Kernel {
   bool request_sync_wake_up();
 
  private:
+  int probe_socket(int object);
+
   UniqueFd listener_;
   UniqueFd proc_;
   dev_t proc_device_ = 0;

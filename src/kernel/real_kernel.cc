@@ -321,9 +321,10 @@ int RealKernel::task_status(pid_t tid, TaskStatus& status) {
     if (field("SigPnd:", 16, value)) status.pending = value;
     if (field("ShdPnd:", 16, value)) status.shared_pending = value;
     if (field("SigBlk:", 16, value)) status.blocked = value;
+    if (field("SigIgn:", 16, value)) status.ignored = value;
     if (field("SigCgt:", 16, value)) status.caught = value;
   });
-  return found == 8 ? 0 : -ESRCH;
+  return found == 9 ? 0 : -ESRCH;
 }
 
 int RealKernel::task_credentials(pid_t tid, TaskCredentials& credentials) {
@@ -498,13 +499,22 @@ int RealKernel::bind_path(const BindRequest& request) {
   return error < 0 ? error : process.error;
 }
 
-bool RealKernel::has_bound_socket(int object) {
-  // Connecting with the wrong type tells a bound socket (EPROTOTYPE) from a file that only looks like one
-  // (ECONNREFUSED), and disturbs neither. A bound datagram socket, which is the right type, is found as well.
+// Connecting with the wrong type tells a bound socket (EPROTOTYPE) from a file that only looks like one (ECONNREFUSED),
+// and disturbs neither. A bound datagram socket, which is the right type, is found as well. What is not permitted is
+// refused before the kernel looks for a socket.
+int RealKernel::probe_socket(int object) {
   UniqueFd probe(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!probe) return false;
-  int rc = connect_object(probe.get(), object);
+  return probe ? connect_object(probe.get(), object) : -errno;
+}
+
+bool RealKernel::has_bound_socket(int object) {
+  int rc = probe_socket(object);
   return rc == 0 || rc == -EPROTOTYPE;
+}
+
+bool RealKernel::is_abandoned_socket(int object) {
+  struct stat st {};
+  return ::fstat(object, &st) == 0 && S_ISSOCK(st.st_mode) && probe_socket(object) == -ECONNREFUSED;
 }
 
 int RealKernel::listen(int socket, int backlog) {

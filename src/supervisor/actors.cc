@@ -4,18 +4,19 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <optional>
+
+#include "supervisor/handler.h"
 
 namespace wrapd::supervisor {
 namespace {
 
 constexpr size_t kStackBytes = size_t{256} * 1024;
-constexpr long kInterruptAgain = 10'000'000;  // nanoseconds: the first one may come just before a wait begins
 
 }  // namespace
 
@@ -31,8 +32,7 @@ struct Actors::Actor {
   const kernel::Credentials credentials;
   std::shared_ptr<Actor> self;  // while the thread runs
   pthread_t thread{};
-  timer_t timer{};  // sends the interrupting signal to this thread
-  bool has_timer = false;
+  std::atomic<pid_t> tid{0};
   sem_t done;  // posted when the credentials are taken, and after each work
 
   std::mutex lock;
@@ -40,13 +40,6 @@ struct Actors::Actor {
   const std::function<void()>* work = nullptr;
   bool leave = false;
   std::optional<Error> error;  // why the credentials could not be had
-
-  void interrupt(bool on) const {
-    if (!has_timer) return;
-    itimerspec when{};
-    if (on) when = {.it_interval = {.tv_sec = 0, .tv_nsec = kInterruptAgain}, .it_value = {.tv_sec = 0, .tv_nsec = 1}};
-    ::timer_settime(timer, 0, &when, nullptr);
-  }
 };
 
 void Actors::join(std::list<std::shared_ptr<Actor>> leaving) {
@@ -71,11 +64,7 @@ Actors::~Actors() {
 }
 
 void Actors::serve(Actor& actor) {
-  struct sigevent event {};
-  event.sigev_notify = SIGEV_THREAD_ID;
-  event.sigev_signo = SIGRTMIN;  // as Loop's
-  event._sigev_un._tid = ::gettid();
-  actor.has_timer = ::timer_create(CLOCK_MONOTONIC, &event, &actor.timer) == 0;
+  actor.tid = ::gettid();
   if (auto taken = kernel_.act_as(actor.credentials); !taken) actor.error = taken.error();
   const bool able = !actor.error;
   ::sem_post(&actor.done);
@@ -99,7 +88,6 @@ void Actors::serve(Actor& actor) {
     ended_.splice(ended_.end(), idle_, at);
     break;
   }
-  if (actor.has_timer) ::timer_delete(actor.timer);
 }
 
 Result<std::shared_ptr<Actors::Actor>> Actors::take(const kernel::Credentials& credentials) {
@@ -148,13 +136,8 @@ Result<> Actors::run(const kernel::Credentials& credentials, const std::function
     actor->work = &work;
   }
   actor->changed.notify_one();
-  bool interrupted = false;
-  while (::sem_wait(&actor->done) < 0) {
-    // EINTR: what is meant to end our wait is meant for the one who waits in our place.
-    if (!interrupted) actor->interrupt(true);
-    interrupted = true;
-  }
-  if (interrupted) actor->interrupt(false);
+  // EINTR: what is meant to end our wait is meant for the one who waits in our place. It comes again until he is done.
+  while (::sem_wait(&actor->done) < 0) (void)::tgkill(::getpid(), actor->tid, kInterruptSignal);
 
   std::list<std::shared_ptr<Actor>> leaving;
   {

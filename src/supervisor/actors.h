@@ -31,7 +31,7 @@ class Actors {
   Actors& operator=(const Actors&) = delete;
 
   // Has `work` done with these credentials, and returns when it is done. A signal that interrupts the calling thread
-  // meanwhile interrupts the other one again and again, until it has done. Error: `work` was not begun.
+  // meanwhile is passed on to the other one. Error: `work` was not begun.
   [[nodiscard]] Result<> run(const kernel::Credentials& credentials, const std::function<void()>& work);
 
  private:

@@ -6,9 +6,9 @@
 // answers, and it answers once.
 
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <sys/types.h>
 
-#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -60,23 +60,29 @@ struct Outcome {
   uint64_t question = 0;
 };
 
-// How far a call is, for whoever watches that it does not take for ever.
-enum class Stage : uint8_t {
-  deciding,  // reading the target, walking paths: bounded by a deadline
-  blocking,  // a call that may wait for a peer as long as it likes: ends when the target does
-};
-
 // A handler's view of the thread it runs on.
 class CallContext {
  public:
   virtual ~CallContext() = default;
   // To be called once the decision is made, before the operation: from here on it may take as long as the target lives.
-  virtual void may_wait() = 0;
+  // `peer`: not 0 where waits for one peer are woken one at a time (connect(2) to a unix socket), and the same for all
+  // of them: what one misses because it is interrupted is passed on to another. False: the call is over; nothing is to
+  // be done any more, and what is answered reaches nobody.
+  virtual bool may_wait_for(uint64_t peer) = 0;
+  bool may_wait() { return may_wait_for(0); }
   // The same where waiting is the rule: lets another thread receive at once, instead of when the delay is noticed.
-  virtual void will_wait() = 0;
-  // Why an operation that ended with EINTR was interrupted: the errno for the target, or 0 to try again.
-  [[nodiscard]] virtual int interrupted() const = 0;
+  virtual bool will_wait() = 0;
+  // After an operation that ended with EINTR: the errno for the target, or 0 if the operation is to be tried again.
+  // kRestart: the target is to make its call anew once it has handled its signal.
+  [[nodiscard]] virtual int interrupted() = 0;
 };
+
+// Ends a wait of one of our threads. A standard signal, because one of those needs no room in anybody's queue, and one
+// that does nothing where nobody handles it.
+inline constexpr int kInterruptSignal = SIGURG;
+
+// ERESTARTSYS (include/linux/errno.h). What keeps it from programs is said in pending_signals.h.
+inline constexpr int kRestart = 512;
 
 class Caller;  // caller.h
 

@@ -3,7 +3,10 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,63 +16,100 @@
 namespace wrapd::supervisor {
 namespace {
 
-constexpr size_t kStackBytes = size_t{256} * 1024;
-// ERESTARTSYS (include/linux/errno.h). What keeps it from programs is said in pending_signals.h.
-constexpr int kRestart = 512;
-
-int interrupt_signal() {
-  return SIGRTMIN;
-}
+constexpr size_t kStackBytes = size_t{128} * 1024;
+constexpr auto kRoomPatience = std::chrono::milliseconds(100);  // for a wait to end before another one must
+constexpr auto kLooksApart = std::chrono::microseconds(250);
 
 extern "C" void on_interrupt(int) {}
 
-constexpr const char* kNoDecision = "no decision within the deadline";
+constexpr const char* kCrowded = "too many calls wait at once";
 
-int error_of(WaitEnd end) {
-  return end == WaitEnd::restart ? kRestart : EINTR;
+EndReason reason_of(WaitEnd end) {
+  switch (end) {
+    case WaitEnd::restart:
+      return EndReason::restart;
+    case WaitEnd::interrupt:
+      return EndReason::interrupt;
+    case WaitEnd::none:
+      break;
+  }
+  return EndReason::none;
+}
+
+int error_of(EndReason reason) {
+  switch (reason) {
+    case EndReason::restart:
+      return kRestart;
+    case EndReason::crowded:
+      return EAGAIN;
+    default:
+      return EINTR;
+  }
+}
+
+Notification notification_of(const seccomp_notif& received) {
+  Notification call{
+      .id = received.id, .tid = static_cast<pid_t>(received.pid), .number = received.data.nr, .arguments = {}};
+  std::copy(std::begin(received.data.args), std::end(received.data.args), std::begin(call.arguments));
+  return call;
 }
 
 }  // namespace
 
-// A thread and the call it is busy with. The monitor reads; the thread writes.
+// A thread and the call it is busy with. The thread writes, the monitor reads; what is of the call is written before
+// the slot says that there is a new one.
 struct Loop::Worker final : CallContext {
-  explicit Worker(Loop& owner, int position) : loop(owner), index(position) {}
+  explicit Worker(Loop& owner) : loop(owner) {}
 
-  void may_wait() override { stage = Stage::blocking; }
-  void will_wait() override {
-    stage = Stage::blocking;
+  bool may_wait_for(uint64_t key) override {
+    peer = key;
+    if (!slot.wait()) return false;
+    if (key != 0 && loop.others_wait_for(*this)) loop.give_role_away(*this);
+    return true;
+  }
+  bool will_wait() override {
+    if (!slot.wait()) return false;
     loop.give_role_away(*this);
+    return true;
   }
-  [[nodiscard]] int interrupted() const override {
-    if (loop.stopping_) return EINTR;
-    // What was meant for the call before is not for this one.
-    return interrupted_call == call_id ? interrupted_error.load() : 0;
+  [[nodiscard]] int interrupted() override {
+    for (;;) {
+      const CallSlot::View now = slot.view();
+      if (now.state != CallState::ending) return 0;
+      if (now.reason != EndReason::look_again) return error_of(now.reason);
+      if (!slot.look_again()) continue;
+      settle_signals();
+      return 0;
+    }
   }
+  // Of a thread that has left `ending`, before it does anything else: no signal comes any more, and none is pending.
+  void settle_signals() {
+    { std::lock_guard lock(signal_lock); }
+    (void)::syscall(SYS_gettid);
+  }
+  [[nodiscard]] Notification call() const { return {.id = id, .tid = tid, .number = number, .arguments = {}}; }
+  [[nodiscard]] Clock::time_point begun() const { return Clock::time_point(Clock::duration(since.load())); }
 
   Loop& loop;
-  const int index;
   pthread_t thread{};
-  timer_t timer{};  // sends the interrupting signal to this thread
-  std::atomic<bool> has_timer{false};
+  std::atomic<pid_t> thread_id{0};
   std::atomic<bool> gone{false};
 
-  std::atomic<uint64_t> call_id{0};  // 0: idle
+  CallSlot slot;
+  std::mutex signal_lock;
+  std::atomic<uint64_t> id{0};
   std::atomic<pid_t> tid{0};
   std::atomic<int> number{-1};
-  std::atomic<Stage> stage{Stage::deciding};
   std::atomic<Clock::rep> since{0};
-  std::atomic<uint64_t> sequence{0};
-  std::atomic<uint64_t> unanswered{0};  // whoever takes the call's id from here answers it
-  std::atomic<uint64_t> interrupted_call{0};
-  std::atomic<int> interrupted_error{0};  // of that call; set before it
-  std::atomic<bool> interrupting{false};
+  std::atomic<uint64_t> peer{0};
 
-  [[nodiscard]] bool take(uint64_t id) { return unanswered.compare_exchange_strong(id, 0); }
-
-  // The monitor's.
-  uint64_t seen_sequence = 0;
-  uint64_t watched_call = 0;
+  // The monitor's, about `watched`.
+  uint64_t watched = 0;
   PendingSignals::Watch watch;
+  Clock::time_point next_look{};
+  UniqueFd target;  // pidfd; none yet, or none to be had
+  bool target_sought = false;
+  bool target_died = false;  // perhaps: its pidfd says so
 };
 
 Loop::Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int)> handler_for, Callers& callers,
@@ -80,10 +120,12 @@ Loop::Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int)> ha
       callers_(callers),
       approvals_(approvals),
       limits_(limits),
-      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      wake_(::epoll_create1(EPOLL_CLOEXEC)),
+      wake_ups_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       signals_(kernel) {
-  threads_.reserve(limits_.threads);
   records_.reserve(16);
+  epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
+  watching_ = ::epoll_ctl(wake_.get(), EPOLL_CTL_ADD, wake_ups_.get(), &event) == 0;
 }
 
 Loop::~Loop() {
@@ -94,11 +136,13 @@ Loop::~Loop() {
 void Loop::install_interrupt_handler() {
   struct sigaction action {};
   action.sa_handler = on_interrupt;  // without SA_RESTART: the point is to end a wait
-  ::sigaction(interrupt_signal(), &action, nullptr);
+  ::sigaction(kInterruptSignal, &action, nullptr);
 }
 
-Result<Loop::Worker*> Loop::start_worker() {
-  auto worker = std::make_unique<Worker>(*this, static_cast<int>(threads_.size()));
+// With role_lock_ held.
+Result<> Loop::start_worker(bool receives) {
+  if (threads_.size() >= limits_.waiting + limits_.working) return fail("too many threads", EAGAIN);
+  auto worker = std::make_unique<Worker>(*this);
   pthread_attr_t attributes;
   if (int rc = ::pthread_attr_init(&attributes); rc != 0) return fail_errno("cannot start a thread", rc);
   ::pthread_attr_setstacksize(&attributes, kStackBytes);
@@ -107,97 +151,118 @@ Result<Loop::Worker*> Loop::start_worker() {
     self->loop.run(*self);
     return nullptr;
   };
+  if (receives) role_ = worker.get();
   int rc = ::pthread_create(&worker->thread, &attributes, entry, worker.get());
   ::pthread_attr_destroy(&attributes);
-  if (rc != 0) return fail_errno("cannot start a thread", rc);
+  if (rc != 0) {
+    if (receives) role_ = nullptr;
+    return fail_errno("cannot start a thread", rc);
+  }
   threads_.push_back(std::move(worker));
-  return threads_.back().get();
+  return {};
 }
 
-Result<> Loop::start() {
+Result<> Loop::start(size_t spare) {
+  if (!watching_) return fail("cannot make the descriptors that wake the supervisor", EMFILE);
   std::lock_guard lock(role_lock_);
-  auto worker = start_worker();
-  if (!worker) return std::unexpected(worker.error());
-  role_ = (*worker)->index;
-  role_changed_.notify_all();
+  started_ = true;
+  if (auto receiver = start_worker(true); !receiver) return receiver;
+  for (size_t i = 0; i < spare; ++i) {
+    if (auto other = start_worker(false); !other) return other;
+  }
   return {};
 }
 
 void Loop::wake_monitor() {
   uint64_t one = 1;
   // A full counter means that the monitor is being woken already.
-  (void)!::write(wake_.get(), &one, sizeof one);
+  (void)!::write(wake_ups_.get(), &one, sizeof one);
+}
+
+void Loop::drain_wake_ups() {
+  std::array<epoll_event, 64> events;
+  for (;;) {
+    int count = ::epoll_wait(wake_.get(), events.data(), static_cast<int>(events.size()), 0);
+    for (const epoll_event& event : std::span(events).first(static_cast<size_t>(std::max(count, 0)))) {
+      uint64_t drained;
+      if (event.data.ptr == nullptr) {
+        (void)!::read(wake_ups_.get(), &drained, sizeof drained);
+      } else {
+        static_cast<Worker*>(event.data.ptr)->target_died = true;
+      }
+    }
+    if (count < static_cast<int>(events.size())) return;
+  }
 }
 
 void Loop::run(Worker& worker) {
-  struct sigevent event {};
-  event.sigev_notify = SIGEV_THREAD_ID;
-  event.sigev_signo = interrupt_signal();
-  event._sigev_un._tid = ::gettid();
-  worker.has_timer = ::timer_create(CLOCK_MONOTONIC, &event, &worker.timer) == 0;
-
-  while (!stopping_) {
-    if (role_.load() != worker.index) {
-      std::unique_lock lock(role_lock_);
-      role_changed_.wait(lock, [&] { return stopping_ || role_.load() == worker.index || !retries_.empty(); });
-      if (stopping_ || role_.load() == worker.index || retries_.empty()) continue;
-      Notification call = retries_.front().call;
-      retries_.pop_front();
-      begin(worker, call);  // with the lock held: from here on this thread is not idle
-      lock.unlock();
-      serve(worker, call);
-      end(worker);
-      continue;
+  sigset_t interrupts;
+  ::sigemptyset(&interrupts);
+  ::sigaddset(&interrupts, kInterruptSignal);
+  ::pthread_sigmask(SIG_UNBLOCK, &interrupts, nullptr);
+  worker.thread_id = ::gettid();
+  bool leave = false;
+  while (!stopping_ && !hung_up_ && !leave) {
+    std::optional<Notification> call;
+    if (role_.load() != &worker) {
+      call = idle(worker, leave);
+    } else if (call = receive(); call) {
+      begin(worker, *call);
+      ++received_;
+      if (monitor_sleeps_.exchange(false)) wake_monitor();
     }
-    struct pollfd p {
-      .fd = listener_, .events = POLLIN, .revents = 0
-    };
-    int n = ::poll(&p, 1, -1);
-    if (n < 0) {  // EINTR: an interrupt that came late
-      itimerspec off{};
-      ::timer_settime(worker.timer, 0, &off, nullptr);
-      continue;
-    }
-    if ((p.revents & POLLIN) == 0) {
-      hung_up_ = true;
-      wake_monitor();
-      break;
-    }
-    seccomp_notif notification;
-    int rc = kernel_.receive(notification);
-    // ENOENT: the target died before we looked. EINTR: see above.
-    if (rc < 0) continue;
-    Notification call{.id = notification.id,
-                      .tid = static_cast<pid_t>(notification.pid),
-                      .number = notification.data.nr,
-                      .arguments = {}};
-    std::copy(std::begin(notification.data.args), std::end(notification.data.args), std::begin(call.arguments));
-    begin(worker, call);
-    ++received_;
-    if (monitor_sleeps_.exchange(false)) wake_monitor();
-    serve(worker, call);
-    end(worker);
+    if (!call) continue;
+    serve(worker, *call);
+    worker.slot.finish();
   }
-  if (worker.has_timer) ::timer_delete(worker.timer);
   worker.gone = true;
+  wake_monitor();
+}
+
+std::optional<Notification> Loop::receive() {
+  seccomp_notif notification;
+  if (kernel_.receive(notification) == 0) return notification_of(notification);
+  // EINTR: the end. ENOENT: the target died before we looked, or it was the last one. Before Linux 6.11 the latter is
+  // not told here; the monitor polls the listener for it.
+  struct pollfd p {
+    .fd = listener_, .events = 0, .revents = 0
+  };
+  if (::poll(&p, 1, 0) > 0 && (p.revents & POLLHUP) != 0) {
+    hung_up_ = true;
+    wake_monitor();
+  }
+  return std::nullopt;
+}
+
+// Waits for something to do: the receiver's role (then there is no call yet), or a call that was allowed. Ends the
+// thread if enough wait already.
+std::optional<Notification> Loop::idle(Worker& worker, bool& leave) {
+  std::unique_lock lock(role_lock_);
+  auto wanted = [&] {
+    return stopping_ || hung_up_ || role_.load() == nullptr || role_.load() == &worker || !retries_.empty();
+  };
+  if (!wanted()) {
+    leave = idle_ >= limits_.idle_threads;
+    if (leave) return std::nullopt;
+    ++idle_;
+    role_changed_.wait(lock, wanted);
+    --idle_;
+  }
+  if (role_.load() == nullptr) role_ = &worker;
+  if (stopping_ || hung_up_ || role_.load() == &worker) return std::nullopt;
+  Notification call = retries_.front().call;
+  retries_.pop_front();
+  begin(worker, call);
+  return call;
 }
 
 void Loop::begin(Worker& worker, const Notification& call) {
+  worker.id = call.id;
   worker.tid = call.tid;
   worker.number = call.number;
-  worker.stage = Stage::deciding;
-  worker.unanswered = call.id;
+  worker.peer = 0;
   worker.since = Clock::now().time_since_epoch().count();
-  ++worker.sequence;
-  worker.call_id = call.id;
-}
-
-void Loop::end(Worker& worker) {
-  worker.call_id = 0;
-  if (worker.interrupting.exchange(false)) {
-    itimerspec off{};
-    ::timer_settime(worker.timer, 0, &off, nullptr);
-  }
+  worker.slot.begin();
 }
 
 void Loop::serve(Worker& worker, const Notification& call) {
@@ -215,7 +280,20 @@ void Loop::serve(Worker& worker, const Notification& call) {
     outcome.answer = Answer::errno_of(ENOSYS);
   }
   ++recording_;
-  const bool ours = worker.take(call.id);
+  const bool ours = worker.slot.take();
+  const EndReason reason = worker.slot.view().reason;
+  if (reason != EndReason::none) worker.settle_signals();
+  if (reason != EndReason::none && worker.peer != 0) {
+    std::lock_guard lock(role_lock_);
+    missed_.push_back(worker.peer);
+    wake_monitor();
+  }
+  if (reason == EndReason::crowded && outcome.answer.error == EAGAIN) {
+    if (!outcome.record) outcome.record = Record{.operation = "system call"};
+    outcome.record->done = false;
+    outcome.record->decision = {};
+    outcome.record->reason = kCrowded;
+  }
   if (outcome.question != 0 && ours) {
     park(call, std::move(outcome));
   } else if (outcome.question != 0) {
@@ -248,102 +326,6 @@ void Loop::terminate() {
     answer(waiting.call, outcome.answer);
     push(waiting.call, outcome);
   }
-}
-
-// The call has no thread from here on.
-void Loop::park(const Notification& call, Outcome outcome) {
-  {
-    std::lock_guard lock(parked_lock_);
-    // terminate() and this either see each other's work or come after it.
-    if (!terminating_ && parked_.size() + parked_in_hand_ < limits_.parked) {
-      parked_.push_back({call, std::move(outcome), {}});
-      // It may have been answered before it was here, and the session has to tell who is asked.
-      wake_monitor();
-      return;
-    }
-  }
-  approvals_.leave(outcome.question, Approvals::Leaving::done);
-  if (terminating_) {
-    outcome = end_task(call);
-  } else {
-    outcome.record->reason = "too many calls wait for an answer";
-  }
-  answer(call, outcome.answer);
-  push(call, outcome);
-}
-
-std::optional<std::chrono::milliseconds> Loop::patience() const {
-  std::lock_guard lock(parked_lock_);
-  if (parked_.empty()) return std::nullopt;
-  // Each look reads a file for each call: what many cost is spread.
-  return limits_.look_after + limits_.tick * static_cast<int>(parked_.size()) / 2;
-}
-
-// True if the call need not wait any more.
-bool Loop::resolve(Parked& parked, bool look, Clock::time_point now) {
-  const uint64_t question = parked.refusal.question;
-  auto standing = approvals_.standing(question);
-  if (standing.kind == Approvals::Standing::Kind::allowed) {
-    approvals_.leave(question, Approvals::Leaving::done);
-    std::lock_guard lock(role_lock_);
-    retries_.push_back({parked.call, now});
-    return true;
-  }
-  if (standing.kind == Approvals::Standing::Kind::denied) {
-    approvals_.leave(question, Approvals::Leaving::done);
-    parked.refusal.record->reason = standing.reason;
-    answer(parked.call, parked.refusal.answer);
-    push(parked.call, parked.refusal);
-    return true;
-  }
-  if (!look) return false;
-  if (!kernel_.valid(parked.call.id)) {
-    approvals_.leave(question, Approvals::Leaving::done);
-    return true;
-  }
-  const WaitEnd end = signals_.look(parked.call.tid, parked.watch, now);
-  if (end == WaitEnd::none) return false;
-  // Nothing was decided, so nothing is recorded: the call ends, or is made again and joins its question.
-  approvals_.leave(question, Approvals::Leaving::interrupted);
-  answer(parked.call, Answer::errno_of(error_of(end)));
-  return true;
-}
-
-void Loop::look_at_parked(Clock::time_point now) {
-  auto pause = patience();
-  if (!pause) return;
-  const bool look = now - parked_looked_at_ >= *pause;
-  if (look) parked_looked_at_ = now;
-  std::vector<Parked> parked;
-  {
-    std::lock_guard lock(parked_lock_);
-    parked.swap(parked_);
-    parked_in_hand_ = parked.size();
-  }
-  std::erase_if(parked, [&](Parked& waiting) { return resolve(waiting, look, now); });
-  std::lock_guard lock(parked_lock_);
-  parked_in_hand_ = 0;
-  parked_.insert(parked_.end(), std::make_move_iterator(parked.begin()), std::make_move_iterator(parked.end()));
-}
-
-// Wakes idle threads for the calls that may go on, or starts one. What finds none in time is refused as any call is.
-void Loop::hand_out_retries(Clock::time_point now) {
-  std::vector<Notification> late;
-  {
-    std::lock_guard lock(role_lock_);
-    while (!retries_.empty() && now - retries_.front().since >= limits_.decide_within) {
-      late.push_back(retries_.front().call);
-      retries_.pop_front();
-    }
-    if (!retries_.empty()) {
-      bool idle = std::ranges::any_of(threads_, [&](const auto& worker) {
-        return worker->index != role_.load() && worker->call_id.load() == 0 && !worker->gone;
-      });
-      if (!idle && threads_.size() < limits_.threads) (void)start_worker();
-      role_changed_.notify_all();
-    }
-  }
-  for (const Notification& call : late) refuse(call, EACCES, kNoDecision);
 }
 
 void Loop::refuse(const Notification& call, int error, const char* reason) {
@@ -386,57 +368,68 @@ std::vector<TimedRecord> Loop::take_records(uint64_t& lost) {
   return taken;
 }
 
-// Makes an idle thread the receiver, or a new one. Without any, nobody receives, and the monitor refuses.
+// To an idle thread, or a new one. Without any, nobody receives until the monitor has made room.
 void Loop::give_role_away(const Worker& from) {
   std::lock_guard lock(role_lock_);
-  if (role_.load() != from.index || stopping_) return;
-  for (auto& worker : threads_) {
-    if (worker->index != from.index && worker->call_id.load() == 0 && !worker->gone) {
-      role_ = worker->index;
-      role_changed_.notify_all();
-      return;
-    }
+  if (role_.load() != &from || stopping_) return;
+  role_ = nullptr;
+  if (idle_ > 0) {
+    role_changed_.notify_all();
+  } else if (!start_worker(true)) {
+    wake_monitor();
   }
-  role_ = kNobody;
-  if (threads_.size() < limits_.threads) {
-    if (auto worker = start_worker()) {
-      role_ = (*worker)->index;
-      role_changed_.notify_all();
-      return;
-    }
-  }
-  wake_monitor();
 }
 
-void Loop::look_at(Worker& worker, Clock::time_point now) {
-  uint64_t id = worker.call_id.load();
-  if (id == 0) return;
-  auto age = now.time_since_epoch() - Clock::duration(worker.since.load());
-  if (age < limits_.look_after) return;
-
-  if (worker.stage.load() == Stage::deciding) {
-    if (age < limits_.decide_within || !worker.take(id)) return;
-    // The thread may be stuck in the kernel for good. When it comes back, the notification is no longer valid.
-    Notification call{.id = id, .tid = worker.tid, .number = worker.number, .arguments = {}};
-    refuse(call, EACCES, kNoDecision);
-    return;
-  }
-
-  if (worker.interrupted_call.load() == id || !worker.has_timer) return;
-  if (std::exchange(worker.watched_call, id) != id) worker.watch = {};
-  const WaitEnd end =
-      kernel_.valid(id) ? signals_.look(worker.tid, worker.watch, now) : WaitEnd::interrupt;  // nobody hears of it
-  if (end == WaitEnd::none || worker.call_id.load() != id) return;
-  worker.interrupted_error = error_of(end);
-  worker.interrupted_call = id;
-  if (worker.interrupting.exchange(true)) return;
-  // Repeats until the wait has ended: the first one may come just before it begins.
-  itimerspec soon{.it_interval = {.tv_sec = 0, .tv_nsec = 10'000'000}, .it_value = {.tv_sec = 0, .tv_nsec = 1}};
-  ::timer_settime(worker.timer, 0, &soon, nullptr);
+// Then waiting is the rule for this one, too.
+bool Loop::others_wait_for(const Worker& worker) {
+  if (waiting_ == 0) return false;
+  std::lock_guard lock(role_lock_);
+  return std::ranges::any_of(threads_, [&](const auto& other) {
+    return other.get() != &worker && other->peer == worker.peer && other->slot.view().state == CallState::waiting;
+  });
 }
 
-// All threads are stuck: what comes now is refused, not queued behind them.
-void Loop::refuse_waiting() {
+// The threads that there are. Those that have left are joined.
+std::vector<Loop::Worker*> Loop::reap() {
+  std::vector<Worker*> all;
+  std::lock_guard lock(role_lock_);
+  std::erase_if(threads_, [&](const auto& worker) {
+    if (worker->gone && !stopping_ && !hung_up_) {
+      ::pthread_join(worker->thread, nullptr);
+      return true;
+    }
+    all.push_back(worker.get());
+    return false;
+  });
+  return all;
+}
+
+// Of those that wait, the one that began last gives its thread up. False if none waits.
+bool Loop::turn_away(const std::vector<Worker*>& all, Clock::time_point now) {
+  Worker* last = nullptr;
+  for (Worker* worker : all) {
+    if (worker->slot.view().state != CallState::waiting) continue;
+    if (last == nullptr || worker->begun() > last->begun()) last = worker;
+  }
+  if (last == nullptr) return false;
+  if (last->slot.end(last->slot.view(), EndReason::crowded)) turned_away_ = now;
+  return true;
+}
+
+// Nobody receives. Calls that do not wait come first: one that waits gives its thread up. If none can, what comes is
+// refused, not queued behind them.
+void Loop::make_room(const std::vector<Worker*>& all, Clock::time_point now) {
+  {
+    std::lock_guard lock(role_lock_);
+    if (role_.load() != nullptr || idle_ > 0 || stopping_ || hung_up_ || start_worker(true)) return;
+  }
+  const bool ending =
+      std::ranges::any_of(all, [](const Worker* worker) { return worker->slot.view().state == CallState::ending; });
+  if (ending && now - turned_away_ < kRoomPatience) return;
+  if (!turn_away(all, now)) refuse_received();
+}
+
+void Loop::refuse_received() {
   for (int i = 0; i < 64; ++i) {
     struct pollfd p {
       .fd = listener_, .events = POLLIN, .revents = 0
@@ -444,57 +437,122 @@ void Loop::refuse_waiting() {
     if (::poll(&p, 1, 0) <= 0 || (p.revents & POLLIN) == 0) return;
     seccomp_notif notification;
     if (kernel_.receive(notification) < 0) continue;
-    Notification call{.id = notification.id,
-                      .tid = static_cast<pid_t>(notification.pid),
-                      .number = notification.data.nr,
-                      .arguments = {}};
+    Notification call = notification_of(notification);
     if (terminating_) {
       Outcome outcome = end_task(call);
       answer(call, outcome.answer);
       push(call, outcome);
     } else {
-      refuse(call, EAGAIN, "too many calls wait at once");
+      refuse(call, EAGAIN, kCrowded);
     }
   }
 }
 
-void Loop::tick(Clock::time_point now) {
-  uint64_t drained;
-  (void)!::read(wake_.get(), &drained, sizeof drained);
-
-  bool busy = false;
-  const Worker* stuck = nullptr;
-  std::vector<Worker*> all;  // threads end with the loop only
+// A wait that is interrupted may have been woken in the same moment, and it was the only one that was.
+void Loop::pass_wake_ups_on(const std::vector<Worker*>& all) {
+  std::vector<uint64_t> missed;
   {
     std::lock_guard lock(role_lock_);
-    for (auto& worker : threads_) {
-      all.push_back(worker.get());
-      if (worker->call_id.load() == 0) continue;
-      busy = true;
-      uint64_t sequence = worker->sequence.load();
-      // A tick may come at once after another, when the monitor is woken.
-      bool since_last_tick = worker->seen_sequence == sequence &&
-                             now.time_since_epoch() - Clock::duration(worker->since.load()) >= limits_.tick;
-      worker->seen_sequence = sequence;
-      if (role_.load() == worker->index && since_last_tick) stuck = worker.get();
-    }
+    missed.swap(missed_);
   }
-  if (stuck != nullptr) give_role_away(*stuck);
-  if (role_.load() == kNobody && !stopping_ && !hung_up_) {
-    bool found = false;
-    {
-      std::lock_guard lock(role_lock_);
-      for (auto& worker : threads_) {
-        if (worker->call_id.load() != 0 || worker->gone) continue;
-        role_ = worker->index;
-        role_changed_.notify_all();
-        found = true;
-        break;
-      }
+  for (uint64_t peer : missed) {
+    Worker* first = nullptr;
+    for (Worker* worker : all) {
+      if (worker->slot.view().state != CallState::waiting || worker->peer != peer) continue;
+      if (first == nullptr || worker->begun() < first->begun()) first = worker;
     }
-    if (!found) refuse_waiting();
+    if (first != nullptr) (void)first->slot.end(first->slot.view(), EndReason::look_again);
   }
+}
+
+// True if the target may have died already.
+bool Loop::watch_target(Worker& worker, const Notification& call) {
+  if (worker.target_sought) return worker.target_died;
+  worker.target_sought = true;
+  if (kernel::Task task; kernel_.open_task(call.tid, task) == 0) worker.target = std::move(task.pidfd);
+  epoll_event event{.events = EPOLLIN | EPOLLONESHOT, .data = {.ptr = &worker}};
+  // Without it the death is noticed when the call is looked at.
+  if (worker.target && ::epoll_ctl(wake_.get(), EPOLL_CTL_ADD, worker.target.get(), &event) < 0) worker.target.reset();
+  return true;  // or the number may be another's by now
+}
+
+EndReason Loop::why_it_must_end(Worker& worker, const Notification& call, Clock::time_point now) {
+  const bool look = now >= worker.next_look && looks_left_ > 0;
+  if (watch_target(worker, call) || look) {
+    worker.target_died = false;
+    if (!kernel_.valid(call.id)) return EndReason::died;
+  }
+  EndReason reason = EndReason::none;
+  if (look) {
+    --looks_left_;
+    worker.next_look = now + limits_.look_after + kLooksApart * static_cast<int>(waiting_.load());
+    reason = reason_of(signals_.look(call.tid, worker.watch, now));
+  }
+  next_look_ = std::min(next_look_, worker.next_look);
+  return reason;
+}
+
+void Loop::look_at(Worker& worker, Clock::time_point now) {
+  const CallSlot::View seen = worker.slot.view();
+  const Notification call = worker.call();
+  const Clock::duration age = now - worker.begun();
+  if (seen.call != worker.watched || seen.state == CallState::idle) {
+    worker.watched = seen.call;
+    worker.watch = {};
+    worker.next_look = worker.begun() + limits_.look_after;
+    worker.target.reset();
+    worker.target_sought = worker.target_died = false;
+  }
+  switch (seen.state) {
+    case CallState::deciding:
+      // The thread may be stuck in the kernel for good.
+      if (age >= limits_.decide_within && worker.slot.abandon(seen)) refuse(call, EACCES, kNoDecision);
+      return;
+    case CallState::waiting: {
+      if (age < limits_.tick) return;
+      const EndReason reason = why_it_must_end(worker, call, now);
+      if (reason != EndReason::none && worker.slot.end(seen, reason)) interrupt(worker);
+      return;
+    }
+    case CallState::ending:
+      // Again and again: the last one may have come just before the wait began.
+      interrupt(worker);
+      return;
+    case CallState::idle:
+    case CallState::answering:
+    case CallState::abandoned:
+      return;
+  }
+}
+
+void Loop::interrupt(Worker& worker) {
+  std::lock_guard lock(worker.signal_lock);
+  if (worker.slot.view().state == CallState::ending) (void)::tgkill(::getpid(), worker.thread_id, kInterruptSignal);
+}
+
+void Loop::tick(Clock::time_point now) {
+  drain_wake_ups();
+  const std::vector<Worker*> all = reap();
+  bool busy = false;
+  size_t waiting = 0;
+  for (Worker* worker : all) {
+    const CallState state = worker->slot.view().state;
+    if (state == CallState::idle) continue;
+    const bool young = now - worker->begun() < limits_.tick;
+    if (!young && role_.load() == worker) give_role_away(*worker);
+    waiting += state == CallState::waiting && !young ? 1 : 0;
+    busy = busy || young || state == CallState::deciding || state == CallState::ending;
+  }
+  waiting_ = waiting;
+  for (; waiting > limits_.waiting; --waiting) turn_away(all, now);
+  if (started_ && role_.load() == nullptr) {
+    make_room(all, now);
+    busy = true;
+  }
+  pass_wake_ups_on(all);
   signals_.begin_pass();
+  looks_left_ = limits_.looks;
+  next_look_ = Clock::time_point::max();
   for (Worker* worker : all) look_at(*worker, now);
   look_at_parked(now);
   hand_out_retries(now);
@@ -522,21 +580,32 @@ void Loop::tick(Clock::time_point now) {
   }
 }
 
+std::optional<std::chrono::milliseconds> Loop::patience(Clock::time_point now) const {
+  if (active_) return limits_.tick;
+  std::optional<std::chrono::milliseconds> soonest;
+  if (next_look_ != Clock::time_point::max()) {
+    soonest = std::max(std::chrono::ceil<std::chrono::milliseconds>(next_look_ - now), limits_.tick);
+  }
+  std::lock_guard lock(parked_lock_);
+  if (!parked_.empty()) soonest = std::min(soonest.value_or(parked_pause()), parked_pause());
+  return soonest;
+}
+
 bool Loop::stop(std::chrono::milliseconds patience) {
   stopping_ = true;
-  {
-    std::lock_guard lock(role_lock_);
-    role_changed_.notify_all();
-  }
   auto deadline = Clock::now() + patience;
   for (;;) {
     bool all_gone = true;
-    for (auto& worker : threads_) {
-      if (worker->gone) continue;
-      all_gone = false;
-      if (!worker->has_timer) continue;
-      itimerspec now{.it_interval = {.tv_sec = 0, .tv_nsec = 10'000'000}, .it_value = {.tv_sec = 0, .tv_nsec = 1}};
-      if (!worker->interrupting.exchange(true)) ::timer_settime(worker->timer, 0, &now, nullptr);
+    {
+      std::lock_guard lock(role_lock_);
+      role_changed_.notify_all();
+      for (auto& worker : threads_) {
+        if (worker->gone) continue;
+        all_gone = false;
+        (void)worker->slot.end(worker->slot.view(), EndReason::stopping);
+        // Also one that receives: nothing comes after what it is busy with.
+        if (worker->thread_id != 0) (void)::tgkill(::getpid(), worker->thread_id, kInterruptSignal);
+      }
     }
     if (all_gone) break;
     if (Clock::now() > deadline) return false;

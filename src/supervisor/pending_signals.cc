@@ -1,20 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "supervisor/pending_signals.h"
 
+#include <signal.h>
+
 #include <algorithm>
 #include <array>
 #include <span>
 
 namespace wrapd::supervisor {
 
+namespace {
+
+constexpr uint64_t set_of(int signal) {
+  return uint64_t{1} << (signal - 1);
+}
+constexpr uint64_t kIgnoredByDefault = set_of(SIGCHLD) | set_of(SIGCONT) | set_of(SIGURG) | set_of(SIGWINCH);
+
+}  // namespace
+
 WaitEnd PendingSignals::look(pid_t tid, Watch& watch, Clock::time_point now) {
   kernel::TaskStatus status;
   if (kernel_.task_status(tid, status) < 0) return WaitEnd::none;  // gone: the notification is no longer valid
   const uint64_t handled = ~status.blocked & status.caught;
-  if ((status.pending & handled) != 0) return WaitEnd::restart;
-  const uint64_t shared = status.shared_pending & handled;
-  if (shared != 0 && status.threads == 1) return WaitEnd::restart;
+  const uint64_t by_default = ~status.blocked & ~status.caught & ~status.ignored & ~kIgnoredByDefault;
+  if ((status.pending & (handled | by_default)) != 0) return WaitEnd::restart;
+  if (status.threads == 1)
+    return (status.shared_pending & (handled | by_default)) != 0 ? WaitEnd::restart : WaitEnd::none;
+  if (tid == status.tgid && (status.shared_pending & by_default) != 0) return WaitEnd::restart;
+  if (is_stopping(tid, status.tgid)) return WaitEnd::restart;
 
+  const uint64_t shared = status.shared_pending & handled;
   watch.signals &= shared;
   if (watch.signals == 0) watch = {.signals = shared, .since = now, .alone_since = {}};
   if (watch.signals == 0) return WaitEnd::none;
@@ -28,6 +43,17 @@ WaitEnd PendingSignals::look(pid_t tid, Watch& watch, Clock::time_point now) {
   }
   if (now - watch.since < (tid == status.tgid ? kGiveUp : kGiveUpOthers)) return WaitEnd::none;
   return may_interrupt(status.tgid, now) ? WaitEnd::interrupt : WaitEnd::none;
+}
+
+// True if a thread of the process is stopped. The main thread is asked alone by the others: if it waits, too, it stops
+// first.
+bool PendingSignals::is_stopping(pid_t tid, pid_t process) {
+  std::array<pid_t, 16> asked{process};
+  if (tid == process) (void)kernel_.threads(process, asked);  // the first of many will do
+  return std::ranges::any_of(asked, [&](pid_t thread) {
+    kernel::TaskStatus other;
+    return thread != 0 && thread != tid && kernel_.task_status(thread, other) == 0 && other.state == 'T';
+  });
 }
 
 // True if the kernel can have marked no other thread of the process for the signals. False also where that is unknown.

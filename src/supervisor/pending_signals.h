@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Whether a call that waits must end because its task has a signal to handle. WAIT_KILLABLE_RECV holds back every
-// signal that does not kill; natively a wait would end for a handler to run.
+// Whether a call that waits must end because its task has a signal to handle, or must stop or die of one.
+// WAIT_KILLABLE_RECV holds back every signal that does not kill at once; natively a wait would end.
 //
 // ERESTARTSYS ends a call as natively: on the way back the kernel makes it EINTR, or begins the call anew where the
-// handler is SA_RESTART. But it does so only in a task that it has marked (TIF_SIGPENDING); in any other one the number
-// itself reaches the program. The mark cannot be read. It is certain for a signal that was sent to the thread, and for
-// one that was sent to the process if that has no other thread, or none that the kernel can have marked in its place.
+// handler is SA_RESTART, or where there is none: after a stop. But it does so only in a task that it has marked
+// (TIF_SIGPENDING); in any other one the number itself reaches the program. The mark cannot be read. It is certain
+// - for a signal that was sent to the thread, and for one that was sent to the process if that has no other thread,
+// - for a signal without a handler (^Z, SIGSTOP, SIGQUIT) in the main thread, which kill(2) and terminals mean first;
+// if
+//   that one is not marked for it, it has been marked already,
+// - for every thread of a process of which one is stopped (do_signal_stop(), kernel/signal.c),
+// - for a signal of the process if the kernel can have marked none of the other threads in this one's place.
 // Which one it marks depends on the sender (complete_signal(), kernel/signal.c): the main thread for kill(2) and
 // setitimer(2), the thread that has the child for SIGCHLD, a running one for timer_create(2), else any that wants it.
 // What it marks, it wakes: a thread that goes on sleeping interruptibly is not marked, nor is one that blocks the
@@ -16,6 +21,9 @@
 // While that is open, the wait goes on: the signal is probably another thread's. If it stays, each thread that it may
 // be for is held back, perhaps by us: then the waits of the process end one after another with EINTR, which needs no
 // mark, until the signal is handled.
+//
+// A freezer (of a control group, or of the machine before it sleeps) shows in none of these: a task that waits here
+// freezes when its wait has ended.
 
 #include <sys/types.h>
 
@@ -61,6 +69,7 @@ class PendingSignals {
     pid_t process;
     Clock::time_point at;
   };
+  [[nodiscard]] bool is_stopping(pid_t tid, pid_t process);
   [[nodiscard]] bool is_alone(pid_t tid, pid_t process, uint64_t signals);
   [[nodiscard]] bool may_interrupt(pid_t process, Clock::time_point now);
 

@@ -36,6 +36,7 @@ using namespace std::chrono_literals;
 constexpr size_t kMaxEventsWaiting = 1024;           // for the sink
 constexpr size_t kMaxClientBytesWaiting = 2U << 20;  // for `wrap`
 constexpr size_t kMaxClientMessage = 4096;
+constexpr size_t kSpareThreads = 1;      // one call may wait and others be handled, whatever limits there are
 constexpr auto kRetry = 100ms;           // while the journal or `wrap` takes nothing
 constexpr auto kFinishPatience = 5s;     // after the tree is gone: for `wrap` to ask for its summary
 constexpr auto kSinkPatience = 2s;       // after that: for the journal to take what is left
@@ -160,7 +161,8 @@ Result<> Session::set_up() {
         return nullptr;
     }
   };
-  loop_.emplace(*kernel_, kernel_->listener(), std::move(handler_for), *callers_, *approvals_);
+  loop_.emplace(*kernel_, kernel_->listener(), std::move(handler_for), *callers_, *approvals_,
+                LoopLimits{.waiting = options_.waiting_calls});
   if (options_.broker != nullptr) {
     tree_.emplace(tree_proc_.get(), options_.uid);
     tree_->adopt(options_.client_pid, options_.leader.get());
@@ -172,6 +174,11 @@ Result<> Session::set_up() {
 
 Result<> Session::run() {
   if (auto ready = set_up(); !ready) return ready;
+  // With the user's own limits it may be the last moment for that; a supervisor of the service starts them when they
+  // are needed.
+  if (options_.broker == nullptr && kernel_->listener() >= 0) {
+    if (auto started = loop_->start(kSpareThreads); !started) return started;
+  }
   if (auto acknowledged = options_.acknowledge(); !acknowledged) return acknowledged;
   audit::Event opened = audit::make_event(audit::Kind::session_opened);
   opened.pid = options_.client_pid;
@@ -241,8 +248,7 @@ std::chrono::milliseconds Session::timeout(Loop::Clock::time_point now) {
   auto not_after = [&](std::optional<Loop::Clock::time_point> due) {
     soonest = std::min(soonest, due.value_or(soonest));
   };
-  if (loop_->active()) not_after(now + 5ms);
-  if (auto patience = loop_->patience()) not_after(now + *patience);
+  if (auto patience = loop_->patience(now)) not_after(now + *patience);
   if (waiting()) not_after(now + kRetry);
   not_after(repeats_.next_due());
   if (options_.budget) not_after(options_.budget->next_report());

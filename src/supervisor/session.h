@@ -38,6 +38,7 @@ struct SessionOptions {
   UniqueFd control;                   // SOCK_SEQPACKET to `wrap`
   UniqueFd proc;                      // O_PATH: our own /proc
   UniqueFd root;                      // O_PATH: the session's root directory
+  size_t waiting_calls = 1024;        // at once, each with a thread and some descriptors
   bool events = false;                // send each event to `wrap`, too
   std::unique_ptr<audit::Sink> sink;  // may be null: then nothing is recorded but what is sent to `wrap`
   // Where others write to the same sink, so that there are bounds to what it gets. Null: it is the user's own.

@@ -7,8 +7,10 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstring>
+#include <functional>
 #include <optional>
 
 #include "kernel/uapi.h"
@@ -161,12 +163,25 @@ std::optional<Outcome> UnixSocketHandler::refuse(const Caller& call, Record& rec
 }
 
 template <class Call>
-Answer UnixSocketHandler::wait_through(CallContext& context, Call call) {
+Answer UnixSocketHandler::wait_through(CallContext& context, int socket, Call call) {
+  const auto begin = std::chrono::steady_clock::now();
   for (;;) {
     int rc = call();
     if (rc != -EINTR) return Answer::of(rc);
-    if (int error = context.interrupted(); error != 0) return Answer::errno_of(error);
+    const int error = context.interrupted();
+    if (error != 0 && error != kRestart) return Answer::errno_of(error);
+    const auto limit = send_timeout(socket);
+    // signal(7): with a timeout, a call that was interrupted is not made anew, whatever the handler asks for.
+    if (error == kRestart) return Answer::errno_of(limit ? EINTR : kRestart);
+    if (limit && std::chrono::steady_clock::now() - begin >= *limit) return Answer::errno_of(EAGAIN);
   }
+}
+
+std::optional<std::chrono::microseconds> UnixSocketHandler::send_timeout(int socket) {
+  timeval timeout{};
+  if (kernel_.socket_option(socket, SO_SNDTIMEO, &timeout, sizeof timeout) < 0) return std::nullopt;
+  if (timeout.tv_sec == 0 && timeout.tv_usec == 0) return std::nullopt;
+  return std::chrono::seconds(timeout.tv_sec) + std::chrono::microseconds(timeout.tv_usec);
 }
 
 policy::Decision UnixSocketHandler::judge(policy::UnixOperation operation, const std::string& path, int object) const {
@@ -195,12 +210,9 @@ Outcome UnixSocketHandler::connect(const Caller& call, CallContext& context) {
     // Fails for a socket that has a number, and otherwise it gets one of ours by the call.
     if (domain == AF_NETLINK && is_for_the_kernel(*address)) (void)bind_netlink(call, socket->get(), nullptr);
     // A peer far away may take minutes. That O_NONBLOCK can be changed meanwhile costs the target its own time only.
-    if (kernel_.non_blocking(socket->get())) {
-      context.may_wait();
-    } else {
-      context.will_wait();
-    }
-    return {.answer = wait_through(context,
+    const bool there = kernel_.non_blocking(socket->get()) ? context.may_wait() : context.will_wait();
+    if (!there) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+    return {.answer = wait_through(context, socket->get(),
                                    [&] { return call.act().connect(socket->get(), address->get(), address->length); }),
             .record = std::nullopt};
   }
@@ -259,8 +271,8 @@ Outcome UnixSocketHandler::connect_path(const Caller& call, CallContext& context
   if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   if (auto refused = refuse(call, record, &named->st())) return std::move(*refused);
   record.done = true;
-  context.may_wait();
-  Answer answer = wait_through(context, [&] { return call.act().connect_object(socket, named->fd()); });
+  if (!context.may_wait_for(named->st().st_ino | 1)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  Answer answer = wait_through(context, socket, [&] { return call.act().connect_object(socket, named->fd()); });
   return {.answer = answer, .record = std::move(record)};
 }
 
@@ -279,8 +291,8 @@ Outcome UnixSocketHandler::connect_nameless(const Caller& call, CallContext& con
     return denied(call, std::move(record));
   }
   record.done = true;
-  context.may_wait();
-  Answer answer = wait_through(context, [&] { return call.act().connect_object(socket, object.fd.get()); });
+  if (!context.may_wait_for(object.st.st_ino | 1)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  Answer answer = wait_through(context, socket, [&] { return call.act().connect_object(socket, object.fd.get()); });
   return {.answer = answer, .record = std::move(record)};
 }
 
@@ -293,8 +305,11 @@ Outcome UnixSocketHandler::connect_abstract(const Caller& call, CallContext& con
   if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   if (auto refused = refuse(call, record, nullptr)) return std::move(*refused);
   record.done = true;
-  context.may_wait();
-  Answer answer = wait_through(context, [&] { return call.act().connect(socket, address.get(), address.length); });
+  if (!context.may_wait_for(std::hash<std::string_view>{}(name) | 1)) {
+    return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  }
+  Answer answer =
+      wait_through(context, socket, [&] { return call.act().connect(socket, address.get(), address.length); });
   return {.answer = answer, .record = std::move(record)};
 }
 
@@ -430,7 +445,7 @@ Outcome UnixSocketHandler::bind_path(const Caller& call, int socket, const Addre
   bool in_place =
       bound && kernel_.stat(bound.get(), st) == 0 && S_ISSOCK(st.st_mode) && kernel_.has_bound_socket(bound.get());
   if (in_place && now && *now == named->path()) {
-    remember(socket, record.path);
+    remember(socket, record.path, std::move(bound));
     return {.answer = {}, .record = std::move(record)};
   }
   // Somebody moved directories under us. The socket has a name that was not judged: see to it that nothing listens
@@ -476,7 +491,7 @@ Outcome UnixSocketHandler::listen(const Caller& call, CallContext&) {
     record.path = known->path;
     if (known->path.empty()) {
       record.path = std::string(name.text);
-      record.reason = known->cookie != 0 ? "race" : "too many sockets were bound since";
+      record.reason = known->fell_out ? "too many sockets are bound" : "race";
       return denied(call, std::move(record));
     }
     record.decision = judge(policy::UnixOperation::listen, known->path);
@@ -534,33 +549,43 @@ void UnixSocketHandler::expect_bind(int socket) {
     ++known->binding;
     return;
   }
+  if (bound_.size() >= look_again_at_) forget_closed();
   if (bound_.size() == kMaxBound) {
     bound_.pop_front();
     forgotten_ = true;
   }
-  bound_.push_back({.cookie = cookie, .path = {}, .binding = 1});
+  bound_.push_back({.cookie = cookie, .binding = 1});
 }
 
-void UnixSocketHandler::remember(int socket, std::optional<std::string> path) {
+// A file keeps no socket alive, and is held by as few closed ones as live ones.
+void UnixSocketHandler::forget_closed() {
+  std::erase_if(bound_, [&](const Bound& bound) {
+    return bound.binding == 0 && bound.file && kernel_.is_abandoned_socket(bound.file.get());
+  });
+  look_again_at_ = std::clamp(2 * bound_.size(), size_t{16}, kMaxBound);
+}
+
+void UnixSocketHandler::remember(int socket, std::optional<std::string> path, UniqueFd file) {
   uint64_t cookie = cookie_of(socket);
   std::lock_guard lock(bound_lock_);
   Bound* known = find_bound(cookie);
-  if (known == nullptr) return;  // many binds came between: it is one of the forgotten
+  if (known == nullptr) return;  // many binds came between: it fell out
   --known->binding;
   if (path) {
     known->bound = true;
     known->path = std::move(*path);
+    known->file = std::move(file);
   } else if (!known->bound && known->binding == 0) {
     std::erase_if(bound_, [&](const Bound& bound) { return bound.cookie == cookie; });
   }
 }
 
-std::optional<UnixSocketHandler::Bound> UnixSocketHandler::recall(int socket) {
+std::optional<UnixSocketHandler::Known> UnixSocketHandler::recall(int socket) {
   uint64_t cookie = cookie_of(socket);
   std::lock_guard lock(bound_lock_);
-  if (const Bound* known = find_bound(cookie)) return *known;
+  if (const Bound* known = find_bound(cookie)) return Known{.path = known->path};
   // It may be one that was bound here, and its own word is not to be believed.
-  if (forgotten_) return Bound{};
+  if (forgotten_) return Known{.fell_out = true, .path = {}};
   return std::nullopt;
 }
 

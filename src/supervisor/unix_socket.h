@@ -8,6 +8,7 @@
 
 #include <sys/un.h>
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -68,7 +69,8 @@ class UnixSocketHandler final : public Handler {
 
   // Waits through signals that are not meant for the target.
   template <class Call>
-  Answer wait_through(CallContext& context, Call call);
+  Answer wait_through(CallContext& context, int socket, Call call);
+  [[nodiscard]] std::optional<std::chrono::microseconds> send_timeout(int socket);  // SO_SNDTIMEO
 
   [[nodiscard]] std::optional<Outcome> refuse(const Caller& call, Record& record, const struct stat* object);
   Outcome denied(const Caller& call, Record record, int error = EACCES);
@@ -76,27 +78,36 @@ class UnixSocketHandler final : public Handler {
   Outcome failed(const Caller& call, Record record, const Error& error);
   [[nodiscard]] policy::Decision judge(policy::UnixOperation operation, const std::string& path, int object = -1) const;
 
-  // Where each socket that was bound by name here lives, so that listen can be judged by it. Bounded: once one fell
+  // Where each socket that was bound by name here lives, so that listen can be judged by it. One that has been closed
+  // is forgotten: its file, which is held, has no socket any more. Those that live are bounded: once one of them fell
   // out, no socket that is not known may listen. Until then such a one was inherited bound, and is judged by the name
   // it reports.
   struct Bound {
-    uint64_t cookie = 0;  // SO_COOKIE; 0 stands for the forgotten ones
+    uint64_t cookie = 0;  // SO_COOKIE; 0 stands for the ones that fell out
     std::string path;     // empty: being bound, or the bind was tampered with; nothing may listen there
     int binding = 0;      // binds on their way
     bool bound = false;
+    UniqueFd file{};  // O_PATH; none if it is not known to be the socket's
+  };
+  // What listen needs to know of one.
+  struct Known {
+    bool fell_out = false;
+    std::string path;
   };
   void expect_bind(int socket);
   // Ends what expect_bind() began, with the judged path, an empty one, or nothing if the socket was not bound.
-  void remember(int socket, std::optional<std::string> path);
-  [[nodiscard]] std::optional<Bound> recall(int socket);
+  void remember(int socket, std::optional<std::string> path, UniqueFd file = {});
+  [[nodiscard]] std::optional<Known> recall(int socket);
   [[nodiscard]] uint64_t cookie_of(int socket);
   [[nodiscard]] Bound* find_bound(uint64_t cookie);
+  void forget_closed();
 
   SessionObjects session_;
   kernel::Objects& kernel_;
   PathWalk walk_;
   std::mutex bound_lock_;
   std::deque<Bound> bound_;
+  size_t look_again_at_ = 16;  // entries: then the closed ones are looked for
   bool forgotten_ = false;
 };
 

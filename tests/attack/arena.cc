@@ -122,7 +122,8 @@ Result supervise(const Terms& terms, const std::vector<Rule>& rules, const MakeH
   while (!loop.hung_up()) {
     struct pollfd polls[2] = {{.fd = loop.wake_fd(), .events = POLLIN, .revents = 0},
                               {.fd = kernel.listener(), .events = 0, .revents = 0}};
-    ::poll(polls, 2, loop.active() ? 5 : -1);
+    auto patience = loop.patience(supervisor::Loop::Clock::now());
+    ::poll(polls, 2, patience ? static_cast<int>(patience->count()) : -1);
     if ((polls[1].revents & POLLHUP) != 0) loop.set_hung_up();
     loop.tick(supervisor::Loop::Clock::now());
     collect(loop);

@@ -36,9 +36,9 @@ class Recorder final : public Handler {
 };
 
 struct NoContext final : CallContext {
-  void may_wait() override {}
-  void will_wait() override {}
-  [[nodiscard]] int interrupted() const override { return 0; }
+  bool may_wait_for(uint64_t) override { return true; }
+  bool will_wait() override { return true; }
+  [[nodiscard]] int interrupted() override { return 0; }
 };
 
 struct Scene {
@@ -328,17 +328,17 @@ TEST(Caller, IsEndedAsWhatItIs) {
   EXPECT_EQ(none.comm, "");
 }
 
-// The signal that is to end a wait reaches the thread that waits, though another one was told.
+// The signals that are to end a wait reach the thread that waits, though another one was told.
 TEST(Caller, AnInterruptionReachesTheThreadThatActs) {
   struct sigaction action {};
   action.sa_handler = [](int) {};
-  ASSERT_EQ(::sigaction(SIGRTMIN, &action, nullptr), 0);
+  ASSERT_EQ(::sigaction(kInterruptSignal, &action, nullptr), 0);
   Scene s;
   s.of_root();
   int waits[2];
   ASSERT_EQ(::pipe2(waits, O_CLOEXEC), 0);
   std::atomic<pthread_t> receiver{::pthread_self()};
-  std::atomic<bool> handling{false};
+  std::atomic<bool> handling{false}, answered{false};
   s.handler.act = [&](const Caller&) {
     handling = true;
     char byte;
@@ -347,9 +347,10 @@ TEST(Caller, AnInterruptionReachesTheThreadThatActs) {
   };
   std::thread other([&] {
     while (!handling) std::this_thread::yield();
-    ::pthread_kill(receiver, SIGRTMIN);
+    for (; !answered; ::usleep(1000)) ::pthread_kill(receiver, kInterruptSignal);
   });
   EXPECT_EQ(s.call().answer.error, EINTR);
+  answered = true;
   other.join();
   ::close(waits[0]);
   ::close(waits[1]);

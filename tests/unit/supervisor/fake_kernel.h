@@ -128,11 +128,12 @@ class FakeKernel : public kernel::Kernel {
     return 0;
   }
   int threads(pid_t tgid, std::span<pid_t> room) override {
-    if (room.size() < others.size() + 1) return -E2BIG;
     size_t count = 0;
-    room[count++] = tgid;
+    if (!room.empty()) room[count++] = tgid;
     for (const auto& [tid, other] : others) {
-      if (tid != tgid) room[count++] = tid;
+      if (tid == tgid) continue;
+      if (count == room.size()) return -E2BIG;
+      room[count++] = tid;
     }
     return static_cast<int>(count);
   }
@@ -174,6 +175,7 @@ class FakeKernel : public kernel::Kernel {
     return operation("bind_path");
   }
   bool has_bound_socket(int) override { return bound_there; }
+  bool is_abandoned_socket(int) override { return !bound_there; }
   int listen(int, int) override { return operation("listen"); }
   int rename(int, const char*, int, const char*, unsigned) override { return operation("rename"); }
   int link(int, const char*, int, const char*) override { return operation("link"); }

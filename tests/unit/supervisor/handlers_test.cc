@@ -161,9 +161,16 @@ TEST(Descriptor, IsTakenFromTheThreadOfTheCallerOnly) {
 // --- handlers
 
 struct NoContext final : CallContext {
-  void may_wait() override { ++waits; }
-  void will_wait() override { ++waits; }
-  [[nodiscard]] int interrupted() const override { return error; }
+  bool may_wait_for(uint64_t) override {
+    ++waits;
+    return there;
+  }
+  bool will_wait() override {
+    ++waits;
+    return there;
+  }
+  bool there = true;
+  [[nodiscard]] int interrupted() override { return error; }
   int waits = 0;
   int error = 0;
 };
