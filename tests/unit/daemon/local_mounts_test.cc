@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/local_mounts.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,7 +29,9 @@ TEST(LocalMounts, AreNotWhatAProgramServes) {
   auto others = [&](std::string_view path) {
     auto mounts = LocalMounts::of(::getpid());
     EXPECT_TRUE(mounts) << mounts.error().message;
-    return plan::others_may_create(root.fd(), path, &*mounts);
+    // Opened each time: a mount namespace of our own has other mounts.
+    UniqueFd here(::open(root.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    return plan::others_may_create(here.get(), path, &*mounts);
   };
   EXPECT_FALSE(others("/run/served"));
   HungFileSystem served(root.path() + "/run/served");
