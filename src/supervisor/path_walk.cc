@@ -133,7 +133,7 @@ Result<Located> PathWalk::walk(const Caller& call, int directory, std::string pa
     // The kernel's rule for links in sticky directories that everybody may write (fs.protected_symlinks), always.
     struct stat parent {};
     if (int rc = kernel_.stat(current.get(), parent); rc < 0) return fail("stat failed", -rc);
-    if ((parent.st_mode & (S_ISVTX | S_IWOTH)) == (S_ISVTX | S_IWOTH) && st.st_uid != ::geteuid() &&
+    if ((parent.st_mode & (S_ISVTX | S_IWOTH)) == (S_ISVTX | S_IWOTH) && st.st_uid != call.credentials().fs_uid &&
         st.st_uid != parent.st_uid) {
       return refused("foreign symbolic link in a sticky directory");
     }
