@@ -74,6 +74,16 @@ Result<wire::Packet> receive_reply(int control, Clock::time_point deadline) {
   }
 }
 
+Result<> give_profile(const wire::Packet& invitation, int profile) {
+  if (invitation.fds.size() != 1) return fail("the service asks for the profile and takes none; is it of another version?");
+  auto sent = wire::send_packet(invitation.fds.front().get(), wire::kProfileMessage, {&profile, 1}, false);
+  // A supervisor that has gone says why, or its channel ends.
+  if (!sent && sent.error().code != EPIPE && sent.error().code != ECONNRESET) {
+    return fail("cannot send the profile: " + sent.error().message);
+  }
+  return {};
+}
+
 // A connection and the answer that came over it. ECONNRESET if it ended without one.
 struct Answer {
   UniqueFd control;
@@ -84,12 +94,15 @@ Result<Answer> ask(const std::string& control_path, const std::string& request, 
   auto control = connect_to(control_path);
   if (!control) return unreachable(control_path, control.error());
   auto sent = wire::send_packet(control->get(), request, {}, false);
-  if (sent && profile >= 0) sent = wire::send_packet(control->get(), wire::kProfileMessage, {&profile, 1}, false);
   // A service that has refused already has closed; its reason is there to be read.
   if (!sent && sent.error().code != EPIPE && sent.error().code != ECONNRESET) {
     return fail("cannot ask the service: " + sent.error().message);
   }
   auto packet = receive_reply(control->get(), deadline);
+  if (packet && profile >= 0 && wire::is_profile_invitation(packet->bytes)) {
+    if (auto given = give_profile(*packet, profile); !given) return std::unexpected(given.error());
+    packet = receive_reply(control->get(), deadline);
+  }
   if (!packet) return std::unexpected(packet.error());
   return Answer{.control = std::move(*control), .packet = std::move(*packet)};
 }

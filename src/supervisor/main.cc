@@ -65,16 +65,15 @@ Result<wire::Packet> receive_config() {
   return wire::receive_packet(kBroker, wire::kMaxSupervisorConfig, wire::kConfigFds);
 }
 
-// Sent with the request, so that it is here by now or never comes.
-Result<wire::Packet> receive_profile(int control) {
+Result<wire::Packet> receive_profile(int channel) {
   const auto deadline = Clock::now() + kProfilePatience;
   for (;;) {
-    auto packet = wire::receive_packet(control, wire::kProfileMessage.size(), wire::kMostFds);
+    auto packet = wire::receive_packet(channel, wire::kProfileMessage.size(), wire::kMostFds);
     if (packet || packet.error().code != EAGAIN) return packet;
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
     if (left.count() <= 0) return fail("the profile did not come in time");
     struct pollfd p {
-      .fd = control, .events = POLLIN, .revents = 0
+      .fd = channel, .events = POLLIN, .revents = 0
     };
     if (::poll(&p, 1, static_cast<int>(left.count())) < 0 && errno != EINTR) {
       return fail_errno("cannot wait for the profile");
@@ -132,6 +131,7 @@ class Supervisor {
  private:
   Result<> become_the_caller();
   Result<> take_budget();
+  Result<> make_profile_channel();
   // Only now, as the caller: what a stranger gives may be anything, also what blocks who closes it.
   Result<> take_profile();
   void refuse(const char* code, const Error& error);
@@ -152,6 +152,7 @@ class Supervisor {
   UniqueFd own_descriptors_;
   UniqueFd root_;
   std::vector<SealedMapping> rules_;
+  wire::PacketPair profile_channel_;
 };
 
 Result<> Supervisor::become_the_caller() {
@@ -190,13 +191,30 @@ Result<> Supervisor::take_budget() {
   return {};
 }
 
+// Before confine_self(), which leaves no way to make one. The connection of the client takes no descriptors: the service
+// has held it, and may be the last to close it.
+Result<> Supervisor::make_profile_channel() {
+  if (!config_.profile) return {};
+  auto pair = wire::make_packet_pair(wire::OurEnd::does_not_wait);
+  if (!pair) return std::unexpected(pair.error());
+  profile_channel_ = std::move(*pair);
+  return {};
+}
+
 Result<> Supervisor::take_profile() {
   if (!config_.profile) return {};
-  auto packet = receive_profile(fd(wire::ConfigFd::control).get());
+  const int theirs = profile_channel_.theirs.get();
+  auto invited = wire::send_packet(fd(wire::ConfigFd::control).get(), wire::encode_profile_invitation(), {&theirs, 1},
+                                   true);
+  if (!invited) return fail("cannot ask the client for its profile: " + invited.error().message, invited.error().code);
+  profile_channel_.theirs.reset();
+  // Left to the end of the process, as the profile is if it is none: to close them may take what their maker likes, and
+  // the client waits for an answer.
+  const int channel = profile_channel_.ours.release();
+  auto packet = receive_profile(channel);
   if (!packet) return std::unexpected(packet.error());
   if (packet->eof()) return fail("the client left before it sent its profile", ECANCELED);
   auto profile = map_profile(packet->fds);
-  // Left to the end of the process: to close it may take what its maker likes, and the client waits for an answer.
   if (!profile) std::ranges::for_each(packet->fds, [](UniqueFd& fd) { (void)fd.release(); });
   if (!profile) return std::unexpected(profile.error());
   rules_.push_back(std::move(*profile));
@@ -335,7 +353,7 @@ Result<> Supervisor::supervise(Handoffs handoffs) {
 }
 
 Result<> Supervisor::run() {
-  for (auto step : {&Supervisor::become_the_caller, &Supervisor::take_budget}) {
+  for (auto step : {&Supervisor::make_profile_channel, &Supervisor::become_the_caller, &Supervisor::take_budget}) {
     if (auto rc = (this->*step)(); !rc) {
       refuse("internal", rc.error());
       return rc;

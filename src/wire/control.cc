@@ -309,6 +309,24 @@ bool is_finish_request(std::string_view text) {
   return fields.finish().has_value();
 }
 
+std::string encode_profile_invitation() {
+  std::string out;
+  JsonObjectWriter writer(out);
+  writer.number("version", kProtocolVersion);
+  writer.string("reply", "profile");
+  writer.finish();
+  return out;
+}
+
+bool is_profile_invitation(std::string_view text) {
+  auto object = parse_object(text, kMaxReply, "invitation");
+  if (!object) return false;
+  Fields fields(*object, "invitation");
+  fields.version();
+  fields.constant("reply", "profile");
+  return fields.finish().has_value();
+}
+
 std::string encode(const Summary& summary) {
   constexpr size_t kForTheRest = 512;
   std::string denials = "[";

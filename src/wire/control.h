@@ -20,14 +20,14 @@ inline constexpr size_t kMaxOpenRequest = 16384;
 inline constexpr size_t kMaxReply = 65536;
 inline constexpr size_t kMaxCommand = 4096;  // bytes of the shown command; longer ones are cut by the sender
 
-// wrap -> wrapd, first message; it brings no descriptors. The compiled profile, if any, is the one descriptor (a sealed
-// memfd) of the second message, of one byte, which the service leaves to the supervisor: what a stranger gives may
-// block whoever closes it.
+// wrap -> wrapd, first message. The connection takes no descriptors from the client: what a stranger gives may block
+// whoever closes it. A compiled profile (a sealed memfd) goes to the supervisor over a channel of its own, which comes
+// with the invitation; its message is one byte.
 struct OpenRequest {
   std::string command;  // shown, never run
   std::string cwd;      // absolute; fills ${CWD}
   std::optional<std::string> policy;
-  bool profile = false;            // a second message comes along
+  bool profile = false;            // the client has one, and waits to be invited to send it
   bool trap_unix_sockets = false;  // the profile judges unix sockets
   bool trap_renames = false;
   bool events = false;  // the supervisor shall send every audit event here, too
@@ -35,6 +35,11 @@ struct OpenRequest {
 inline constexpr std::string_view kProfileMessage = "p";
 [[nodiscard]] std::string encode(const OpenRequest& request);
 [[nodiscard]] Result<OpenRequest> decode_open_request(std::string_view text);
+
+// supervisor -> wrap, before the answer where the request says that there is a profile. The one descriptor that comes
+// along is the channel that takes kProfileMessage with the profile.
+[[nodiscard]] std::string encode_profile_invitation();
+[[nodiscard]] bool is_profile_invitation(std::string_view text);
 
 // supervisor -> wrap, the answer. The seccomp program comes along as the one descriptor if `filtered`.
 struct SessionReply {

@@ -249,6 +249,10 @@ TEST(ErrorReply, BecomesAnErrorOnOneLine) {
 }
 
 TEST(FinishRequest, OnlyItself) {
+  EXPECT_EQ(encode_profile_invitation(), R"({"version":1,"reply":"profile"})");
+  EXPECT_TRUE(is_profile_invitation(encode_profile_invitation()));
+  EXPECT_FALSE(is_profile_invitation(R"({"version":1,"reply":"error"})"));
+  EXPECT_FALSE(is_profile_invitation(R"({"version":1,"reply":"profile","x":1})"));
   EXPECT_EQ(encode_finish_request(), R"({"version":1,"request":"finish"})");
   EXPECT_TRUE(is_finish_request(encode_finish_request()));
   EXPECT_FALSE(is_finish_request(""));
