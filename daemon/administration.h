@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "daemon/catalogue.h"
 #include "daemon/journal.h"
+#include "daemon/quota.h"
 #include "daemon/supervisor_process.h"
 
 namespace wrapd::daemon {
@@ -16,7 +17,10 @@ namespace wrapd::daemon {
 struct Administration {
   std::shared_ptr<const Catalogue> catalogue;
   SupervisorIds supervisor_ids;
+  std::shared_ptr<const SubordinateIds> subordinate_ids;
 };
+// subuid(5); a file that is missing or cannot be used is one without ranges, which is told on stderr.
+[[nodiscard]] std::shared_ptr<const SubordinateIds> load_subordinate_ids(const std::string& path);
 // Looks up users: may block.
 [[nodiscard]] Result<Administration> load_administration(const CataloguePaths& paths);
 // What is in force for those who have sessions while the configuration is broken: nobody opens any.

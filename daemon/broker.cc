@@ -25,6 +25,7 @@ namespace {
 
 constexpr int kAcceptBatch = 16;
 constexpr std::chrono::milliseconds kAcceptPause{100};
+constexpr std::chrono::milliseconds kBusyPause{5};
 // No hand-off lasts longer than two steps of a session; what is older has no session any more.
 constexpr std::chrono::seconds kSessionDirectoryAge = 2 * SessionTable::kStepDeadline + std::chrono::seconds(1);
 
@@ -46,7 +47,12 @@ struct Broker::Connection {
   UniqueFd socket;
   PeerCredentials peer;
   uint64_t accepted = 0;  // ticks since boot
+  Disposal::Hold hold;
+  uint64_t user = 0;  // whom it counts as
+  Standing standing = Standing::stranger;
   Quota::Ticket pending;
+  Quota::Ticket waiting;
+  std::optional<std::list<uint64_t>::iterator> unread;
   EventSource readable;
   EventSource deadline;
   // Of who asked over the bus; empty for the control socket.
@@ -54,6 +60,7 @@ struct Broker::Connection {
   UniqueFd theirs;
 
   wire::OpenRequest request;
+  bool account = false;  // known to have one
   UniqueFd pidfd;
   CallerPlace place;
   std::string policy_name;
@@ -95,7 +102,7 @@ Broker::Broker(Surroundings surroundings, Parts parts)
       parts_(std::move(parts)),
       supervisors_(loop_, parts_.supervisor) {}
 
-// The end of the process closes what strangers hold, and waits for nobody (disposal.h).
+// Not here: one whose keeper died in this very moment is left to the end of the process.
 Broker::~Broker() {
   sessions_.on_running(nullptr);
   for (auto& [id, connection] : connections_) static_cast<void>(connection->socket.release());
@@ -139,6 +146,10 @@ Result<> Broker::listen() {
 
 void Broker::on_newcomers() {
   for (int i = 0; i < kAcceptBatch; ++i) {
+    if (auto ready = disposal_.ready(); !ready) {
+      if (ready.error().code != EAGAIN) std::fprintf(stderr, "wrapd: %s\n", ready.error().message.c_str());
+      return pause_accepting(ready.error().code == EAGAIN ? kBusyPause : kAcceptPause);
+    }
     UniqueFd socket(::accept4(parts_.control.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (socket) {
       admit(std::move(socket));
@@ -154,7 +165,7 @@ void Broker::on_accept_failure(int error) {
   bool full = error == EMFILE || error == ENFILE;
   if (full && shed_newcomer()) return;
   std::fprintf(stderr, "wrapd: cannot accept: %s\n", fail_errno("accept", error).error().message.c_str());
-  pause_accepting();
+  pause_accepting(kAcceptPause);
 }
 
 // The descriptor that is kept for this moment takes the newcomer's place, so that it hears why.
@@ -162,21 +173,28 @@ bool Broker::shed_newcomer() {
   if (!reserve_) return false;
   reserve_.reset();
   UniqueFd socket(::accept4(parts_.control.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (socket) {
-    if (auto peer = peer_credentials(socket.get(), false))
+  auto hold = socket ? disposal_.take(socket.get()) : Disposal::Hold{};
+  if (!hold) {
+    std::fprintf(stderr, "wrapd: %s\n", hold.error().message.c_str());
+    static_cast<void>(socket.release());  // nobody else can close it last
+  } else if (socket) {
+    uint64_t user = 0;
+    if (auto peer = peer_credentials(socket.get(), false)) {
+      user = parts_.subordinate_ids->user_of(peer->uid);
       journal_.reject(peer->uid, peer->pid, "limit: no descriptors left");
+    }
     send_refusal(socket.get(), "limit", "the service has no file descriptors left; try again later");
-    disposal_.close(std::move(socket));
+    disposal_.close(std::move(socket), *hold, user);
   }
   reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   return reserve_.valid();
 }
 
-void Broker::pause_accepting() {
-  auto timer = loop_.after(kAcceptPause, [this] {
+void Broker::pause_accepting(std::chrono::milliseconds pause) {
+  auto timer = loop_.after(pause, [this] {
     pause_.reset();
     if (!reserve_) reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-    if (auto listening = listen(); !listening) pause_accepting();
+    if (auto listening = listen(); !listening) pause_accepting(kAcceptPause);
   });
   if (!timer) return;  // keeps trying, at the cost of the processor
   pause_ = std::move(*timer);
@@ -184,19 +202,28 @@ void Broker::pause_accepting() {
 }
 
 void Broker::admit(UniqueFd socket) {
+  auto hold = disposal_.take(socket.get());
+  if (!hold) {
+    std::fprintf(stderr, "wrapd: %s\n", hold.error().message.c_str());
+    static_cast<void>(socket.release());  // nobody else can close it last
+    return pause_accepting(kAcceptPause);
+  }
   auto peer = peer_credentials(socket.get(), false);
-  if (!peer) return disposal_.close(std::move(socket));  // gone already
-  Connection& connection = enter(std::move(socket), std::move(*peer));
+  if (!peer) return disposal_.close(std::move(socket), *hold, 0);  // gone already
+  Connection& connection = enter(std::move(socket), *hold, std::move(*peer));
   if (auto refusal = count_pending(connection)) return refuse(connection, *refusal);
   if (auto watched = watch(connection); !watched) refuse(connection, {"internal", watched.error().message});
 }
 
-Broker::Connection& Broker::enter(UniqueFd socket, PeerCredentials peer) {
+Broker::Connection& Broker::enter(UniqueFd socket, Disposal::Hold hold, PeerCredentials peer) {
   parts_.on_newcomer();
   auto owned = std::make_unique<Connection>();
   Connection& connection = *owned;
   connection.id = next_connection_++;
   connection.socket = std::move(socket);
+  connection.hold = hold;
+  connection.user = parts_.subordinate_ids->user_of(peer.uid);
+  connection.standing = standing_of(peer.uid, Standing::stranger);
   connection.peer = std::move(peer);
   connection.accepted = kernel::ticks_since_boot();
   connections_.emplace(connection.id, std::move(owned));
@@ -204,15 +231,67 @@ Broker::Connection& Broker::enter(UniqueFd socket, PeerCredentials peer) {
 }
 
 std::optional<Broker::Refusal> Broker::count_pending(Connection& connection) {
-  const uid_t uid = connection.peer.uid;
   const unsigned limit = parts_.catalogue->config.pending_per_user;
-  if (pending_.of(uid) >= limit) {
+  if (pending_.of(connection.user) >= limit) {
     return Refusal{"limit", "you have " + std::to_string(limit) +
                                 " requests waiting already (limits.pending_per_user); try again, or " +
                                 kAskAdministrator};
   }
-  connection.pending = pending_.take(uid);
+  if (!make_room(connection.standing)) {
+    return Refusal{"limit", "all users together have " + std::to_string(places_.total()) +
+                                " requests waiting (limits.pending); try again, or " + kAskAdministrator};
+  }
+  connection.pending = pending_.take(connection.user, connection.standing);
+  connection.waiting = places_.take(connection.user, connection.standing);
   return std::nullopt;
+}
+
+// Subordinate ids are nobody's account; the user database is not asked about them, of which there are so many.
+Standing Broker::standing_of(uid_t uid, Standing unknown) const {
+  const Standing by_id = parts_.subordinate_ids->standing_of(uid);
+  if (by_id != Standing::account) return by_id;
+  const auto known = users_.has_entry(uid);
+  if (!known) return unknown;
+  return *known ? Standing::account : Standing::stranger;
+}
+
+bool Broker::make_room(Standing standing) {
+  const unsigned limit = parts_.catalogue->config.pending;
+  while (places_.full(limit, standing)) {
+    auto longest = std::ranges::find_if(unread_, [](const auto& list) { return !list.empty(); });
+    if (longest == unread_.end() || longest - unread_.begin() > static_cast<ptrdiff_t>(standing)) return false;
+    refuse(*connections_.at(longest->front()),
+           {"limit", "no request came, and all users together have " + std::to_string(places_.total()) +
+                         " requests waiting (limits.pending); try again, or " + kAskAdministrator});
+  }
+  return true;
+}
+
+void Broker::wait_for_request(Connection& connection) {
+  auto& list = unread_[static_cast<size_t>(connection.standing)];
+  connection.unread = list.insert(list.end(), connection.id);
+}
+
+void Broker::stop_waiting(Connection& connection) {
+  if (!connection.unread) return;
+  unread_[static_cast<size_t>(connection.standing)].erase(*connection.unread);
+  connection.unread.reset();
+}
+
+// Until the user database has answered it is a stranger's.
+void Broker::find_standing(uid_t uid, uint64_t id) {
+  users_.find(uid, [this, id](const Result<UserEntry>& entry) {
+    auto it = connections_.find(id);
+    if (!entry || it == connections_.end()) return;
+    Connection& found = *it->second;
+    const Standing now = standing_of(found.peer.uid, Standing::stranger);
+    if (now == found.standing || !found.waiting.valid()) return;
+    const bool waits = found.unread.has_value();
+    stop_waiting(found);
+    found.standing = now;
+    found.waiting = places_.take(found.user, now);
+    if (waits) wait_for_request(found);
+  });
 }
 
 void Broker::open(const wire::OpenRequest& request, const PeerCredentials& caller, UniqueFd pidfd, OpenDone done) {
@@ -221,7 +300,7 @@ void Broker::open(const wire::OpenRequest& request, const PeerCredentials& calle
     std::fprintf(stderr, "wrapd: cannot open a session for uid %u: %s\n", caller.uid, pair.error().message.c_str());
     return done(std::unexpected(ApiError{.code = "Internal", .message = pair.error().message}));
   }
-  Connection& connection = enter(std::move(pair->ours), caller);
+  Connection& connection = enter(std::move(pair->ours), {}, caller);
   connection.theirs = std::move(pair->theirs);
   connection.pidfd = std::move(pidfd);
   connection.done = std::move(done);
@@ -243,6 +322,10 @@ Result<> Broker::watch(Connection& connection) {
   if (!deadline) return std::unexpected(deadline.error());
   connection.readable = std::move(*readable);
   connection.deadline = std::move(*deadline);
+  wait_for_request(connection);
+  const uid_t uid = connection.peer.uid;
+  const bool asks = parts_.subordinate_ids->standing_of(uid) == Standing::account && !users_.has_entry(uid);
+  if (asks) find_standing(uid, connection.id);
   return {};
 }
 
@@ -254,10 +337,10 @@ void Broker::refuse(Connection& connection, const Refusal& refusal) {
   if (done) done(std::unexpected(ApiError{.code = api_code(refusal.code), .message = refusal.message}));
 }
 
-// Ours may be the last copy, also of what a supervisor got.
 void Broker::drop(Connection& connection) {
   connection.readable.reset();  // while its number is still this connection's
-  disposal_.close(std::move(connection.socket), std::move(connection.pending));
+  stop_waiting(connection);
+  disposal_.close(std::move(connection.socket), connection.hold, connection.user, std::move(connection.pending));
   connections_.erase(connection.id);
 }
 
@@ -269,6 +352,7 @@ void Broker::on_readable(Connection& connection) {
   if (!next) return refuse(connection, {"bad-request", next.error().message});
   if (next->size == 0 && !next->brings_descriptors) return drop(connection);
   connection.readable.reset();
+  stop_waiting(connection);
   if (next->size > wire::kMaxOpenRequest) {
     return refuse(connection,
                   {"bad-request", "message is longer than " + std::to_string(wire::kMaxOpenRequest) + " bytes"});
@@ -293,16 +377,37 @@ Result<> Broker::receive_request(Connection& connection) {
 }
 
 void Broker::on_request(Connection& connection) {
-  std::optional<Refusal> refusal = check_caller(connection);
-  if (!refusal) refusal = pick_policy(connection);
-  if (!refusal) refusal = take_session(connection);
-  if (refusal) return refuse(connection, *refusal);
+  if (auto refusal = check_caller(connection)) return refuse(connection, *refusal);
   auto deadline = loop_.after(kPrepareDeadline, [this, &connection] {
     refuse(connection, {"internal", "the user database or the policy's compilation took more than " +
                                         std::to_string(kPrepareDeadline.count()) + " seconds; try again"});
   });
   if (!deadline) return refuse(connection, {"internal", deadline.error().message});
   connection.deadline = std::move(*deadline);
+  find_account(connection);
+}
+
+// Only where it makes a difference whether the caller has one.
+void Broker::find_account(Connection& connection) {
+  const auto& config = parts_.catalogue->config;
+  const auto& peer = connection.peer;
+  if (config.access_for(peer.uid, peer.gid, peer.groups, true) ==
+      config.access_for(peer.uid, peer.gid, peer.groups, false)) {
+    return on_account(connection);
+  }
+  users_.find(peer.uid, [this, id = connection.id](const Result<UserEntry>& entry) {
+    auto it = connections_.find(id);
+    if (it == connections_.end()) return;
+    if (!entry) return refuse(*it->second, {"internal", entry.error().message});
+    it->second->account = !entry->name.empty();
+    on_account(*it->second);
+  });
+}
+
+void Broker::on_account(Connection& connection) {
+  std::optional<Refusal> refusal = pick_policy(connection);
+  if (!refusal) refusal = take_session(connection);
+  if (refusal) return refuse(connection, *refusal);
   find_user(connection);
 }
 
@@ -341,7 +446,8 @@ std::optional<Broker::Refusal> Broker::pick_policy(Connection& connection) {
   const Catalogue& catalogue = *parts_.catalogue;
   const auto& peer = connection.peer;
   if (!catalogue.problem.empty()) return Refusal{"internal", catalogue.problem};
-  const policy::AccessRule* access = catalogue.config.access_for(peer.uid, peer.gid, peer.groups);
+  const policy::AccessRule* access = 
+      catalogue.config.access_for(peer.uid, peer.gid, peer.groups, connection.account);
   if (access == nullptr) {
     return Refusal{std::string(wire::kNotPermitted),
                    "you may not open sessions; the administrator grants it in wrapd.yaml (access)"};
@@ -364,23 +470,23 @@ std::optional<Broker::Refusal> Broker::pick_policy(Connection& connection) {
 
 std::optional<Broker::Refusal> Broker::take_session(Connection& connection) {
   const auto& config = parts_.catalogue->config;
-  const uid_t uid = connection.peer.uid;
+  const Standing standing = standing_of(connection.peer.uid, Standing::account);
   Quota& places = sessions_.places();
-  if (places.of(uid) >= config.sessions_per_user) {
+  if (places.of(connection.user) >= config.sessions_per_user) {
     return Refusal{"limit", "you have " + std::to_string(config.sessions_per_user) +
                                 " sessions open (limits.sessions_per_user); end one, or " + kAskAdministrator};
   }
-  if (places.total() >= config.sessions) {
-    return Refusal{"limit", "all users together have " + std::to_string(config.sessions) +
+  if (places.full(config.sessions, standing)) {
+    return Refusal{"limit", "all users together have " + std::to_string(places.total()) +
                                 " sessions open (limits.sessions); try again later, or " + kAskAdministrator};
   }
   // A session that the manager cannot keep would be lost at the next restart.
-  if (const size_t most = store_.most_sessions(); places.total() >= most) {
-    return Refusal{"limit", "all users together have " + std::to_string(most) +
+  if (const size_t most = store_.most_sessions(); places.full(most, standing)) {
+    return Refusal{"limit", "all users together have " + std::to_string(places.total()) +
                                 " sessions open, as many as survive a restart of the service; try again later, or ask "
                                 "the administrator (FileDescriptorStoreMax of wrapd.service)"};
   }
-  connection.session = places.take(uid);
+  connection.session = places.take(connection.user, standing);
   return std::nullopt;
 }
 
@@ -423,7 +529,6 @@ void Broker::open_session(Connection& connection, const PreparedPlan& plan) {
   }
   // The supervisor's from now on: our copy goes, so that its closing means the supervisor's end.
   const OpenDone done = std::move(connection.done);
-  connection.pending = {};
   OpenedSession opened{.id = std::move(*started), .connection = std::move(connection.theirs)};
   drop(connection);
   if (done) done(std::move(opened));
@@ -499,6 +604,7 @@ Result<std::string> Broker::start_supervisor(Connection& connection, const Prepa
                      .mode = config.reply.mode,
                      .since = std::chrono::system_clock::now(),
                      .command = config.command};
+  if (auto given = disposal_.give(connection.hold); !given) return std::unexpected(given.error());
   auto process = hire(facts, config, fds);
   if (!process) return std::unexpected(process.error());
   std::string id = facts.id;

@@ -11,13 +11,17 @@
 // A request that came over the bus goes the same way; its connection is one end of a pair whose other end the caller
 // gets with the answer.
 //
-// No descriptor of a stranger's is ever taken: closing one can wait for whoever made it (a FUSE file system, a socket
-// that lingers), and what waits like this cannot be killed. A profile stays in the connection, for the supervisor.
+// No descriptor of a stranger's is ever taken, and no connection that may hold one is closed here last (disposal.h).
+//
+// How many wait is bounded for each user, and for all together. Where all places are taken, the connection goes that
+// has waited longest without a request: a stranger's first. One that has sent its request keeps its place.
 //
 // Every refusal is one error reply, one record (rate-limited per user), and the end of the connection.
 
 #include <cstdint>
+#include <array>
 #include <functional>
+#include <list>
 #include <memory>
 #include <optional>
 #include <span>
@@ -64,14 +68,17 @@ class Broker {
     std::string supervisor;  // path of the program
     SupervisorIds supervisor_ids;
     std::shared_ptr<const Catalogue> catalogue;
+    std::shared_ptr<const SubordinateIds> subordinate_ids;
     std::function<void()> on_newcomer;
   };
   [[nodiscard]] static Result<std::unique_ptr<Broker>> create(Surroundings surroundings, Parts parts);
   ~Broker();
 
   // From now on; what is being opened keeps the old one.
-  void use(std::shared_ptr<const Catalogue> catalogue, SupervisorIds ids) {
+  void use(std::shared_ptr<const Catalogue> catalogue, SupervisorIds ids,
+           std::shared_ptr<const SubordinateIds> subordinate_ids) {
     parts_.catalogue = std::move(catalogue);
+    parts_.subordinate_ids = std::move(subordinate_ids);
     parts_.supervisor_ids = ids;
   }
 
@@ -101,18 +108,26 @@ class Broker {
   [[nodiscard]] Result<> listen();
   void on_newcomers();
   void on_accept_failure(int error);
-  void pause_accepting();
+  void pause_accepting(std::chrono::milliseconds pause);
   [[nodiscard]] bool shed_newcomer();
   void admit(UniqueFd socket);
-  [[nodiscard]] Connection& enter(UniqueFd socket, PeerCredentials peer);
+  [[nodiscard]] Connection& enter(UniqueFd socket, Disposal::Hold hold, PeerCredentials peer);
   // nullopt: it is counted.
   [[nodiscard]] std::optional<Refusal> count_pending(Connection& connection);
+  [[nodiscard]] Standing standing_of(uid_t uid, Standing unknown) const;
+  // A place among those who wait, if need be that of one who has waited longer.
+  [[nodiscard]] bool make_room(Standing standing);
+  void find_standing(uid_t uid, uint64_t id);
+  void wait_for_request(Connection& connection);
+  void stop_waiting(Connection& connection);
   [[nodiscard]] Result<> watch(Connection& connection);
 
   // The way of a request; each step ends in the next, in refuse() or in drop().
   void on_readable(Connection& connection);
   [[nodiscard]] Result<> receive_request(Connection& connection);
   void on_request(Connection& connection);
+  void find_account(Connection& connection);
+  void on_account(Connection& connection);
   void find_user(Connection& connection);
   void find_plan(Connection& connection);
   void open_session(Connection& connection, const PreparedPlan& plan);
@@ -142,7 +157,9 @@ class Broker {
   FdStore& store_;
   const RuntimeDirectory& runtime_;
   Parts parts_;
-  Quota pending_;
+  Quota pending_;  // of each user, what is still being closed included
+  Quota places_;   // of all users together
+  std::array<std::list<uint64_t>, 3> unread_;  // no request yet; by standing, the longest first
   SupervisorPool supervisors_;
   std::unique_ptr<PlanCache> plans_;
   std::unique_ptr<RecordShares> records_;

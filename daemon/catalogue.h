@@ -21,6 +21,7 @@ struct CataloguePaths {
   std::string config;    // wrapd.yaml; may be missing
   std::string policies;  // the administrator's; a file here replaces the vendor's of the same name
   std::string vendor_policies;
+  std::string subordinate_ids;  // subuid(5)
 };
 
 // Which of the variables the patterns of a policy name.

@@ -1,84 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/disposal.h"
 
-#include <signal.h>
 #include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
 #include <cerrno>
-#include <limits>
 #include <utility>
+
+#include "daemon/rights.h"
 
 namespace wrapd::daemon {
 namespace {
 
-constexpr size_t kThreads = 4;
-constexpr size_t kNoLimit = std::numeric_limits<size_t>::max();  // accept(2) bounds what waits
-constexpr int kNudge = SIGURG;
-constexpr long kNudgeEvery = 500'000;  // nanoseconds
-
-// While it lives the calling thread gets a signal many times a second: waits that a signal ends (SO_LINGER's) do not
-// last. Without a timer they last as long as their makers want, on this thread alone.
-class Nudges {
- public:
-  Nudges() {
-    struct sigevent event {};
-    event.sigev_notify = SIGEV_THREAD_ID;
-    event.sigev_signo = kNudge;
-    event._sigev_un._tid = ::gettid();
-    made_ = ::timer_create(CLOCK_MONOTONIC, &event, &timer_) == 0;
-    const itimerspec often{.it_interval = {0, kNudgeEvery}, .it_value = {0, kNudgeEvery}};
-    if (made_) static_cast<void>(::timer_settime(timer_, 0, &often, nullptr));
-  }
-  ~Nudges() {
-    if (made_) ::timer_delete(timer_);
-  }
-  Nudges(const Nudges&) = delete;
-  Nudges& operator=(const Nudges&) = delete;
-
- private:
-  timer_t timer_{};
-  bool made_ = false;
-};
-
-struct Doomed {
-  UniqueFd fd;
-  Quota::Ticket ticket;
-
-  Doomed(UniqueFd doomed, Quota::Ticket its) : fd(std::move(doomed)), ticket(std::move(its)) {}
-  Doomed(const Doomed&) = delete;
-  Doomed& operator=(const Doomed&) = delete;
-  // Nobody came to close it.
-  ~Doomed() { static_cast<void>(fd.release()); }
-};
+// By then what connected before the control socket refused descriptors has been accepted.
+constexpr std::chrono::seconds kLetGoAfter{10};
 
 }  // namespace
 
-Result<std::unique_ptr<Disposal>> Disposal::create(EventLoop& loop) {
-  struct sigaction action {};
-  action.sa_handler = [](int) {};  // without SA_RESTART
-  if (::sigaction(kNudge, &action, nullptr) < 0) return fail_errno("cannot set up a signal");
-  std::unique_ptr<Disposal> disposal(new Disposal);
-  auto worker = Worker::create(loop, kThreads, kNoLimit);
-  if (!worker) return std::unexpected(worker.error());
-  disposal->worker_ = std::move(*worker);
+Result<std::unique_ptr<Disposal>> Disposal::create(EventLoop& loop, std::string keeper, int listener) {
+  std::unique_ptr<Disposal> disposal(new Disposal(loop, std::move(keeper)));
+  const bool refused_before = rights_refused(listener);
+  disposal->refusing_ = refused_before || refuse_rights(listener).has_value();
+  if (refused_before) return disposal;
+  if (!disposal->refusing_) disposal->keepers_.lend(listener);
+  // Some may have connected already. A service that cannot hold what it has to hold is none.
+  if (auto ready = disposal->keepers_.ready(); !ready) return std::unexpected(ready.error());
+  if (disposal->refusing_) disposal->let_go_later();
   return disposal;
 }
 
-void Disposal::close(UniqueFd fd, Quota::Ticket ticket) {
-  auto doomed = std::make_shared<Doomed>(std::move(fd), std::move(ticket));
-  ++open_;
-  auto submitted = worker_->submit([this, doomed]() -> Worker::Completion {
-    Nudges nudges;
-    doomed->fd.reset();
-    return [this, doomed] {
-      doomed->ticket = {};  // on the loop's thread, as all counting
-      --open_;
-    };
+void Disposal::let_go_later() {
+  auto timer = loop_.after(kLetGoAfter, [this] {
+    letting_go_.reset();
+    keepers_.let_go();
+    if (keepers_.held() > 0) let_go_later();
   });
-  // No thread can be had. Better a descriptor that stays open than a service that stands still.
-  if (!submitted) --open_;
+  if (timer) letting_go_ = std::move(*timer);  // else it stays
+}
+
+Result<> Disposal::ready() {
+  return refusing_ ? Result<>() : keepers_.ready();
+}
+
+Result<Disposal::Hold> Disposal::take(int socket) {
+  if (rights_refused(socket)) return Hold{};
+  auto kept = keepers_.hold(socket);
+  if (!kept) return std::unexpected(kept.error());
+  return Hold{.kept = *kept};
+}
+
+void Disposal::close(UniqueFd fd, Hold hold, uint64_t user, Quota::Ticket ticket) {
+  if (hold.kept == 0) return fd.reset();
+  keepers_.close(hold.kept, std::move(fd), static_cast<uint32_t>(user), std::move(ticket));
 }
 
 Result<Waiting> look_at_next(int socket) {

@@ -2,37 +2,55 @@
 #pragma once
 
 // Closing strangers' connections. What lies unread in one may hold descriptors, and the last close(2) of a descriptor
-// can wait for whoever made it (a TCP socket with SO_LINGER waits for its peer), also where it was never received.
-// Whether there are any cannot be told: an empty message looks like the end of the connection. So this happens on
-// threads of its own, always. Such a wait ends when a signal comes, and signals come all the time: a few threads are
-// enough. (What was received is flushed when it is closed, and a FUSE file system's flush is a wait that no signal
-// ends. The service receives no descriptors of strangers.)
+// can wait for whoever made it, in a sleep that no signal ends (a file of a FUSE server with a writeback cache), also
+// where it was never received. It would wait in the service, in its end, or in the service manager, which has the
+// control socket and with it all connections that nobody has accepted.
 //
-// What is not closed when this ends is left open: the end of the process closes it, and that waits for no peer.
+// Since Linux 6.16 the control socket refuses descriptors (rights.h): such a connection can be closed by anybody. Every
+// other one (older kernels, and what connected before the service had told the socket) is given to a keeper before the
+// service does anything with it: a process that closes last, and that nobody waits for (keepers.h).
+//
+// What is left on older kernels: a service that is killed between accept(2) and the next send(2), and a service manager
+// that stops the control socket while no service runs, may close last.
 
+#include <cstdint>
 #include <memory>
+#include <string>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "daemon/event_loop.h"
+#include "daemon/keepers.h"
 #include "daemon/quota.h"
-#include "daemon/worker.h"
 
 namespace wrapd::daemon {
 
 class Disposal {
  public:
-  [[nodiscard]] static Result<std::unique_ptr<Disposal>> create(EventLoop& loop);
+  // Tells `listener` (borrowed) to refuse descriptors. `keeper` is the program of a keeper.
+  [[nodiscard]] static Result<std::unique_ptr<Disposal>> create(EventLoop& loop, std::string keeper, int listener);
 
-  // `ticket` is given back when `fd` is closed.
-  void close(UniqueFd fd, Quota::Ticket ticket = {});
-  [[nodiscard]] bool idle() const { return open_ == 0; }
+  // Who is responsible for a connection; copied with care: it is given to close() once.
+  struct Hold {
+    uint64_t kept = 0;  // 0: no descriptor can come with it
+  };
+  // Success: a connection that is accepted now can be taken.
+  [[nodiscard]] Result<> ready();
+  // First of all, of every connection that was accepted.
+  [[nodiscard]] Result<Hold> take(int socket);
+  // Before somebody else gets a copy, whom the end of the service is not to disturb.
+  [[nodiscard]] Result<> give(Hold hold) { return hold.kept == 0 ? Result<>() : keepers_.give(hold.kept); }
+  // `ticket` is given back when `fd` is closed by everybody here. `user` tells whose connections wait for each other.
+  void close(UniqueFd fd, Hold hold, uint64_t user, Quota::Ticket ticket = {});
 
  private:
-  Disposal() = default;
+  Disposal(EventLoop& loop, std::string keeper) : loop_(loop), keepers_(loop, std::move(keeper), {}) {}
+  void let_go_later();
 
-  size_t open_ = 0;
-  std::unique_ptr<Worker> worker_;
+  EventLoop& loop_;
+  Keepers keepers_;
+  bool refusing_ = false;
+  EventSource letting_go_;
 };
 
 // What a connection holds for us, without taking any of it.

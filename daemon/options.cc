@@ -13,9 +13,11 @@ namespace wrapd::daemon {
 Options default_options() {
   return Options{.catalogue = {.config = WRAPD_CONFIG_DIR "/wrapd.yaml",
                                .policies = WRAPD_CONFIG_DIR "/policies",
-                               .vendor_policies = WRAPD_VENDOR_POLICY_DIR},
+                               .vendor_policies = WRAPD_VENDOR_POLICY_DIR,
+                               .subordinate_ids = "/etc/subuid"},
                  .runtime_directory = WRAPD_RUNTIME_DIR,
                  .supervisor = WRAPD_LIBEXECDIR "/wrap-supervisor",
+                 .keeper = WRAPD_LIBEXECDIR "/wrapd-keeper",
                  .compiler = WRAPD_LIBEXECDIR "/wrap-compile"};
 }
 
@@ -33,13 +35,16 @@ Result<Options> parse_options(int argc, char** argv) {
   Options options = default_options();
   std::string* const values[] = {
       &options.catalogue.config,  &options.catalogue.policies, &options.catalogue.vendor_policies,
-      &options.runtime_directory, &options.supervisor,         &options.compiler};
+      &options.runtime_directory, &options.supervisor,         &options.compiler,
+      &options.keeper,            &options.catalogue.subordinate_ids};
   const struct option table[] = {{"config", required_argument, nullptr, 0},
                                  {"policy-dir", required_argument, nullptr, 1},
                                  {"vendor-policy-dir", required_argument, nullptr, 2},
                                  {"runtime-dir", required_argument, nullptr, 3},
                                  {"supervisor", required_argument, nullptr, 4},
                                  {"compiler", required_argument, nullptr, 5},
+                                 {"keeper", required_argument, nullptr, 6},
+                                 {"subuid", required_argument, nullptr, 7},
                                  {"idle-exit", required_argument, nullptr, 'i'},
                                  {"help", no_argument, nullptr, 'h'},
                                  {"version", no_argument, nullptr, 'v'},
@@ -91,6 +96,12 @@ std::string usage() {
          ")\n"
          "  --compiler FILE          checks policies that users wrote (" +
          d.compiler +
+         ")\n"
+         "  --keeper FILE            holds connections before Linux 6.16 (" +
+         d.keeper +
+         ")\n"
+         "  --subuid FILE            whose ids the subordinate ones are, subuid(5) (" +
+         d.catalogue.subordinate_ids +
          ")\n"
          "  --idle-exit SECONDS      ends with status 75 when nobody has needed it for that long (0, never)\n"
          "  --help, --version\n\n"

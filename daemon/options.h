@@ -14,6 +14,7 @@ struct Options {
   CataloguePaths catalogue;
   std::string runtime_directory;
   std::string supervisor;
+  std::string keeper;                 // wrapd-keeper, where the kernel cannot refuse descriptors on a socket
   std::string compiler;               // wrap-compile, for checking users' policies
   std::chrono::seconds idle_exit{0};  // 0: never
   bool help = false;

@@ -13,8 +13,8 @@ bool sees_all(const PeerCredentials& caller) {
   return caller.uid == 0;
 }
 
-const policy::AccessRule* access_of(const Catalogue& catalogue, const PeerCredentials& caller) {
-  return catalogue.config.access_for(caller.uid, caller.gid, caller.groups);
+const policy::AccessRule* access_of(const Catalogue& catalogue, const PeerCredentials& caller, bool account) {
+  return catalogue.config.access_for(caller.uid, caller.gid, caller.groups, account);
 }
 
 bool granted(const policy::AccessRule* access, std::string_view name) {
@@ -30,8 +30,8 @@ std::string problem_of(const RejectedPolicy& rejected, const PeerCredentials& ca
   return sees_all(caller) ? rejected.why : "it is broken; ask the administrator";
 }
 
-PolicyInfo info_of(const Catalogue& catalogue, const PeerCredentials& caller, const std::string& name) {
-  const auto* access = access_of(catalogue, caller);
+PolicyInfo info_of(const Catalogue& catalogue, const PeerCredentials& caller, const std::string& name, bool account) {
+  const auto* access = access_of(catalogue, caller, account);
   PolicyInfo info{.name = name, .is_default = access != nullptr && access->default_policy == name};
   if (const auto* rejected = catalogue.rejection(name)) {
     info.file = rejected->file;
@@ -47,9 +47,9 @@ PolicyInfo info_of(const Catalogue& catalogue, const PeerCredentials& caller, co
 
 }  // namespace
 
-std::vector<PolicyInfo> visible_policies(const Catalogue& catalogue, const PeerCredentials& caller) {
+std::vector<PolicyInfo> visible_policies(const Catalogue& catalogue, const PeerCredentials& caller, bool account) {
   std::vector<std::string> names;
-  if (const auto* access = access_of(catalogue, caller)) names = access->policies;
+  if (const auto* access = access_of(catalogue, caller, account)) names = access->policies;
   if (sees_all(caller)) {
     for (const auto& [name, policy] : catalogue.policies) names.push_back(name);
     for (const auto& rejected : catalogue.rejected) names.push_back(rejected.name);
@@ -59,24 +59,25 @@ std::vector<PolicyInfo> visible_policies(const Catalogue& catalogue, const PeerC
   names.erase(repeated.begin(), repeated.end());
   std::vector<PolicyInfo> out;
   out.reserve(names.size());
-  for (const auto& name : names) out.push_back(info_of(catalogue, caller, name));
+  for (const auto& name : names) out.push_back(info_of(catalogue, caller, name, account));
   return out;
 }
 
 ApiResult<PolicyText> visible_policy_text(const Catalogue& catalogue, const PeerCredentials& caller,
-                                          std::string_view name) {
-  if (!sees_all(caller) && !granted(access_of(catalogue, caller), name)) return no_such(name);
+                                          std::string_view name, bool account) {
+  if (!sees_all(caller) && !granted(access_of(catalogue, caller, account), name)) return no_such(name);
   if (const auto* rejected = catalogue.rejection(name)) {
     return std::unexpected(ApiError{"InvalidPolicy", printable(name, 128) + ": " + problem_of(*rejected, caller)});
   }
   auto policy = catalogue.find(name);
   if (!policy) return no_such(name);
-  return PolicyText{.info = info_of(catalogue, caller, std::string(name)), .text = policy->text};
+  return PolicyText{.info = info_of(catalogue, caller, std::string(name), account), .text = policy->text};
 }
 
 ApiResult<std::shared_ptr<const CataloguePolicy>> usable_policy(const Catalogue& catalogue,
-                                                                const PeerCredentials& caller, std::string_view name) {
-  const auto* access = access_of(catalogue, caller);
+                                                                const PeerCredentials& caller, std::string_view name,
+                                                                bool account) {
+  const auto* access = access_of(catalogue, caller, account);
   if (name.empty()) {
     if (access == nullptr) {
       return std::unexpected(ApiError{"NotPermitted", "you may not open sessions, so that you have no default policy"});

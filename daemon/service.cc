@@ -27,14 +27,15 @@ int complain(const Error& error, int status) {
 }
 
 // Whoever waits is told why there is no service; a queue left full would have us started again at once.
-void refuse_everybody(int control, const std::string& why) {
+void refuse_everybody(Disposal& disposal, int control, const std::string& why) {
   constexpr int kMost = 4096;
-  for (int i = 0; i < kMost; ++i) {
+  for (int i = 0; i < kMost && disposal.ready(); ++i) {
     UniqueFd socket(::accept4(control, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) return;
+    auto hold = disposal.take(socket.get());
+    if (!hold) return static_cast<void>(complain(hold.error(), 0));
     send_refusal(socket.get(), "internal", why);
-    // The end of this process closes it, and that end waits for nobody.
-    static_cast<void>(socket.release());
+    disposal.close(std::move(socket), *hold, 0);
   }
 }
 
@@ -64,7 +65,7 @@ Result<> Service::start() {
   lock_ = std::move(*lock);
   auto passed = take_passed_descriptors();
   if (!passed) return std::unexpected(passed.error());
-  if (auto made = make_parts(); !made) return made;
+  if (auto made = make_parts(passed->control.get()); !made) return made;
   restore(std::move(passed->others));
   if (auto taken = take_administration(passed->control.get()); !taken) return taken;
   refresh_staleness();
@@ -72,8 +73,9 @@ Result<> Service::start() {
   return watch_signals();
 }
 
-Result<> Service::make_parts() {
-  auto disposal = Disposal::create(loop_);
+Result<> Service::make_parts(int control) {
+  subordinate_ids_ = load_subordinate_ids(options_.catalogue.subordinate_ids);
+  auto disposal = Disposal::create(loop_, options_.keeper, control);
   if (!disposal) return std::unexpected(disposal.error());
   disposal_ = std::move(*disposal);
   auto users = UserDirectory::create(loop_);
@@ -108,7 +110,7 @@ Result<> Service::take_administration(int control) {
     reload_failed_ = true;
     return {};
   }
-  refuse_everybody(control, administration_.catalogue->problem);
+  refuse_everybody(*disposal_, control, administration_.catalogue->problem);
   failure_status_ = kExitConfig;
   return std::unexpected(loaded.error());
 }
@@ -119,13 +121,14 @@ void Service::restore(std::vector<PassedFd> stored) {
     std::fprintf(stderr, "wrapd: what was stored as %s is no session of ours and is dropped: %s\n",
                  printable(entry.name, 256).c_str(), entry.why.c_str());
     store_.remove(entry.name);
-    for (UniqueFd& fd : entry.fds) disposal_->close(std::move(fd));
   }
   for (auto& session : sorted.found) {
     const std::string id = session.facts.id;
     auto directory = SessionDirectory::adopt(runtime_, id);
+    const uid_t uid = session.facts.uid;
+    auto place = sessions_->places().take(subordinate_ids_->user_of(uid), subordinate_ids_->standing_of(uid));
     auto restored = sessions_->restore(std::move(session.facts), std::move(directory), std::move(session.process),
-                                       std::move(session.end));
+                                       std::move(session.end), std::move(place));
     if (restored) continue;
     std::fprintf(stderr, "wrapd: session %s goes on without the service: %s\n", id.c_str(),
                  restored.error().message.c_str());
@@ -144,6 +147,7 @@ Result<> Service::start_broker(UniqueFd control) {
                                 .supervisor = options_.supervisor,
                                 .supervisor_ids = administration_.supervisor_ids,
                                 .catalogue = administration_.catalogue,
+                                .subordinate_ids = subordinate_ids_,
                                 .on_newcomer = [this] { note_activity(); }});
   if (!broker) return std::unexpected(broker.error());
   broker_ = std::move(*broker);
@@ -204,7 +208,7 @@ void Service::refresh_status() {
 }
 
 bool Service::idle() const {
-  return sessions_->size() == 0 && broker_->idle() && disposal_->idle() && checker_->idle() && tester_->idle() &&
+  return sessions_->size() == 0 && broker_->idle() && checker_->idle() && tester_->idle() &&
          journal_.idle() && !reloading_ && !(busy_elsewhere_ && busy_elsewhere_());
 }
 
@@ -260,17 +264,17 @@ ApiResult<> Service::terminate(std::string_view id, std::string_view by) {
 }
 
 std::vector<PolicyInfo> Service::policies(const PeerCredentials& caller) const {
-  return visible_policies(*administration_.catalogue, caller);
+  return visible_policies(*administration_.catalogue, caller, users_->has_entry(caller.uid).value_or(true));
 }
 
 ApiResult<PolicyText> Service::describe_policy(const PeerCredentials& caller, std::string_view name) const {
-  return visible_policy_text(*administration_.catalogue, caller, name);
+  return visible_policy_text(*administration_.catalogue, caller, name, users_->has_entry(caller.uid).value_or(true));
 }
 
 void Service::test_policy(const PeerCredentials& caller, std::string_view name, std::string_view operation,
                           std::string_view target, std::function<void(ApiResult<PolicyVerdict>)> done) {
   note_activity();
-  auto policy = usable_policy(*administration_.catalogue, caller, name);
+  auto policy = usable_policy(*administration_.catalogue, caller, name, users_->has_entry(caller.uid).value_or(true));
   if (!policy) return done(std::unexpected(policy.error()));
   tester_->test(caller.uid, std::move(*policy), operation, target, std::move(done));
 }

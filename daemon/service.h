@@ -80,7 +80,7 @@ class Service final : public ServiceApi {
  private:
   using ReloadDone = std::function<void(ApiResult<>)>;
 
-  [[nodiscard]] Result<> make_parts();
+  [[nodiscard]] Result<> make_parts(int control);
   [[nodiscard]] Result<> take_administration(int control);
   void restore(std::vector<PassedFd> stored);
   [[nodiscard]] Result<> start_broker(UniqueFd control);
@@ -107,6 +107,7 @@ class Service final : public ServiceApi {
   Journal journal_;
   FdStore store_;
   Administration administration_;
+  std::shared_ptr<const SubordinateIds> subordinate_ids_;
   UniqueFd lock_;
   RuntimeDirectory runtime_;
   std::unique_ptr<Disposal> disposal_;

@@ -88,7 +88,8 @@ std::string Service::put_in_force(const Result<Administration>& loaded, const st
   announce_rejected(journal_, *loaded->catalogue, by);
   if (!loaded->catalogue->rejected.empty()) return reasons_of(*loaded->catalogue);
   administration_ = *loaded;
-  broker_->use(administration_.catalogue, administration_.supervisor_ids);
+  subordinate_ids_ = administration_.subordinate_ids;
+  broker_->use(administration_.catalogue, administration_.supervisor_ids, subordinate_ids_);
   announce_loaded(journal_, *administration_.catalogue, by);
   refresh_staleness();
   return {};

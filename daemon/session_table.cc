@@ -99,10 +99,9 @@ Result<> SessionTable::add(SessionFacts facts, SessionDirectory directory, Super
 }
 
 Result<> SessionTable::restore(SessionFacts facts, SessionDirectory directory, SupervisorProcess process,
-                               std::optional<EndOrder> end) {
+                               std::optional<EndOrder> end, Quota::Ticket ticket) {
   // The sockets go with the hand-offs, so they tell how far it had come.
   const Step step = directory.exists() ? Step::starting : Step::running;
-  auto ticket = places_.take(facts.uid);
   auto session = std::make_unique<Session>(Session{.facts = std::move(facts),
                                                    .directory = std::move(directory),
                                                    .process = std::move(process),

@@ -68,7 +68,7 @@ class SessionTable {
   // A session of an earlier run of the service. Its supervisor may have died meanwhile: then its last words are heard,
   // and its end is recorded unless they say that it has recorded it.
   [[nodiscard]] Result<> restore(SessionFacts facts, SessionDirectory directory, SupervisorProcess process,
-                                 std::optional<EndOrder> end);
+                                 std::optional<EndOrder> end, Quota::Ticket ticket);
 
   [[nodiscard]] bool contains(std::string_view id) const { return sessions_.find(id) != sessions_.end(); }
   [[nodiscard]] size_t size() const { return sessions_.size(); }

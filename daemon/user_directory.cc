@@ -41,6 +41,12 @@ Result<std::unique_ptr<UserDirectory>> UserDirectory::create(EventLoop& loop, Lo
   return users;
 }
 
+std::optional<bool> UserDirectory::has_entry(uid_t uid) const {
+  auto known = known_.find(uid);
+  if (known == known_.end() || std::chrono::steady_clock::now() >= known->second.until) return std::nullopt;
+  return !known->second.entry.name.empty();
+}
+
 void UserDirectory::find(uid_t uid, Callback done) {
   if (auto known = known_.find(uid); known != known_.end()) {
     if (std::chrono::steady_clock::now() < known->second.until) return done(known->second.entry);

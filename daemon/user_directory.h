@@ -9,6 +9,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -33,6 +34,8 @@ class UserDirectory {
   [[nodiscard]] static Result<std::unique_ptr<UserDirectory>> create(EventLoop& loop,
                                                                      Lookup lookup = ask_name_services);
 
+  // Whether the uid has an entry, if that is known.
+  [[nodiscard]] std::optional<bool> has_entry(uid_t uid) const;
   // Calls `done` at once if the answer is known, else later, on the loop's thread. There is no deadline here: whoever
   // asks has one.
   void find(uid_t uid, Callback done);

@@ -56,14 +56,16 @@ auto group_id(const std::string& name) {
 
 template <class LookUp>
 void read_ids(YamlReader& r, const YamlNode& node, const std::string& what, LookUp look_up_name,
-              std::vector<uint32_t>& ids, bool* everybody) {
+              std::vector<uint32_t>& ids, AccessRule* wildcards) {
   const auto& items = r.list(node, "'" + what + "s'");
   if (items.empty()) r.refuse(node, "'" + what + "s' is empty; name a " + what + " or remove the key");
   for (const auto& item : items) {
     std::string name = r.string(item, "a " + what);
     if (r.error()) return;
-    if (everybody != nullptr && name == "*") {
-      *everybody = true;
+    if (wildcards != nullptr && name == "*") {
+      wildcards->accounts = true;
+    } else if (wildcards != nullptr && name == "*+") {
+      wildcards->everybody = true;
     } else if (auto id = parse_id(name)) {
       ids.push_back(*id);
     } else if (auto found = look_up_name(name); !found) {
@@ -82,10 +84,10 @@ AccessRule read_access_rule(YamlReader& r, const YamlNode& node) {
   auto map = r.map(node, "an access entry", {"users", "groups", "policies", "default"});
   const auto* users = map.find("users");
   const auto* groups = map.find("groups");
-  if (users != nullptr) read_ids(r, *users, "user", user_id, rule.users, &rule.everybody);
+  if (users != nullptr) read_ids(r, *users, "user", user_id, rule.users, &rule);
   if (groups != nullptr) read_ids(r, *groups, "group", group_id, rule.groups, nullptr);
   if (users == nullptr && groups == nullptr) {
-    r.refuse(node, "the access entry has neither 'users' nor 'groups'; for everybody write users: [\"*\"]");
+    r.refuse(node, "the access entry has neither 'users' nor 'groups'; for everybody with an account write users: [\"*\"]");
   }
   if (const auto* v = r.required(map, node, "the access entry", "policies")) {
     const auto& items = r.list(*v, "'policies'");
@@ -106,7 +108,7 @@ AccessRule read_access_rule(YamlReader& r, const YamlNode& node) {
 }
 
 void read_limits(YamlReader& r, const YamlNode& node, ServiceConfig& config) {
-  auto map = r.map(node, "limits", {"sessions_per_user", "pending_per_user", "sessions"});
+  auto map = r.map(node, "limits", {"sessions_per_user", "pending_per_user", "sessions", "pending"});
   if (const auto* v = map.find("sessions_per_user")) {
     config.sessions_per_user = r.number(*v, "'sessions_per_user'", 1, kMaxLimit);
   }
@@ -114,14 +116,16 @@ void read_limits(YamlReader& r, const YamlNode& node, ServiceConfig& config) {
     config.pending_per_user = r.number(*v, "'pending_per_user'", 1, kMaxLimit);
   }
   if (const auto* v = map.find("sessions")) config.sessions = r.number(*v, "'sessions'", 1, kMaxLimit);
+  if (const auto* v = map.find("pending")) config.pending = r.number(*v, "'pending'", 1, kMaxLimit);
 }
 
 }  // namespace
 
-const AccessRule* ServiceConfig::access_for(uid_t uid, gid_t gid, std::span<const gid_t> groups) const {
+const AccessRule* ServiceConfig::access_for(uid_t uid, gid_t gid, std::span<const gid_t> groups,
+                                            bool account) const {
   for (const auto& rule : access) {
     auto in_rule = [&](gid_t g) { return std::ranges::find(rule.groups, g) != rule.groups.end(); };
-    if (rule.everybody || std::ranges::find(rule.users, uid) != rule.users.end() || in_rule(gid) ||
+    if (rule.everybody || (rule.accounts && (account || uid == 0)) || std::ranges::find(rule.users, uid) != rule.users.end() || in_rule(gid) ||
         std::ranges::any_of(groups, in_rule)) {
       return &rule;
     }
@@ -131,7 +135,7 @@ const AccessRule* ServiceConfig::access_for(uid_t uid, gid_t gid, std::span<cons
 
 ServiceConfig default_service_config() {
   ServiceConfig config;
-  config.access.push_back({.everybody = true, .policies = {"default"}, .default_policy = "default"});
+  config.access.push_back({.accounts = true, .policies = {"default"}, .default_policy = "default"});
   return config;
 }
 

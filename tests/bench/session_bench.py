@@ -46,7 +46,8 @@ class Service:
             ["systemd-socket-activate", "-l", self.control, "--seqpacket", "--fdname=wrapd-control",
              environment("WRAPD_TEST_WRAPD"), "--policy-dir", directory / "policies", "--vendor-policy-dir",
              directory / "vendor", "--config", directory / "wrapd.yaml", "--runtime-dir", directory / "run",
-             "--supervisor", environment("WRAPD_TEST_SUPERVISOR")], stdout=self.log, stderr=self.log)
+             "--supervisor", environment("WRAPD_TEST_SUPERVISOR"),
+             "--keeper", pathlib.Path(environment("WRAPD_TEST_WRAPD")).with_name("wrapd-keeper")], stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + 10
         while not self.control.exists():
             if time.monotonic() > deadline:

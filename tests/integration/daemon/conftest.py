@@ -23,6 +23,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 WRAPD = os.environ.get("WRAPD_TEST_WRAPD", "")
+KEEPER = Path(WRAPD).with_name("wrapd-keeper")
 ALICE, BOB = 64001, 64002
 PATIENCE = 20.0
 
@@ -139,6 +140,7 @@ class Service:
         self.vendor = root / "vendor"
         self.config = root / "wrapd.yaml"
         self.log = root / "log"
+        self.subuid = root / "subuid"  # not there
         self.supervisor = supervisor
         self.prefix = list(prefix)
         self.process = None
@@ -159,7 +161,8 @@ class Service:
         command = [*self.prefix, "systemd-socket-activate", "--seqpacket", "--fdname=wrapd-control",
                    f"--listen={self.control}", f"-ENOTIFY_SOCKET={self.root / 'notify'}", WRAPD,
                    f"--config={self.config}", f"--policy-dir={self.policies}", f"--vendor-policy-dir={self.vendor}",
-                   f"--runtime-dir={self.runtime}", f"--supervisor={self.supervisor}"]
+                   f"--runtime-dir={self.runtime}", f"--supervisor={self.supervisor}",
+                   f"--keeper={KEEPER}", f"--subuid={self.subuid}"]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         # It says on stderr that it listens; the name appears with bind(2), a moment earlier.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ALICE, BOB, HERE, PATIENCE, POLICY, WRAPD, Peer
+from conftest import ALICE, BOB, HERE, KEEPER, PATIENCE, POLICY, WRAPD, Peer
 from manager import Manager
 
 WRAP = os.environ.get("WRAPD_TEST_WRAP", "")
@@ -42,7 +42,7 @@ class Managed:
         self.config.write_text(CONFIG.replace("{}", "64"))
         self.command = [WRAPD, f"--config={self.config}", f"--policy-dir={root / 'policies'}",
                         f"--vendor-policy-dir={root / 'vendor'}", f"--runtime-dir={self.runtime}",
-                        f"--supervisor={supervisor}", *options]
+                        f"--supervisor={supervisor}", f"--keeper={KEEPER}", *options]
         self.manager = Manager(root / "control", root / "notify", self.command, self.log, environment)
         self.peers = []
 

@@ -39,7 +39,7 @@ class BrokerOpen : public ::testing::Test {
     loop_ = std::make_unique<EventLoop>(std::move(*loop));
     journal_ = std::make_unique<Journal>(*loop_, std::make_unique<Drop>());
     store_ = std::make_unique<FdStore>(*loop_, 0);
-    disposal_ = std::move(Disposal::create(*loop_).value());
+    disposal_ = std::move(Disposal::create(*loop_, "/bin/false", control.get()).value());
     users_ = std::move(UserDirectory::create(*loop_).value());
     runtime_ = RuntimeDirectory::open(top_.path() + "/run").value();
     sessions_ = std::make_unique<SessionTable>(*loop_, *journal_, *store_, SessionTable::Deadlines{});
@@ -70,6 +70,7 @@ class BrokerOpen : public ::testing::Test {
                                         .supervisor = supervisor,
                                         .supervisor_ids = {.uid = kStranger, .gid = kStranger},
                                         .catalogue = catalogue,
+                                        .subordinate_ids = std::make_shared<SubordinateIds>(),
                                         .on_newcomer = [] {}})
                             .value());
   }

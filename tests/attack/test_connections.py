@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections to the control socket that nobody wants to close last: files of a FUSE server with a writeback cache lie
+unread in them, and their last close(2) waits for the server in a sleep that no signal ends."""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from conftest import MALLORY, PATIENCE, Peer
+from test_service import opens_promptly, wrap
+
+FUSE_WB = os.environ.get("WRAPD_TEST_FUSE_WB", "")
+FILES = 6  # the kernel makes some of them wait for their own server instead
+PROMPT = 5.0  # seconds in which a service that hangs for nobody ends on a busy machine
+WITHOUT = [sys.executable, str(Path(__file__).with_name("without_passrights.py"))]
+# Anybody may open /dev/fuse where udev runs.
+AS_MALLORY = ('mknod "$1/fuse" c 10 229 && chmod 666 "$1/fuse" && mount --bind "$1/fuse" /dev/fuse && shift && '
+              'exec setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"')
+pytestmark = pytest.mark.skipif(not FUSE_WB or not os.path.exists("/dev/fuse"), reason="needs fuse_wb and /dev/fuse")
+
+
+@pytest.fixture(scope="module")
+def refuses_rights():
+    with socket.socket(socket.AF_UNIX) as one:
+        try:
+            one.getsockopt(socket.SOL_SOCKET, 83)
+        except OSError:
+            pytest.skip("needs SO_PASSRIGHTS (Linux 6.16)")
+
+
+class Attack:
+    """fuse_wb, each with a file server of its own; the servers end when the attack is over."""
+
+    def __init__(self, control, directory, files):
+        reading, writing = os.pipe()
+        self.processes = [subprocess.Popen(
+            ["unshare", "--mount", "bash", "-c", AS_MALLORY, "bash", self.place(directory, i), str(MALLORY), FUSE_WB,
+             control, "1", "600"], stderr=writing, start_new_session=True) for i in range(files)]
+        os.close(writing)
+        self.output = reading
+        self.said = ""
+
+    @staticmethod
+    def place(directory, i):
+        (directory / str(i)).mkdir()
+        return directory / str(i)
+
+    def until(self, text, count=1):
+        """Whether they say so that often."""
+        deadline = time.monotonic() + PATIENCE
+        while self.said.count(text) < count:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.output], [], [], left)[0]:
+                return False
+            said = os.read(self.output, 65536)
+            if not said:
+                return False
+            self.said += said.decode()
+        return True
+
+    def goes_on(self):
+        return all(process.poll() is None for process in self.processes)
+
+    def end(self):
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # their servers too: who waits gets an error
+        for process in self.processes:
+            process.wait(PATIENCE)
+        os.close(self.output)
+
+
+@contextmanager
+def attacking(service, tmp_path, files=FILES):
+    attack = Attack(service.control, tmp_path, files)
+    try:
+        yield attack
+    finally:
+        attack.end()
+
+
+def keepers():
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "comm").read_text() == "wrapd-keeper\n":
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture
+def no_keeper_stays():
+    before = keepers()
+    yield
+    deadline = time.monotonic() + PATIENCE
+    while left := [pid for pid in keepers() if pid not in before]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)  # they are children of nobody here: there is nothing to wait for
+
+
+def ends_promptly(service, how):
+    began = time.monotonic()
+    service.process.send_signal(how)
+    service.process.wait(PATIENCE)
+    assert time.monotonic() - began < PROMPT
+    service.log.unlink()  # where the next start says that it listens
+    return True
+
+
+def test_the_control_socket_takes_no_descriptors(service, refuses_rights, tmp_path):
+    service.start()
+    with attacking(service, tmp_path) as attack:
+        # It hangs in its own end, in which it closes its own file.
+        assert attack.until("sendmsg: Operation not permitted"), attack.said
+        assert " sent" not in attack.said
+    with service.peer(MALLORY) as peer, open("/dev/null", encoding="ascii") as null:
+        with pytest.raises(PermissionError):
+            peer.send(b"{}", [null.fileno()])
+    assert opens_promptly(service)
+
+
+def attack_and_restart(service, attack):
+    assert opens_promptly(service)
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        assert ends_promptly(service, how)
+        service.start()
+        assert opens_promptly(service)
+    # It is their user's connections that are still being closed; the others are not told from before.
+    assert attack.goes_on(), attack.said
+
+
+def test_who_connects_before_the_first_start(no_keeper_stays, make_service, refuses_rights, tmp_path):
+    """Nobody has told the control socket yet. What waits there is closed by nobody whom others wait for."""
+    service = make_service(supervisor=os.environ["WRAPD_TEST_SUPERVISOR"])
+    service.launch()
+    service.process.send_signal(signal.SIGSTOP)
+    with attacking(service, tmp_path) as attack:
+        assert attack.until(" sent"), attack.said
+        service.process.send_signal(signal.SIGCONT)
+        service.wait_for_notification("READY=1")
+        service.wait_for_event("peer_rejected")
+        attack_and_restart(service, attack)
+
+
+@pytest.mark.parametrize("when", ["while it serves", "while it stands still", "above the limit"])
+def test_on_a_kernel_that_cannot_refuse_them(no_keeper_stays, make_service, tmp_path, when):
+    service = make_service(supervisor=os.environ["WRAPD_TEST_SUPERVISOR"], prefix=WITHOUT)
+    if when == "above the limit":
+        service.config.write_text("version: 1\naccess:\n  - {users: ['*'], policies: [default], default: default}\n"
+                                  "limits: {pending_per_user: 1}\n")
+        service.config.chmod(0o644)
+    service.start()
+    assert opens_promptly(service)
+    if when == "while it stands still":
+        service.process.send_signal(signal.SIGSTOP)
+    with attacking(service, tmp_path) as attack:
+        assert attack.until(" sent"), attack.said
+        if when == "while it stands still":
+            service.process.send_signal(signal.SIGKILL)
+            service.process.send_signal(signal.SIGCONT)
+            assert ends_promptly(service, signal.SIGKILL)
+            service.start()
+        attack_and_restart(service, attack)
+    # Closed at last: a user is not locked out for having been slow.
+    deadline = time.monotonic() + PATIENCE
+    while (result := wrap(service, "true", uid=MALLORY)).returncode != 0:
+        assert time.monotonic() < deadline, result
+
+
+def test_who_dies_while_connections_wait_leaves_them_to_nobody(no_keeper_stays, make_service, tmp_path):
+    """Connections that have not been read are held by a keeper, too: their peers hear of the service's end at once."""
+    service = make_service(supervisor=os.environ["WRAPD_TEST_SUPERVISOR"], prefix=WITHOUT)
+    service.start()
+    assert opens_promptly(service)
+    peers = [Peer(service.control, MALLORY) for _ in range(3)]
+    assert opens_promptly(service)  # by when it has accepted those
+    assert ends_promptly(service, signal.SIGKILL)
+    for peer in peers:
+        assert peer.receive() is None
+        peer.close()
+
+
+def test_a_keeper_that_dies_is_replaced(no_keeper_stays, make_service):
+    service = make_service(supervisor=os.environ["WRAPD_TEST_SUPERVISOR"], prefix=WITHOUT)
+    before = keepers()
+    service.start()
+    for _ in range(3):
+        assert opens_promptly(service)
+        with service.peer(MALLORY) as waiting:
+            assert opens_promptly(service)  # by when that is held
+            keeper, = [pid for pid in keepers() if pid not in before]
+            os.kill(keeper, signal.SIGKILL)
+            service.wait_for_log("another one takes its place")
+            assert opens_promptly(service)
+            waiting.send(b"{}")
+            assert waiting.receive()["code"] == "bad-request"
+        service.log.write_text("")
