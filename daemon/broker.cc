@@ -53,7 +53,7 @@ struct Broker::Connection {
   Quota::Ticket pending;
   Quota::Ticket waiting;
   std::optional<std::list<uint64_t>::iterator> unread;
-  EventSource readable;
+  bool watched = false;
   EventSource deadline;
   // Of who asked over the bus; empty for the control socket.
   OpenDone done;
@@ -116,6 +116,9 @@ Result<> Broker::start() {
   auto records = RecordShares::create(loop_, journal_, runtime_.top.get());
   if (!records) return std::unexpected(records.error());
   records_ = std::move(*records);
+  auto requests = IoGroup::create(loop_, [this](uint64_t id) { on_readable(id); });
+  if (!requests) return std::unexpected(requests.error());
+  requests_ = std::move(*requests);
   reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!reserve_) return fail_errno("cannot open /dev/null");
   proc_.reset(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -313,14 +316,12 @@ void Broker::open(const wire::OpenRequest& request, const PeerCredentials& calle
 }
 
 Result<> Broker::watch(Connection& connection) {
-  auto readable =
-      loop_.on_io(connection.socket.get(), EPOLLIN, [this, &connection](uint32_t) { on_readable(connection); });
-  if (!readable) return std::unexpected(readable.error());
+  if (auto watched = requests_->add(connection.socket.get(), connection.id); !watched) return watched;
+  connection.watched = true;
   auto deadline = loop_.after(kRequestDeadline, [this, &connection] {
     refuse(connection, {"bad-request", "no request within " + std::to_string(kRequestDeadline.count()) + " seconds"});
   });
   if (!deadline) return std::unexpected(deadline.error());
-  connection.readable = std::move(*readable);
   connection.deadline = std::move(*deadline);
   wait_for_request(connection);
   const uid_t uid = connection.peer.uid;
@@ -338,7 +339,7 @@ void Broker::refuse(Connection& connection, const Refusal& refusal) {
 }
 
 void Broker::drop(Connection& connection) {
-  connection.readable.reset();  // while its number is still this connection's
+  unwatch(connection);
   stop_waiting(connection);
   disposal_.close(std::move(connection.socket), connection.hold, connection.user, std::move(connection.pending));
   connections_.erase(connection.id);
@@ -346,12 +347,20 @@ void Broker::drop(Connection& connection) {
 
 // ---- a request
 
-void Broker::on_readable(Connection& connection) {
+// While the number is still this connection's. A keeper's copy would keep it in the group.
+void Broker::unwatch(Connection& connection) {
+  if (std::exchange(connection.watched, false)) requests_->remove(connection.socket.get());
+}
+
+void Broker::on_readable(uint64_t id) {
+  auto it = connections_.find(id);
+  if (it == connections_.end() || !it->second->watched) return;
+  Connection& connection = *it->second;
   auto next = look_at_next(connection.socket.get());
   if (!next && next.error().code == EAGAIN) return;
   if (!next) return refuse(connection, {"bad-request", next.error().message});
   if (next->size == 0 && !next->brings_descriptors) return drop(connection);
-  connection.readable.reset();
+  unwatch(connection);
   stop_waiting(connection);
   if (next->size > wire::kMaxOpenRequest) {
     return refuse(connection,
@@ -446,8 +455,12 @@ std::optional<Broker::Refusal> Broker::pick_policy(Connection& connection) {
   const Catalogue& catalogue = *parts_.catalogue;
   const auto& peer = connection.peer;
   if (!catalogue.problem.empty()) return Refusal{"internal", catalogue.problem};
-  const policy::AccessRule* access = 
-      catalogue.config.access_for(peer.uid, peer.gid, peer.groups, connection.account);
+  const policy::AccessRule* access = catalogue.config.access_for(peer.uid, peer.gid, peer.groups, connection.account);
+  if (access == nullptr && catalogue.config.access_for(peer.uid, peer.gid, peer.groups, true) != nullptr) {
+    return Refusal{std::string(wire::kNotPermitted),
+                   "you may not open sessions: nobody has an account with your uid; the administrator grants it in "
+                   "wrapd.yaml (access, \"*+\")"};
+  }
   if (access == nullptr) {
     return Refusal{std::string(wire::kNotPermitted),
                    "you may not open sessions; the administrator grants it in wrapd.yaml (access)"};

@@ -18,8 +18,8 @@
 //
 // Every refusal is one error reply, one record (rate-limited per user), and the end of the connection.
 
-#include <cstdint>
 #include <array>
+#include <cstdint>
 #include <functional>
 #include <list>
 #include <memory>
@@ -35,6 +35,7 @@
 #include "daemon/disposal.h"
 #include "daemon/event_loop.h"
 #include "daemon/fd_store.h"
+#include "daemon/io_group.h"
 #include "daemon/journal.h"
 #include "daemon/plan_cache.h"
 #include "daemon/quota.h"
@@ -123,7 +124,8 @@ class Broker {
   [[nodiscard]] Result<> watch(Connection& connection);
 
   // The way of a request; each step ends in the next, in refuse() or in drop().
-  void on_readable(Connection& connection);
+  void on_readable(uint64_t id);
+  void unwatch(Connection& connection);
   [[nodiscard]] Result<> receive_request(Connection& connection);
   void on_request(Connection& connection);
   void find_account(Connection& connection);
@@ -157,14 +159,15 @@ class Broker {
   FdStore& store_;
   const RuntimeDirectory& runtime_;
   Parts parts_;
-  Quota pending_;  // of each user, what is still being closed included
-  Quota places_;   // of all users together
+  Quota pending_;                              // of each user, what is still being closed included
+  Quota places_;                               // of all users together
   std::array<std::list<uint64_t>, 3> unread_;  // no request yet; by standing, the longest first
   SupervisorPool supervisors_;
   std::unique_ptr<PlanCache> plans_;
   std::unique_ptr<RecordShares> records_;
   std::unordered_map<uint64_t, std::unique_ptr<Connection>> connections_;
   uint64_t next_connection_ = 1;
+  std::unique_ptr<IoGroup> requests_;  // those who have not asked yet
   UniqueFd proc_;
   UniqueFd reserve_;  // given up for a moment to refuse a newcomer when there are no descriptors left
   EventSource newcomers_;

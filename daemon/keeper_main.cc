@@ -8,8 +8,8 @@
 // to be closed, so that a user's connection that cannot be closed holds up that user's alone.
 //
 // When the service has gone, who still waits for an answer is told (their connections are shut down), the control
-// socket, if we have it, is held a little longer, so that a service manager that stops it is not the last to close it, and the process
-// ends. That end may take as long as a stranger likes; nobody waits for it.
+// socket, if we have it, is held a little longer, so that a service manager that stops it is not the last to close it,
+// and the process ends. That end may take as long as a stranger likes; nobody waits for it.
 
 #include <fcntl.h>
 #include <linux/capability.h>

@@ -2,8 +2,8 @@
 #pragma once
 
 // What callers may know of the catalogue. Whoever is not root sees the policies that wrapd.yaml grants them; of others
-// they learn nothing, not even whether they exist. `account`: the user database knows the caller. Where that is not known
-// yet a caller sees what those with an account see: nothing is opened here.
+// they learn nothing, not even whether they exist. `account`: the user database knows the caller. Where that is not
+// known yet a caller sees what those with an account see: nothing is opened here.
 
 #include <memory>
 #include <string_view>
@@ -16,12 +16,13 @@
 namespace wrapd::daemon {
 
 [[nodiscard]] std::vector<PolicyInfo> visible_policies(const Catalogue& catalogue, const PeerCredentials& caller,
-                                                         bool account = true);
+                                                       bool account = true);
 [[nodiscard]] ApiResult<PolicyText> visible_policy_text(const Catalogue& catalogue, const PeerCredentials& caller,
                                                         std::string_view name, bool account = true);
 // A policy that the caller may use; the caller's default for an empty name.
 [[nodiscard]] ApiResult<std::shared_ptr<const CataloguePolicy>> usable_policy(const Catalogue& catalogue,
                                                                               const PeerCredentials& caller,
-                                                                              std::string_view name, bool account = true);
+                                                                              std::string_view name,
+                                                                              bool account = true);
 
 }  // namespace wrapd::daemon

@@ -208,8 +208,8 @@ void Service::refresh_status() {
 }
 
 bool Service::idle() const {
-  return sessions_->size() == 0 && broker_->idle() && checker_->idle() && tester_->idle() &&
-         journal_.idle() && !reloading_ && !(busy_elsewhere_ && busy_elsewhere_());
+  return sessions_->size() == 0 && broker_->idle() && checker_->idle() && tester_->idle() && journal_.idle() &&
+         !reloading_ && !(busy_elsewhere_ && busy_elsewhere_());
 }
 
 void Service::watch_idleness(std::chrono::milliseconds delay) {

@@ -75,7 +75,8 @@ Result<wire::Packet> receive_reply(int control, Clock::time_point deadline) {
 }
 
 Result<> give_profile(const wire::Packet& invitation, int profile) {
-  if (invitation.fds.size() != 1) return fail("the service asks for the profile and takes none; is it of another version?");
+  if (invitation.fds.size() != 1)
+    return fail("the service asks for the profile and takes none; is it of another version?");
   auto sent = wire::send_packet(invitation.fds.front().get(), wire::kProfileMessage, {&profile, 1}, false);
   // A supervisor that has gone says why, or its channel ends.
   if (!sent && sent.error().code != EPIPE && sent.error().code != ECONNRESET) {

@@ -87,7 +87,8 @@ AccessRule read_access_rule(YamlReader& r, const YamlNode& node) {
   if (users != nullptr) read_ids(r, *users, "user", user_id, rule.users, &rule);
   if (groups != nullptr) read_ids(r, *groups, "group", group_id, rule.groups, nullptr);
   if (users == nullptr && groups == nullptr) {
-    r.refuse(node, "the access entry has neither 'users' nor 'groups'; for everybody with an account write users: [\"*\"]");
+    r.refuse(node,
+             "the access entry has neither 'users' nor 'groups'; for everybody with an account write users: [\"*\"]");
   }
   if (const auto* v = r.required(map, node, "the access entry", "policies")) {
     const auto& items = r.list(*v, "'policies'");
@@ -121,11 +122,11 @@ void read_limits(YamlReader& r, const YamlNode& node, ServiceConfig& config) {
 
 }  // namespace
 
-const AccessRule* ServiceConfig::access_for(uid_t uid, gid_t gid, std::span<const gid_t> groups,
-                                            bool account) const {
+const AccessRule* ServiceConfig::access_for(uid_t uid, gid_t gid, std::span<const gid_t> groups, bool account) const {
   for (const auto& rule : access) {
     auto in_rule = [&](gid_t g) { return std::ranges::find(rule.groups, g) != rule.groups.end(); };
-    if (rule.everybody || (rule.accounts && (account || uid == 0)) || std::ranges::find(rule.users, uid) != rule.users.end() || in_rule(gid) ||
+    if (rule.everybody || (rule.accounts && (account || uid == 0)) ||
+        std::ranges::find(rule.users, uid) != rule.users.end() || in_rule(gid) ||
         std::ranges::any_of(groups, in_rule)) {
       return &rule;
     }

@@ -36,7 +36,7 @@ struct ServiceConfig {
   std::vector<AccessRule> access;  // never empty
   unsigned sessions_per_user = 64;
   unsigned pending_per_user = 16;  // connections that have not opened a session yet
-  unsigned sessions = 1024;         // of all users together; so are those that wait:
+  unsigned sessions = 1024;        // of all users together; so are those that wait:
   unsigned pending = 1024;
   bool permissive_fallback = false;
 

@@ -5,6 +5,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import resource
 import select
 import shutil
 import socket
@@ -18,6 +19,7 @@ import pytest
 
 from conftest import ALICE, BOB, HERE, PATIENCE, POLICY, WRAPD, Peer, request
 
+CROWD = 3000000000  # ids without an account
 SOCKETS = ["notify.sock", "signal.sock", "ptrace.sock"]
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 CLONE_NEWUSER = 0x10000000
@@ -42,6 +44,12 @@ def connect_errno(path, uid):
     """0, or why a process of this uid cannot connect."""
     with Peer(path, uid) as peer:
         return peer.errno or 0
+
+
+def connect_silently(path):
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one.connect(str(path))
+    return one
 
 
 def is_refused(reply, code, *words):
@@ -301,6 +309,72 @@ def test_pending_connections_are_limited_for_each_user(make_service):
         peer.close()
 
 
+def test_subordinate_ids_of_one_owner_are_one_user(make_service):
+    service = make_service()
+    write_limits(service, pending_per_user=3)
+    service.subuid.write_text(f"carol:{CROWD}:10\ndave:{CROWD + 10}:10\n")
+    service.start()
+    kept = [service.peer(CROWD + i) for i in range(3)]
+    with service.peer(CROWD + 3) as fourth, service.peer(CROWD + 10) as other, service.peer(ALICE) as alice:
+        assert is_refused(fourth.receive(), "limit", "limits.pending_per_user")
+        assert alice.ask()["config"]
+        assert is_refused(other.ask(), "not-permitted")
+    assert all(peer.errno is None for peer in kept)
+
+
+def test_who_waits_longest_without_a_request_goes_first(make_service):
+    service = make_service()
+    write_limits(service, pending_per_user=100, pending=8)  # of which strangers may have six
+    service.subuid.write_text(f"carol:{CROWD}:100\n")
+    service.start()
+    with service.peer(ALICE) as alice:
+        assert alice.ask()["config"]  # by when it is known that there is an account
+    bob = service.peer(BOB)
+    crowd = [service.peer(CROWD + i) for i in range(20)]
+    for peer in crowd[:14]:
+        assert is_refused(peer.receive(), "limit", "no request came", "limits.pending")
+    with service.peer(ALICE) as alice:
+        assert alice.ask()["config"]
+    # Not those who came last, and not who has an account.
+    for peer in (*crowd[14:], bob):
+        peer.send(b"{}")
+        assert is_refused(peer.receive(), "bad-request")
+
+
+def test_a_crowd_costs_no_more_than_its_number(make_service):
+    """Processor time of the service for the same number of connections, beside few and beside many that wait."""
+    service = make_service()
+    write_limits(service, pending_per_user=100000, pending=100000)
+    service.start()
+
+    def cost(number):
+        def spent():
+            with open(f"/proc/{service.process.pid}/schedstat", encoding="ascii") as text:
+                return int(text.read().split()[0])
+        before = spent()
+        for _ in range(number):
+            waiting.append(connect_silently(service.control))
+        with service.peer(ALICE) as alice:
+            assert alice.ask()["config"]  # by when all before are accepted
+        return spent() - before
+
+    waiting = []
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
+    try:
+        cost(1000)
+        few = cost(1000)
+        crowd = cost(6000)
+        many = cost(1000)
+    finally:
+        for one in waiting:
+            one.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    print(few, crowd, many)
+    # Were each connection compared with all that wait, `many` would be eight times `few`.
+    assert many < 4 * few, (few, crowd, many)
+
+
 def test_sessions_are_limited_for_each_user(make_service):
     service = make_service()
     write_limits(service, sessions_per_user=2)
@@ -430,6 +504,21 @@ def test_unconfined_root_and_threads_are_served(service):
 
 def write_access(service, *entries):
     service.config.write_text("version: 1\naccess:\n" + "".join(f"  - {entry}\n" for entry in entries))
+
+
+@pytest.mark.parametrize("who,served", [("*", False), ("*+", True)])
+def test_who_has_no_account(make_service, who, served):
+    service = make_service()
+    service.config.write_text(f"version: 1\naccess: [{{users: ['{who}'], policies: [default], default: default}}]\n")
+    service.config.chmod(0o644)
+    service.start()
+    with service.peer(CROWD) as nobody, service.peer(ALICE) as alice, service.peer(0) as root:
+        answer = nobody.ask()
+        if served:
+            assert answer["config"]["uid"] == CROWD
+        else:
+            assert is_refused(answer, "not-permitted", "account")
+        assert alice.ask()["config"] and root.ask()["config"]
 
 
 def test_who_gets_which_policy(make_service):

@@ -39,7 +39,6 @@ class BrokerOpen : public ::testing::Test {
     loop_ = std::make_unique<EventLoop>(std::move(*loop));
     journal_ = std::make_unique<Journal>(*loop_, std::make_unique<Drop>());
     store_ = std::make_unique<FdStore>(*loop_, 0);
-    disposal_ = std::move(Disposal::create(*loop_, "/bin/false", control.get()).value());
     users_ = std::move(UserDirectory::create(*loop_).value());
     runtime_ = RuntimeDirectory::open(top_.path() + "/run").value();
     sessions_ = std::make_unique<SessionTable>(*loop_, *journal_, *store_, SessionTable::Deadlines{});
@@ -59,6 +58,8 @@ class BrokerOpen : public ::testing::Test {
     sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
     ASSERT_EQ(::bind(control.get(), reinterpret_cast<sockaddr*>(&address), sizeof(sa_family_t)), 0);
     ASSERT_EQ(::listen(control.get(), 1), 0);
+    // Nobody connects: there is nothing to keep, and the program of a keeper only has to be there.
+    disposal_ = std::move(Disposal::create(*loop_, "/bin/false", control.get()).value());
     broker_ = std::move(Broker::create({.loop = *loop_,
                                         .journal = *journal_,
                                         .disposal = *disposal_,

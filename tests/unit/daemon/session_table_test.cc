@@ -108,7 +108,8 @@ class Sessions : public ::testing::Test {
     SupervisorProcess process;
     process.channel.reset(::fcntl(channel_.get(), F_DUPFD_CLOEXEC, 3));
     process.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
-    ASSERT_TRUE(table_->restore(facts(), SessionDirectory::adopt(runtime_, id_), std::move(process), std::move(end), {}));
+    ASSERT_TRUE(
+        table_->restore(facts(), SessionDirectory::adopt(runtime_, id_), std::move(process), std::move(end), {}));
   }
   void say(wire::SupervisorState state) {
     ASSERT_TRUE(wire::send_packet(supervisor_.get(), wire::encode(wire::StateReport{state}), {}, true));

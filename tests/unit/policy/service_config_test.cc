@@ -21,20 +21,24 @@ access:
   - {users: [root, 1001, "1002"], groups: [daemon, 50], policies: [agents, default], default: agents}
   - {groups: [4000], policies: [g], default: g}
   - {users: ["*"], policies: [default], default: default}
-limits: {sessions_per_user: 3, pending_per_user: 4, sessions: 5}
+  - {users: ["*+"], policies: [g], default: g}
+limits: {sessions_per_user: 3, pending_per_user: 4, sessions: 5, pending: 6}
 handoff: {permissive_fallback: true}
 )";
 
 TEST(ServiceConfig, TakesEverythingOver) {
   auto config = load_service_config(kFull, "f");
   ASSERT_TRUE(config) << config.error().message;
-  ASSERT_EQ(config->access.size(), 3U);
+  ASSERT_EQ(config->access.size(), 4U);
   EXPECT_THAT(config->access[0].users, ElementsAre(0U, 1001U, 1002U));
   EXPECT_THAT(config->access[0].groups, ElementsAre(1U, 50U));
   EXPECT_FALSE(config->access[0].everybody);
   EXPECT_THAT(config->access[0].policies, ElementsAre("agents", "default"));
   EXPECT_EQ(config->access[0].default_policy, "agents");
-  EXPECT_TRUE(config->access[2].everybody);
+  EXPECT_TRUE(config->access[2].accounts);
+  EXPECT_FALSE(config->access[2].everybody);
+  EXPECT_TRUE(config->access[3].everybody);
+  EXPECT_EQ(config->pending, 6U);
   EXPECT_EQ(config->sessions_per_user, 3U);
   EXPECT_EQ(config->pending_per_user, 4U);
   EXPECT_EQ(config->sessions, 5U);
@@ -44,8 +48,8 @@ TEST(ServiceConfig, TakesEverythingOver) {
 TEST(ServiceConfig, FirstEntryThatMatchesCounts) {
   auto config = load_service_config(kFull, "f");
   ASSERT_TRUE(config);
-  auto entry = [&](uid_t uid, gid_t gid, std::vector<gid_t> groups) {
-    return config->access_for(uid, gid, groups) - config->access.data();
+  auto entry = [&](uid_t uid, gid_t gid, std::vector<gid_t> groups, bool account = true) {
+    return config->access_for(uid, gid, groups, account) - config->access.data();
   };
   EXPECT_EQ(entry(1001, 1001, {}), 0);
   EXPECT_EQ(entry(9, 50, {}), 0);
@@ -53,24 +57,29 @@ TEST(ServiceConfig, FirstEntryThatMatchesCounts) {
   EXPECT_EQ(entry(9, 9, {4000, 50}), 0);
   EXPECT_EQ(entry(9, 9, {4000}), 1);
   EXPECT_EQ(entry(50, 9, {}), 2);  // a uid is no gid
+  EXPECT_EQ(entry(50, 9, {}, false), 3);
+  EXPECT_EQ(entry(9, 50, {}, false), 0);
 }
 
 TEST(ServiceConfig, NobodyElse) {
   auto config = load_service_config("version: 1\naccess: [{users: [1001], policies: [a], default: a}]\n", "f");
   ASSERT_TRUE(config) << config.error().message;
   const std::array<gid_t, 1> groups = {1001};
-  EXPECT_NE(config->access_for(1001, 5, {}), nullptr);
-  EXPECT_EQ(config->access_for(1002, 1001, groups), nullptr);
-  EXPECT_EQ(config->access_for(0, 0, {}), nullptr);
+  EXPECT_NE(config->access_for(1001, 5, {}, false), nullptr);
+  EXPECT_EQ(config->access_for(1002, 1001, groups, true), nullptr);
+  EXPECT_EQ(config->access_for(0, 0, {}, true), nullptr);
   EXPECT_EQ(config->sessions_per_user, 64U);
   EXPECT_EQ(config->pending_per_user, 16U);
   EXPECT_EQ(config->sessions, 1024U);
+  EXPECT_EQ(config->pending, 1024U);
   EXPECT_FALSE(config->permissive_fallback);
 }
 
-TEST(ServiceConfig, WithoutAFileEverybodyGetsTheDefault) {
+TEST(ServiceConfig, WithoutAFileEverybodyWithAnAccountGetsTheDefault) {
   auto config = default_service_config();
-  const AccessRule* rule = config.access_for(1234, 1234, {});
+  EXPECT_EQ(config.access_for(1234, 1234, {}, false), nullptr);
+  EXPECT_NE(config.access_for(0, 0, {}, false), nullptr) << "root needs no user database";
+  const AccessRule* rule = config.access_for(1234, 1234, {}, true);
   ASSERT_NE(rule, nullptr);
   EXPECT_EQ(rule->default_policy, "default");
   EXPECT_THAT(rule->policies, ElementsAre("default"));
@@ -88,7 +97,7 @@ TEST(ServiceConfig, ErrorsSayWhereAndWhatWouldBeRight) {
       {"version: 1\nacces: []\n", "2:1: unknown key 'acces' in the configuration; did you mean 'access'?"},
       {access(good) + "limit: {}\n", "4:1: unknown key 'limit' in the configuration; did you mean 'limits'?"},
       {access("policies: [a], default: a"),
-       "3:5: the access entry has neither 'users' nor 'groups'; for everybody write users: [\"*\"]"},
+       "3:5: the access entry has neither 'users' nor 'groups'; for everybody with an account write users: [\"*\"]"},
       {access("users: [], policies: [a], default: a"), "3:13: 'users' is empty; name a user or remove the key"},
       {access("users: [nobody-of-this-name], policies: [a], default: a"),
        "3:14: unknown user 'nobody-of-this-name'; name one that exists, or write its number"},
