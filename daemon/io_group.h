@@ -21,7 +21,8 @@ class IoGroup {
   // `handler` gets the key of a descriptor that is readable, or has ended.
   [[nodiscard]] static Result<std::unique_ptr<IoGroup>> create(EventLoop& loop, std::function<void(uint64_t)> handler);
 
-  // The descriptor stays the caller's, who takes it out before closing it. A key that was taken out may still come once.
+  // The descriptor stays the caller's, who takes it out before closing it. A key that was taken out may still come
+  // once.
   [[nodiscard]] Result<> add(int fd, uint64_t key);
   void remove(int fd) noexcept;
 
