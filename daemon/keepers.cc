@@ -18,6 +18,7 @@ namespace {
 
 constexpr int kAboveTheFixed = 10;
 constexpr int kReportsAtOnce = 64;
+constexpr std::chrono::seconds kShortLife{1};
 
 std::string_view bytes_of(const KeeperOrder& order) {
   return {reinterpret_cast<const char*>(&order), sizeof order};
@@ -69,6 +70,7 @@ Result<> Keepers::ready() {
     left_behind_.push_back(std::move(current_));
   }
   if (!current_) {
+    if (std::chrono::steady_clock::now() < not_before_) return fail("keepers of connections die at once", EAGAIN);
     auto keeper = spawn();
     if (!keeper) return fail("cannot hold connections: " + keeper.error().message, keeper.error().code);
     current_ = std::move(*keeper);
@@ -166,9 +168,9 @@ void Keepers::replace_lost(Keeper& lost) {
   if (current_.get() == &lost) {
     std::fprintf(stderr, "wrapd: the keeper of connections has died; another one takes its place\n");
     left_behind_.push_back(std::move(current_));
-    auto next = spawn();
-    if (next) current_ = std::move(*next);
-    if (!next) std::fprintf(stderr, "wrapd: %s\n", next.error().message.c_str());
+    const auto now = std::chrono::steady_clock::now();
+    if (now - lost.started < kShortLife) not_before_ = now + kShortLife;
+    if (auto next = ready(); !next) std::fprintf(stderr, "wrapd: %s\n", next.error().message.c_str());
   }
   for (const auto& [id, socket] : live) {
     if (!current_ || !send_hold(*current_, id, socket)) continue;

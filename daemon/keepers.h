@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -59,6 +60,7 @@ class Keepers {
     std::unordered_map<uint64_t, Quota::Ticket> closing;  // told, or about to be told
     std::deque<KeeperOrder> unsent;
     bool gone = false;
+    std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     [[nodiscard]] size_t held() const { return live.size() + closing.size(); }
   };
   [[nodiscard]] Result<std::unique_ptr<Keeper>> spawn();
@@ -77,6 +79,7 @@ class Keepers {
   std::vector<std::unique_ptr<Keeper>> left_behind_;
   std::unordered_map<uint64_t, Keeper*> keeper_of_;  // of live connections
   EventSource tidying_;
+  std::chrono::steady_clock::time_point not_before_;  // the next one is started; those that die at once are few
   size_t held_ = 0;
   uint64_t next_ = 1;
 };

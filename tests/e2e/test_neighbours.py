@@ -138,7 +138,7 @@ def test_a_crowd_of_subordinate_ids(machine):
         machine.root("systemctl", "restart", "wrapd.service")
         opens(machine)
         unit = machine.service("python3", "/usr/local/e2e/many_ids.py", "/run/wrapd/control", 1000000, 20000, 4,
-                               properties=["LimitNOFILE=30000", "StandardOutput=file:/run/e2e/crowd"])
+                               properties=["LimitNOFILE=10000", "StandardOutput=file:/run/e2e/crowd"])
         machine.wait_until("grep", "-q", "all connected", "/run/e2e/crowd", timeout=120)
         check_bob(machine, "20,000 ids")
         machine.stop_unit(unit)

@@ -9,7 +9,7 @@ import socket
 import sys
 
 path, first, count, processes = sys.argv[1], *map(int, sys.argv[2:])
-resource.setrlimit(resource.RLIMIT_NOFILE, (count + 100, count + 100))
+resource.setrlimit(resource.RLIMIT_NOFILE, (count // processes + 100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
 def connect(uid):

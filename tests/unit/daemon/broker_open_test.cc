@@ -48,6 +48,7 @@ class BrokerOpen : public ::testing::Test {
     ASSERT_EQ(::chmod(supervisor.c_str(), 0755), 0);
     auto catalogue = std::make_shared<Catalogue>();
     catalogue->config = policy::default_service_config();
+    catalogue->config.access.front().everybody = true;  // nobody has an account with the callers' uid
     catalogue->config.pending_per_user = 2;
     auto policy = std::make_shared<CataloguePolicy>();
     policy->policy = policy::load_policy("version: 1\nname: default\nunix_socket_rules: []\n", "default").value();
