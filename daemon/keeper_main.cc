@@ -115,7 +115,8 @@ class Keeper {
     message.msg_control = control;
     message.msg_controllen = sizeof control;
     const ssize_t n = ::recvmsg(kKeeperChannel, &message, MSG_CMSG_CLOEXEC);
-    if (n < 0) return errno == EINTR;
+    // ECONNRESET is told once, of a service that died with reports unread; what it had said before is still here.
+    if (n < 0) return errno == EINTR || errno == ECONNRESET;
     if (n != sizeof order) return false;
     int fd = -1;
     const cmsghdr* c = CMSG_FIRSTHDR(&message);

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MALLORY, PATIENCE, Peer
+from conftest import ALICE, MALLORY, PATIENCE, Peer
 from test_service import opens_promptly, wrap
 
 FUSE_WB = os.environ.get("WRAPD_TEST_FUSE_WB", "")
@@ -205,3 +205,22 @@ def test_a_keeper_that_dies_is_replaced(no_keeper_stays, make_service):
             waiting.send(b"{}")
             assert waiting.receive()["code"] == "bad-request"
         service.log.write_text("")
+
+
+def test_a_session_outlives_the_service_and_its_keeper(no_keeper_stays, make_service):
+    """Also where the service dies before the keeper has heard that the connection is a supervisor's now."""
+    before = keepers()
+    service = make_service(prefix=WITHOUT).start()
+    keeper, = [pid for pid in keepers() if pid not in before]
+    os.kill(keeper, signal.SIGSTOP)
+    with service.peer(ALICE) as alice:
+        assert alice.ask(command="RUN")["config"]
+        assert ends_promptly(service, signal.SIGKILL)
+        os.kill(keeper, signal.SIGCONT)
+        deadline = time.monotonic() + PATIENCE
+        while keeper in keepers():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        alice.socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            alice.socket.recv(65536)
