@@ -161,10 +161,12 @@ Result<> drop_everything() {
 }
 
 int run() {
-  // Before the first message: the parent is the service, which waits for none of its children here.
-  const pid_t parent = ::getppid();
-  UniqueFd service(static_cast<int>(::syscall(SYS_pidfd_open, parent, 0)));
-  if (!service || ::getppid() != parent) return EXIT_SUCCESS;  // it has gone already
+  // Who made the channel is the service. It may have gone already: then our parent is another.
+  ucred maker{};
+  socklen_t size = sizeof maker;
+  if (::getsockopt(kKeeperChannel, SOL_SOCKET, SO_PEERCRED, &maker, &size) < 0) return EXIT_FAILURE;
+  UniqueFd service(static_cast<int>(::syscall(SYS_pidfd_open, maker.pid, 0)));
+  if (!service || ::getppid() != maker.pid) return EXIT_SUCCESS;
   for (int ignored : {SIGHUP, SIGPIPE, SIGINT, SIGTERM}) ::signal(ignored, SIG_IGN);
   if (auto dropped = drop_everything(); !dropped) {
     std::fprintf(stderr, "wrapd-keeper: %s; it is started by wrapd, not by hand\n", dropped.error().message.c_str());
