@@ -191,8 +191,8 @@ Result<> Supervisor::take_budget() {
   return {};
 }
 
-// Before confine_self(), which leaves no way to make one. The connection of the client takes no descriptors: the service
-// has held it, and may be the last to close it.
+// Before confine_self(), which leaves no way to make one. The connection of the client takes no descriptors: the
+// service has held it, and may be the last to close it.
 Result<> Supervisor::make_profile_channel() {
   if (!config_.profile) return {};
   auto pair = wire::make_packet_pair(wire::OurEnd::does_not_wait);
@@ -204,8 +204,8 @@ Result<> Supervisor::make_profile_channel() {
 Result<> Supervisor::take_profile() {
   if (!config_.profile) return {};
   const int theirs = profile_channel_.theirs.get();
-  auto invited = wire::send_packet(fd(wire::ConfigFd::control).get(), wire::encode_profile_invitation(), {&theirs, 1},
-                                   true);
+  auto invited =
+      wire::send_packet(fd(wire::ConfigFd::control).get(), wire::encode_profile_invitation(), {&theirs, 1}, true);
   if (!invited) return fail("cannot ask the client for its profile: " + invited.error().message, invited.error().code);
   profile_channel_.theirs.reset();
   // Left to the end of the process, as the profile is if it is none: to close them may take what their maker likes, and

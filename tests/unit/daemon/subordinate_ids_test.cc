@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/quota.h"
-
 #include <gtest/gtest.h>
+
+#include "daemon/quota.h"
 
 namespace wrapd::daemon {
 namespace {
