@@ -215,6 +215,7 @@ def test_a_session_outlives_the_service_and_its_keeper(no_keeper_stays, make_ser
     os.kill(keeper, signal.SIGSTOP)
     with service.peer(ALICE) as alice:
         assert alice.ask(command="RUN")["config"]
+        service.wait_for_no_sessions()  # running: its supervisor has told the service all that it has to tell
         assert ends_promptly(service, signal.SIGKILL)
         os.kill(keeper, signal.SIGCONT)
         deadline = time.monotonic() + PATIENCE
