@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// fuse_wb CONTROL N HOLD: an unprivileged user (own userns, own FUSE server with the writeback cache on) leaves N files
-// with dirty pages, last-referenced from unread messages to the socket CONTROL. Whoever closes that socket last waits
-// in fuse_release() -> write_inode_now(), which no signal ends, for HOLD seconds (then the server ends).
+// fuse_wb CONTROL N HOLD: an unprivileged user (own userns, own FUSE server on /mnt with the writeback cache on) leaves
+// N files with dirty pages, last-referenced from unread messages to the socket CONTROL. Whoever closes that socket last
+// waits in fuse_release() -> write_inode_now(), which no signal ends, for HOLD seconds (then the server ends).
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -122,14 +122,13 @@ static void send_fd(int s, int fd, const char* text) {
 int main(int argc, char** argv) {
   if (argc != 4) return 2;
   int n = atoi(argv[2]), hold = atoi(argv[3]);
-  char map[64], dir[] = "/tmp/fwbXXXXXX";
+  char map[64], *dir = "/mnt";
   uid_t u = getuid();
   gid_t g = getgid();
   if (u == 0) {
     fprintf(stderr, "run me as a user\n");
     return 1;
   }
-  if (!mkdtemp(dir)) die("mkdtemp");
   if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0) die("unshare");
   put("/proc/self/setgroups", "deny");
   snprintf(map, sizeof map, "0 %u 1", u);
