@@ -49,7 +49,7 @@ struct LoopLimits {
   std::chrono::milliseconds tick{5};         // how long a call may keep the receiver's role
   std::chrono::milliseconds idle{250};       // without a call for that long, ticking stops
   std::chrono::milliseconds look_after{50};  // how often a call that waits is looked at: has its target a signal?
-  std::chrono::seconds decide_within{10};
+  std::chrono::milliseconds decide_within{10'000};
   size_t parked = 256;    // calls that wait for an answer at once
   size_t records = 8192;  // waiting to be recorded; more are counted as lost
 };

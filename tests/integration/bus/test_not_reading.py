@@ -141,7 +141,8 @@ def test_a_connection_that_the_bus_holds_too_much_of_is_given_up(loaded):
     assert loaded.watcher.driver("GetNameOwner", "s", ["org.wrapd1"]) != first
     assert len(reader.manager("ListSessions")[0]) == 301
     assert statistics(loaded)["IncomingBytes"] < MIB
-    lines = loaded.service.stop().splitlines()
+    # Signals that were left out meanwhile are told in lines of their own.
+    lines = [line for line in loaded.service.stop().splitlines() if not line.endswith("or the bus is behind")]
     assert lines[0].startswith("wrapd: no D-Bus API: somebody on the bus does not read the service's signals; ")
     assert lines[1] == "wrapd: the D-Bus API is there again"
 

@@ -476,7 +476,7 @@ TEST(Parked, ARetryDoesNotWaitForTheReceiver) {
 }
 
 TEST(Parked, ARetryThatFindsNoThreadIsRefusedInTime) {
-  Scene s({.waiting = 1, .working = 0, .decide_within = 0s});
+  Scene s({.waiting = 1, .working = 0, .decide_within = 300ms});
   s.kernel.queue_call(1, kAsks);
   ASSERT_TRUE(s.run_until([&] { return !s.notices.empty(); }));
   s.kernel.queue_call(2, kStuck);
