@@ -457,6 +457,7 @@ TEST(Parked, DoNotOccupyAThread) {
   ASSERT_TRUE(s.run_until_answers(40));
   EXPECT_EQ(s.kernel.error_of(1), -1);
   EXPECT_EQ(s.kernel.error_of(80), 0);
+  ASSERT_TRUE(s.run_until([&] { return !s.notices.empty() && s.records.size() >= 40; }));
   ASSERT_EQ(s.notices.size(), 1U) << "one question for all of them";
   EXPECT_EQ(s.records.size(), 40U) << "what waits is not decided";
   ASSERT_TRUE(s.approvals.answer(s.notices[0].question, true, "x"));
