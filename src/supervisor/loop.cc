@@ -301,6 +301,9 @@ void Loop::serve(Worker& worker, const Notification& call) {
   } else if (ours) {
     answer(call, outcome.answer);
     push(call, outcome);
+  } else if (outcome.record && outcome.record->done && !outcome.answer.run_natively) {
+    // It was answered by the deadline, and done all the same.
+    push(call, outcome);
   }
   --recording_;
 }

@@ -73,7 +73,7 @@ class TestHandler final : public Handler {
     if (call.number == kQuick) return {.answer = {}, .record = record};
     if (call.number == kAsks) return ask(record);
     ++busy;
-    if (call.number == kWaits) context.may_wait();
+    if (call.number == kWaits && !context.may_wait()) return {.answer = Answer::errno_of(EINTR), .record = {}};
     for (;;) {
       char byte;
       if (::read(pipe_[0], &byte, 1) == 1) return {.answer = {}, .record = record};
@@ -227,15 +227,20 @@ TEST(Loop, WhenAllAreStuckTheRestIsRefused) {
 }
 
 TEST(Loop, ADecisionHasADeadline) {
-  Scene s({.decide_within = 0s});
+  Scene s({.decide_within = 100ms});
   s.kernel.queue_call(1, kStuck);
   ASSERT_TRUE(s.run_until_answers(1));
   EXPECT_EQ(s.kernel.error_of(1), EACCES);
-  // What the thread says when it comes back is nothing to anybody; its next call is answered as any.
+  // What the thread says when it comes back is no answer to anybody; its next call is answered as any.
   s.handler.let_go(1);
   s.kernel.queue_call(2, kQuick);
-  ASSERT_TRUE(s.run_until([&] { return s.kernel.error_of(2) == 0; }));
+  ASSERT_TRUE(s.run_until([&] { return s.kernel.error_of(2) == 0 && s.records.size() >= 3; }));
   EXPECT_EQ(s.kernel.answer_count(), 2U);
+  // What it did all the same is told.
+  EXPECT_EQ(s.records[0].record.reason, "no decision within the deadline");
+  EXPECT_FALSE(s.records[0].record.done);
+  EXPECT_TRUE(s.records[1].record.done);
+  EXPECT_EQ(s.records[1].record.path, "1");
 }
 
 TEST(Loop, AWaitEndsWithItsTarget) {
