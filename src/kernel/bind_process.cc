@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -47,7 +48,25 @@ int restrict_to_sockets_beneath(int parent) {
   return result(::syscall(SYS_landlock_restrict_self, ruleset.get(), 0));
 }
 
-// The descriptor table is this process's own. What the call works with moves out of the way of the numbers that the
+// The descriptor table is this process's own. It can outlive the supervisor: a file system that has taken a request
+// holds up whoever made it until it answers, also one that was killed. Nothing of the supervisor's may be left here by
+// then: as long as a copy of the listener is open, trapped calls wait for an answer instead of failing.
+int close_all_others(const BindRequest& request) {
+  std::array<int, 3 + kMaxBindDescriptors> kept{request.socket, request.directory, request.parent};
+  size_t count = 3;
+  for (const auto& descriptor : request.descriptors) kept[count++] = descriptor.directory;
+  std::sort(kept.begin(), kept.begin() + count);
+  unsigned first = 0;
+  for (int fd : std::span(kept).first(count)) {
+    if (fd < 0) continue;
+    const auto number = static_cast<unsigned>(fd);
+    if (number > first && ::close_range(first, number - 1, 0) < 0) return -errno;
+    first = number + 1;
+  }
+  return result(::close_range(first, ~0U, 0));
+}
+
+// What the call works with moves out of the way of the numbers that the
 // name needs.
 int place_descriptors(std::span<const BindRequest::Descriptor> descriptors, int& socket) {
   int free = 3;
@@ -67,6 +86,8 @@ int place_descriptors(std::span<const BindRequest::Descriptor> descriptors, int&
 }
 
 int bind_as_told(const BindRequest& request) {
+  if (int rc = close_all_others(request); rc < 0) return rc;
+  if (::prctl(PR_SET_PDEATHSIG, static_cast<unsigned long>(SIGKILL)) < 0) return -errno;
   ::umask(request.umask);
   if (request.directory >= 0 && ::fchdir(request.directory) < 0) return -errno;
   if (int rc = restrict_to_sockets_beneath(request.parent); rc < 0) return rc;
