@@ -210,6 +210,8 @@ void add_rules(Generator& filter) {
 
   filter.allow_if(__NR_socket, 0, kLow32, AF_UNIX);  // the journal's, again after a restart
   filter.allow_if(__NR_prctl, 0, kLow32, PR_SET_NAME);
+  // Of a process that binds, which is to end with us.
+  filter.allow_if(__NR_prctl, {{0, SCMP_CMP_MASKED_EQ, kLow32, PR_SET_PDEATHSIG}, {1, SCMP_CMP_EQ, SIGKILL, 0}});
   filter.allow_if(__NR_mmap, 2, PROT_EXEC, 0);
   filter.allow_if(__NR_mprotect, 2, PROT_EXEC, 0);
 

@@ -64,14 +64,15 @@ struct Outcome {
 class CallContext {
  public:
   virtual ~CallContext() = default;
-  // To be called once the decision is made, before the operation: from here on it may take as long as the target lives.
+  // To be called once the decision is made, immediately before the operation and with all locks that it needs: from
+  // here on it may take as long as the target lives. Until then the call may be refused by the deadline at any time.
   // `peer`: not 0 where waits for one peer are woken one at a time (connect(2) to a unix socket), and the same for all
   // of them: what one misses because it is interrupted is passed on to another. False: the call is over; nothing is to
   // be done any more, and what is answered reaches nobody.
-  virtual bool may_wait_for(uint64_t peer) = 0;
-  bool may_wait() { return may_wait_for(0); }
+  [[nodiscard]] virtual bool may_wait_for(uint64_t peer) = 0;
+  [[nodiscard]] bool may_wait() { return may_wait_for(0); }
   // The same where waiting is the rule: lets another thread receive at once, instead of when the delay is noticed.
-  virtual bool will_wait() = 0;
+  [[nodiscard]] virtual bool will_wait() = 0;
   // After an operation that ended with EINTR: the errno for the target, or 0 if the operation is to be tried again.
   // kRestart: the target is to make its call anew once it has handled its signal.
   [[nodiscard]] virtual int interrupted() = 0;

@@ -60,6 +60,9 @@ Notification notification_of(const seccomp_notif& received) {
 // the slot says that there is a new one.
 struct Loop::Worker final : CallContext {
   explicit Worker(Loop& owner) : loop(owner) {}
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+  ~Worker() override { forget_target(); }
 
   bool may_wait_for(uint64_t key) override {
     peer = key;
@@ -86,6 +89,12 @@ struct Loop::Worker final : CallContext {
   void settle_signals() {
     { std::lock_guard lock(signal_lock); }
     (void)::syscall(SYS_gettid);
+  }
+  // Closing alone would not do: a process that binds has copies of our descriptors for as long as that takes.
+  void forget_target() {
+    if (target) (void)::epoll_ctl(loop.wake_.get(), EPOLL_CTL_DEL, target.get(), nullptr);
+    target.reset();
+    target_sought = target_died = false;
   }
   [[nodiscard]] Notification call() const { return {.id = id, .tid = tid, .number = number, .arguments = {}}; }
   [[nodiscard]] Clock::time_point begun() const { return Clock::time_point(Clock::duration(since.load())); }
@@ -301,6 +310,9 @@ void Loop::serve(Worker& worker, const Notification& call) {
   } else if (ours) {
     answer(call, outcome.answer);
     push(call, outcome);
+  } else if (outcome.record && outcome.record->done && !outcome.answer.run_natively) {
+    // It was answered by the deadline, and done all the same.
+    push(call, outcome);
   }
   --recording_;
 }
@@ -500,8 +512,7 @@ void Loop::look_at(Worker& worker, Clock::time_point now) {
     worker.watched = seen.call;
     worker.watch = {};
     worker.next_look = worker.begun() + limits_.look_after;
-    worker.target.reset();
-    worker.target_sought = worker.target_died = false;
+    worker.forget_target();
   }
   switch (seen.state) {
     case CallState::deciding:

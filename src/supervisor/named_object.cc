@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "supervisor/named_object.h"
 
+#include <string_view>
 #include <utility>
 
 #include "supervisor/task.h"
@@ -8,6 +9,7 @@
 namespace wrapd::supervisor {
 namespace {
 
+constexpr std::string_view kGone = " (deleted)";
 constexpr int kTries = 4;  // while directories on the way are moved
 
 }  // namespace
@@ -23,8 +25,8 @@ Result<NamedObject> NamedObject::of(kernel::Objects& kernel, int root, Located l
       return NamedObject(std::move(located), std::move(*text));
     }
     // A program may work in a directory to which it could not come by name. Of the root's own mount the kernel's text
-    // is the name.
-    if (rc == -EACCES && kernel.mount_id(located.fd.get()) == kernel.mount_id(root)) {
+    // is the name, unless it may be one that is gone: an object that was unlinked can have other names left.
+    if (rc == -EACCES && !text->ends_with(kGone) && kernel.mount_id(located.fd.get()) == kernel.mount_id(root)) {
       return NamedObject(std::move(located), std::move(*text));
     }
   }

@@ -234,7 +234,7 @@ Outcome NameHandler::decide(const Caller& call, CallContext& context, Judged jud
       return {.answer = Answer::errno_of(EACCES), .record = std::move(record)};
     }
   }
-  context.may_wait();
+  if (!context.may_wait()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   Answer answer = Answer::of(act());
   if (!judged.forbidden) return {.answer = answer, .record = std::nullopt};
   record.done = true;

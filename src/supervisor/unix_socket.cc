@@ -207,11 +207,11 @@ Outcome UnixSocketHandler::connect(const Caller& call, CallContext& context) {
   }
   if (domain != AF_UNIX) {
     if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-    // Fails for a socket that has a number, and otherwise it gets one of ours by the call.
-    if (domain == AF_NETLINK && is_for_the_kernel(*address)) (void)bind_netlink(call, socket->get(), nullptr);
     // A peer far away may take minutes. That O_NONBLOCK can be changed meanwhile costs the target its own time only.
     const bool there = kernel_.non_blocking(socket->get()) ? context.may_wait() : context.will_wait();
     if (!there) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+    // Fails for a socket that has a number, and otherwise it gets one of ours by the call.
+    if (domain == AF_NETLINK && is_for_the_kernel(*address)) (void)bind_netlink(call, socket->get(), nullptr);
     return {.answer = wait_through(context, socket->get(),
                                    [&] { return call.act().connect(socket->get(), address->get(), address->length); }),
             .record = std::nullopt};
@@ -230,7 +230,7 @@ Outcome UnixSocketHandler::connect(const Caller& call, CallContext& context) {
   if (address->length >= sizeof(sa_family_t) && address->storage.ss_family == AF_UNIX) {
     return {.answer = Answer::errno_of(EINVAL), .record = std::nullopt};
   }
-  if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!call.waits() || !context.may_wait()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   return {.answer = Answer::of(call.act().connect(socket->get(), address->get(), address->length)),
           .record = std::nullopt};
 }
@@ -322,7 +322,7 @@ int UnixSocketHandler::bind_netlink(const Caller& call, int socket, const Addres
   return call.act().bind(socket, reinterpret_cast<const sockaddr*>(&*name), sizeof *name);
 }
 
-Outcome UnixSocketHandler::bind(const Caller& call, CallContext&) {
+Outcome UnixSocketHandler::bind(const Caller& call, CallContext& context) {
   auto taken = call.take_socket_call();
   if (!taken) return failed(call, "bind", taken.error());
   const UniqueFd* socket = &taken->socket;
@@ -332,11 +332,12 @@ Outcome UnixSocketHandler::bind(const Caller& call, CallContext&) {
     return {.answer = Answer::of(rc), .record = std::nullopt};
   }
   UnixName name = domain == AF_UNIX ? decode_unix_name(*address) : UnixName{};
-  if (name.kind == UnixName::Kind::path) return bind_path(call, socket->get(), *address, name.text);
+  if (name.kind == UnixName::Kind::path) return bind_path(call, context, socket->get(), *address, name.text);
   if (name.kind == UnixName::Kind::invalid) {
     // Another family, or an address that the kernel refuses.
     if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
     if (domain == AF_UNIX) return {.answer = Answer::errno_of(EINVAL), .record = std::nullopt};
+    if (!context.may_wait()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
     if (domain == AF_NETLINK) {
       if (int rc = bind_netlink(call, socket->get(), address); rc != -EADDRINUSE)
         return {.answer = Answer::of(rc), .record = std::nullopt};
@@ -350,6 +351,7 @@ Outcome UnixSocketHandler::bind(const Caller& call, CallContext&) {
   record.decision = session_.layers.judge_abstract(policy::UnixOperation::bind, record.path);
   if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   if (auto refused = refuse(call, record, nullptr)) return std::move(*refused);
+  if (!context.may_wait()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   record.done = true;
   return {.answer = Answer::of(call.act().bind(socket->get(), address->get(), address->length)),
           .record = std::move(record)};
@@ -360,7 +362,7 @@ Outcome UnixSocketHandler::bind(const Caller& call, CallContext&) {
 // knows the judged directory alone; and as that takes in what lies beneath, the name must be free before and stand for
 // a bound socket afterwards. Nothing of the session can bring another one there meanwhile: that takes a bind, a rename
 // or a link, and these wait for each other.
-Outcome UnixSocketHandler::bind_path(const Caller& call, int socket, const AddressCopy& address,
+Outcome UnixSocketHandler::bind_path(const Caller& call, CallContext& context, int socket, const AddressCopy& address,
                                      std::string_view name) {
   std::string path(name);
   Record record{.operation = "bind"};
@@ -425,8 +427,12 @@ Outcome UnixSocketHandler::bind_path(const Caller& call, int socket, const Addre
     // What the kernel would say of a name that is taken, or of a directory that cannot be searched.
     return {.answer = Answer::errno_of(found == 0 ? EADDRINUSE : -found), .record = std::nullopt};
   }
-  record.done = true;
   expect_bind(socket);
+  if (!context.may_wait()) {
+    remember(socket, std::nullopt);
+    return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  }
+  record.done = true;
   int rc = call.act().bind_path({.socket = socket,
                                  .address = bound_as.get(),
                                  .length = bound_as.length,
@@ -456,7 +462,7 @@ Outcome UnixSocketHandler::bind_path(const Caller& call, int socket, const Addre
   return denied(call, std::move(record));
 }
 
-Outcome UnixSocketHandler::listen(const Caller& call, CallContext&) {
+Outcome UnixSocketHandler::listen(const Caller& call, CallContext& context) {
   auto socket = call.take_descriptor(static_cast<int>(call.arguments[0]));
   if (!socket) return failed(call, "listen", socket.error());
   int domain = -1;
@@ -465,6 +471,8 @@ Outcome UnixSocketHandler::listen(const Caller& call, CallContext&) {
   }
   int backlog = static_cast<int>(call.arguments[1]);
   auto listen_now = [&](std::optional<Record> record) -> Outcome {
+    if (!context.may_wait()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+    if (record) record->done = true;
     return {.answer = Answer::of(call.act().listen(socket->get(), backlog)), .record = std::move(record)};
   };
   AddressCopy bound;
@@ -515,7 +523,6 @@ Outcome UnixSocketHandler::listen(const Caller& call, CallContext&) {
   }
   if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   if (auto refused = refuse(call, record, nullptr)) return std::move(*refused);
-  record.done = true;
   return listen_now(std::move(record));
 }
 

@@ -62,7 +62,8 @@ class UnixSocketHandler final : public Handler {
   Outcome connect_abstract(const Caller& call, CallContext& context, int socket, const AddressCopy& address,
                            std::string_view name);
   Outcome bind(const Caller& call, CallContext& context);
-  Outcome bind_path(const Caller& call, int socket, const AddressCopy& address, std::string_view name);
+  Outcome bind_path(const Caller& call, CallContext& context, int socket, const AddressCopy& address,
+                    std::string_view name);
   [[nodiscard]] int bind_netlink(const Caller& call, int socket, const AddressCopy* asked);
   Outcome listen(const Caller& call, CallContext& context);
   Outcome refuse_datagram(const Caller& call);

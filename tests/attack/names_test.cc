@@ -175,6 +175,36 @@ TEST(Names, ThatLookDeleted) {
   EXPECT_EQ(bad.reached(), 0U);
 }
 
+// The same beneath a directory that the program has closed to itself, where no name can be looked up. The object has
+// names left, all of them denied; the one that it was opened by is gone.
+TEST(Names, ThatLookDeletedWhereNothingCanBeLookedUp) {
+  Place place;
+  make_directory(place / "top");
+  make_directory(place / "top/kept");
+  Server server(place / "top/kept/l"), good(place / "top/kept/good");
+  ASSERT_EQ(::link((place / "top/kept/l").c_str(), (place / "top/kept/m").c_str()), 0);
+  Story story;
+  run_wrapped(place, story, {{{place / "top/kept/?"}, Verdict::deny}, {{"/**"}, Verdict::allow}},
+              [](const Place& where, Story& told) {
+                const std::string kept = where / "top/kept";
+                int held = ::open((kept + "/l").c_str(), O_PATH);
+                if (::unlink((kept + "/l").c_str()) < 0 || ::chdir(kept.c_str()) < 0) ::_exit(1);
+                const std::string name = "/proc/self/fd/" + std::to_string(held);
+                told.tell("before", connect_to(name));
+                if (::chmod((where / "top").c_str(), 0) < 0) ::_exit(1);
+                told.tell("closed", connect_to(name));
+                told.tell("link", outcome(::linkat(AT_FDCWD, name.c_str(), AT_FDCWD, "another", AT_SYMLINK_FOLLOW)));
+                told.tell("denied", connect_to("m"));
+                told.tell("allowed", connect_to("good"));
+                told.tell("bind", bind_to("new"));
+              },
+              ours(), {true, true});
+  for (const char* what : {"before", "closed", "link", "denied"}) EXPECT_EQ(story.of(what), "EACCES") << what;
+  for (const char* what : {"allowed", "bind"}) EXPECT_EQ(story.of(what), "ok") << what;
+  server.settle();
+  EXPECT_EQ(server.reached(), 0U);
+}
+
 // More than is ever searched, and what cannot be searched, where no rule tells one place from the other.
 TEST(Moves, LargeAndClosedDirectoriesWhereNothingIsRuled) {
   expect_same_story(

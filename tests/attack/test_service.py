@@ -3,6 +3,7 @@
 wrapped program. Alice wants her sessions; Mallory does not want her to have them."""
 
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -12,6 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -232,11 +234,15 @@ def test_unwilling_descriptors_count_against_their_user(takes_descriptors):
 
 
 @pytest.fixture
-def stalling(tmp_path_factory):
-    """A file on a file system that holds up wrapd and its supervisors when they close it, and the server's output."""
+def stalling():
+    """A file on a file system that holds up wrapd and its supervisors when they close it or bind a socket beside it, and
+    the server's output."""
     if not os.path.exists("/dev/fuse"):
         pytest.skip("needs /dev/fuse")
-    directory = tmp_path_factory.mktemp("stalling")
+    above = Path(tempfile.mkdtemp(prefix="wrapd-stalling-"))
+    above.chmod(0o755)
+    directory = above / "fs"
+    directory.mkdir()
     server = subprocess.Popen([sys.executable, Path(__file__).with_name("stalling_fs.py"), directory], text=True,
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
@@ -246,6 +252,8 @@ def stalling(tmp_path_factory):
         server.stdin.close()
         assert server.wait(PATIENCE) == 0
         server.stdout.close()
+        directory.rmdir()
+        above.rmdir()
 
 
 @pytest.mark.parametrize("how", ["with the request", "as a profile", "unread"])
@@ -274,6 +282,78 @@ def test_a_file_system_that_stalls_holds_up_its_user_alone(takes_descriptors, st
         service.start()
         assert opens_promptly(service)
     assert not select.select([server], [], [], 0)[0], server.readline()
+
+
+BINDS_AND_ASKS = """
+import os, socket, sys, threading
+def bind():
+    try:
+        socket.socket(socket.AF_UNIX).bind(sys.argv[1])
+    except OSError:
+        pass
+threading.Thread(target=bind, daemon=True).start()
+print("binds", flush=True)
+sys.stdin.readline()
+print(socket.socket(socket.AF_UNIX).connect_ex("/nowhere"), flush=True)
+os._exit(0)
+"""
+BIND_ANYWHERE = """version: 1
+name: default
+sandbox:
+  seccomp: {enabled: true, mode: enforce}
+unix_socket_rules:
+  - {name: any, paths: ["/**"], operations: [connect, bind], decision: allow}
+"""
+
+
+@pytest.mark.parametrize("wrap_is", ["stopped", "running"])
+def test_a_bind_that_hangs_outlives_no_supervisor(service, stalling, wrap_is):
+    """The process that binds cannot be killed while a file server does not answer it. It must not keep what a dead
+    supervisor had: the listener, or trapped calls would wait for it, and the channels, or nobody would see its end."""
+    path, server = stalling
+    service.write_policy("default", text=BIND_ANYWHERE)
+    service.start()
+    with session(service, sys.executable, "-c", BINDS_AND_ASKS, path.with_name("s"),
+                 stdin=subprocess.PIPE) as (process, supervisor, _):
+        assert server.readline() == "stalls wrap-supervisor\n"
+        if wrap_is == "stopped":
+            process.send_signal(signal.SIGSTOP)
+        os.kill(supervisor, signal.SIGKILL)
+        if wrap_is == "stopped":
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert select.select([process.stdout], [], [], PATIENCE)[0]
+            assert int(process.stdout.readline()) == errno.ENOSYS
+            process.send_signal(signal.SIGCONT)
+        process.wait(PATIENCE)
+
+
+def children_of(pid):
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and int(status_of(entry.name)["PPid"]) == pid:
+                found.append(int(entry.name))
+    return found
+
+
+def test_a_bind_ends_with_its_supervisor_where_it_can(service, stalling):
+    """A request that the file server has not taken yet is given up when whoever made it is killed."""
+    path, _ = stalling
+    service.write_policy("default", text=BIND_ANYWHERE)
+    service.start()
+    with session(service, sys.executable, "-c", BINDS_AND_ASKS, path.with_name("unread"),
+                 stdin=subprocess.PIPE) as (process, supervisor, _):
+        deadline = time.monotonic() + PATIENCE
+        while not (binds := children_of(supervisor)):
+            assert time.monotonic() < deadline
+        pidfd = os.pidfd_open(binds[0])
+        try:
+            os.kill(supervisor, signal.SIGKILL)
+            assert select.select([pidfd], [], [], PATIENCE)[0]
+        finally:
+            os.close(pidfd)
+        process.wait(PATIENCE)
 
 
 # ---- numbers of processes that have gone

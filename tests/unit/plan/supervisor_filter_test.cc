@@ -119,6 +119,7 @@ TEST_F(SupervisorFilterTest, ForbiddenCallsKill) {
       {"socket AF_INET", __NR_socket, AF_INET, SOCK_STREAM, 0},
       {"socket AF_NETLINK", __NR_socket, AF_NETLINK, SOCK_RAW, 0},
       {"prctl PR_SET_DUMPABLE", __NR_prctl, PR_SET_DUMPABLE, 1, 0},
+      {"prctl PR_SET_PDEATHSIG of another signal", __NR_prctl, PR_SET_PDEATHSIG, SIGTERM, 0},
       {"prctl PR_SET_SECCOMP", __NR_prctl, PR_SET_SECCOMP, 0, 0},
       {"unshare CLONE_FS", __NR_unshare, CLONE_FS, 0, 0},
       {"unshare CLONE_FILES", __NR_unshare, CLONE_FILES, 0, 0},
@@ -247,6 +248,7 @@ TEST_F(SupervisorFilterTest, OrdinaryCodeRuns) {
     {
       std::thread first([&] {
         prctl(PR_SET_NAME, "worker");
+        prctl(PR_SET_PDEATHSIG, static_cast<unsigned long>(SIGKILL));
         ++count;
       });
       std::thread second([&] {

@@ -8,6 +8,7 @@
 #include <climits>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 
 #include "base/io.h"
 #include "fake_kernel.h"
@@ -450,6 +451,46 @@ TEST(Connect, NothingIsDoneForACallThatIsOver) {
   s.move(path, s.place / "t");
   s.move(path, s.place / "t", SYS_link);
   EXPECT_TRUE(s.kernel.done.empty()) << s.kernel.done.front();
+}
+
+// What was refused at the deadline must not be carried out when the thread comes back.
+TEST(Connect, NothingIsDoneForACallThatWasRefusedMeanwhile) {
+  Scene s;
+  s.rules({{"/**", Verdict::allow}, {"@**", Verdict::allow}});
+  s.context.there = false;
+  auto done_by = [&](const Outcome& outcome) {
+    EXPECT_NE(outcome.answer.error, 0);
+    EXPECT_FALSE(outcome.record && outcome.record->done);
+    return std::exchange(s.kernel.done, {}).size();
+  };
+  const std::string there = s.place.socket("s"), free = s.place / "free";
+  const std::string no_family = address_bytes(AF_UNSPEC, std::string(14, '\0'));
+  const std::string netlink = address_bytes(AF_NETLINK, std::string(10, '\0'));
+  for (const std::string& address : {unix_bytes(there), unix_bytes(std::string("\0a", 2)), no_family})
+    EXPECT_EQ(done_by(s.call(SYS_connect, address)), 0U);
+  for (const std::string& address : {unix_bytes(free), unix_bytes(std::string("\0a", 2)), unix_bytes("")})
+    EXPECT_EQ(done_by(s.call(SYS_bind, address)), 0U);
+  for (const std::string& address : {unix_bytes(there), unix_bytes(std::string("\0a", 2))}) {
+    std::memcpy(&s.kernel.bound, address.data(), address.size());
+    s.kernel.bound_length = static_cast<socklen_t>(address.size());
+    EXPECT_EQ(done_by(s.call(SYS_listen, {})), 0U);
+  }
+  for (int domain : {AF_INET, AF_NETLINK}) {
+    s.kernel.domain = domain;
+    s.kernel.bound = {};
+    s.kernel.bound.ss_family = static_cast<sa_family_t>(domain);
+    s.kernel.bound_length = 16;
+    for (int number : {SYS_connect, SYS_bind, SYS_listen}) EXPECT_EQ(done_by(s.call(number, netlink)), 0U) << number;
+  }
+  s.kernel.domain = AF_UNIX;
+  for (int number : {SYS_rename, SYS_link}) EXPECT_EQ(done_by(s.move(there, free, number)), 0U) << number;
+  EXPECT_EQ(done_by(s.move("target", free, SYS_symlink)), 0U);
+  // A bind that was given up is none on its way: what the socket says of itself counts again.
+  const std::string address = unix_bytes(there);
+  std::memcpy(&s.kernel.bound, address.data(), address.size());
+  s.kernel.bound_length = static_cast<socklen_t>(address.size());
+  s.context.there = true;
+  EXPECT_EQ(s.call(SYS_listen, {}).answer.error, 0);
 }
 
 TEST(Connect, UnixSocketWithWhatIsNoName) {

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -26,6 +28,13 @@ class QueuedKernel final : public FakeKernel {
     uint64_t one;
     if (::read(listener_.get(), &one, sizeof one) < 0) return -errno;
     return FakeKernel::receive(notification);
+  }
+  int open_task(pid_t tid, kernel::Task& out) override {
+    if (pidfd < 0) return FakeKernel::open_task(tid, out);
+    out.thread_exact = true;
+    out.pidfd.reset(::fcntl(pidfd, F_DUPFD_CLOEXEC, 0));
+    given = out.pidfd.get();
+    return 0;
   }
   int listener() const { return listener_.get(); }
   void queue_call(uint64_t id, int number, uint32_t tid = 100) {
@@ -50,6 +59,9 @@ class QueuedKernel final : public FakeKernel {
     return -1;
   }
 
+  int pidfd = -1;  // not -1: what every task is opened as, by a copy
+  std::atomic<int> given{-1};
+
  private:
   UniqueFd listener_;
   std::condition_variable answered_;
@@ -73,7 +85,7 @@ class TestHandler final : public Handler {
     if (call.number == kQuick) return {.answer = {}, .record = record};
     if (call.number == kAsks) return ask(record);
     ++busy;
-    if (call.number == kWaits) context.may_wait();
+    if (call.number == kWaits && !context.may_wait()) return {.answer = Answer::errno_of(EINTR), .record = {}};
     for (;;) {
       char byte;
       if (::read(pipe_[0], &byte, 1) == 1) return {.answer = {}, .record = record};
@@ -227,15 +239,20 @@ TEST(Loop, WhenAllAreStuckTheRestIsRefused) {
 }
 
 TEST(Loop, ADecisionHasADeadline) {
-  Scene s({.decide_within = 0s});
+  Scene s({.decide_within = 100ms});
   s.kernel.queue_call(1, kStuck);
   ASSERT_TRUE(s.run_until_answers(1));
   EXPECT_EQ(s.kernel.error_of(1), EACCES);
-  // What the thread says when it comes back is nothing to anybody; its next call is answered as any.
+  // What the thread says when it comes back is no answer to anybody; its next call is answered as any.
   s.handler.let_go(1);
   s.kernel.queue_call(2, kQuick);
-  ASSERT_TRUE(s.run_until([&] { return s.kernel.error_of(2) == 0; }));
+  ASSERT_TRUE(s.run_until([&] { return s.kernel.error_of(2) == 0 && s.records.size() >= 3; }));
   EXPECT_EQ(s.kernel.answer_count(), 2U);
+  // What it did all the same is told.
+  EXPECT_EQ(s.records[0].record.reason, "no decision within the deadline");
+  EXPECT_FALSE(s.records[0].record.done);
+  EXPECT_TRUE(std::ranges::any_of(
+      s.records, [](const TimedRecord& timed) { return timed.record.path == "1" && timed.record.done; }));
 }
 
 TEST(Loop, AWaitEndsWithItsTarget) {
@@ -245,6 +262,45 @@ TEST(Loop, AWaitEndsWithItsTarget) {
   s.kernel.is_valid = [](uint64_t) { return false; };
   ASSERT_TRUE(s.run_until_answers(1));
   EXPECT_NE(s.kernel.error_of(1), 0);
+}
+
+// Closing a descriptor takes it out of an epoll only if it is the last one of its file, and processes that bind have
+// copies of all of ours.
+TEST(Loop, ATargetThatIsWatchedNoLongerIsHeardOfNoMore) {
+  for (size_t idle_threads : {2U, 0U}) {
+    int end[2];
+    ASSERT_EQ(::pipe2(end, O_CLOEXEC), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::close(end[1]);
+      char byte;
+      ::_exit(static_cast<int>(::read(end[0], &byte, 1)));
+    }
+    ::close(end[0]);
+    ASSERT_GT(child, 0);
+    UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
+    ASSERT_TRUE(pidfd);
+    Scene s({.idle_threads = idle_threads});
+    s.kernel.pidfd = pidfd.get();
+    s.kernel.queue_call(1, kWaits);
+    ASSERT_TRUE(s.run_until([&] { return s.handler.busy == 1; }));
+    const int of_the_caller = s.kernel.given;
+    ASSERT_TRUE(s.run_until([&] { return s.kernel.given != of_the_caller; }));
+    s.handler.let_go(1);
+    ASSERT_TRUE(s.run_until_answers(1));
+    ASSERT_TRUE(s.run_until([&] { return ::fcntl(s.kernel.given, F_GETFD) < 0; }));
+    s.loop.tick(Loop::Clock::now());
+    ::close(end[1]);
+    struct pollfd died {
+      .fd = pidfd.get(), .events = POLLIN, .revents = 0
+    };
+    ASSERT_EQ(::poll(&died, 1, 30'000), 1);
+    struct pollfd woken {
+      .fd = s.loop.wake_fd(), .events = POLLIN, .revents = 0
+    };
+    EXPECT_EQ(::poll(&woken, 1, 0), 0);
+    EXPECT_EQ(::waitpid(child, nullptr, 0), child);
+  }
 }
 
 TEST(Loop, AWaitEndsForAHandlerOnly) {
