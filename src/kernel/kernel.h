@@ -79,8 +79,11 @@ class Objects {
  public:
   virtual ~Objects() = default;
 
-  // O_PATH descriptor of a directory under our own /proc: "123/fd".
-  [[nodiscard]] virtual int open_proc_directory(const char* relative) = 0;
+  // True for the device number of our own procfs, and of the session's /proc where that is another instance in which
+  // processes have the numbers that they have in ours (a service manager mounts one for a unit).
+  [[nodiscard]] virtual bool is_proc(dev_t device) = 0;
+  // O_PATH descriptor of a directory of that procfs: "123/fd". -ENODEV if is_proc() is false.
+  [[nodiscard]] virtual int open_proc_directory(dev_t device, const char* relative) = 0;
   // openat2(2), always O_CLOEXEC | O_NOCTTY.
   [[nodiscard]] virtual int open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) = 0;
   [[nodiscard]] virtual int stat(int fd, struct stat& st) = 0;
@@ -88,7 +91,6 @@ class Objects {
   // statx(2) of `path` from `directory`, followed; of `directory` itself if `path` is empty.
   [[nodiscard]] virtual int identify(int directory, const char* path, ObjectId& id) = 0;
   [[nodiscard]] virtual uint64_t mount_id(int fd) = 0;  // 0 if unknown
-  [[nodiscard]] virtual bool is_proc(int fd) = 0;       // of the same procfs instance as ours
   [[nodiscard]] virtual bool is_any_proc(int fd) = 0;
   [[nodiscard]] virtual Result<std::string> read_link(int fd) = 0;  // of an O_PATH descriptor of a symbolic link
   // The name of an O_PATH descriptor as the kernel has it now (/proc/self/fd/N). Allocates.
@@ -182,7 +184,8 @@ class RealKernel : public Kernel {
  public:
   // Takes over the listener. `proc` is an O_PATH descriptor of our own /proc. The working directory of the process
   // must be /proc/self/fd of that /proc before the first connect_object().
-  RealKernel(UniqueFd listener, UniqueFd proc);
+  // `session_proc`, if there is one, is the session's /proc: its word is not believed, it is looked at (is_proc()).
+  RealKernel(UniqueFd listener, UniqueFd proc, UniqueFd session_proc = {});
 
   int receive(seccomp_notif& notification) override;
   int respond(const seccomp_notif_resp& response) override;
@@ -204,13 +207,13 @@ class RealKernel : public Kernel {
   std::string task_exe(pid_t tid) override;
   int own_credentials(TaskCredentials& credentials) override;
   Result<> act_as(const Credentials& credentials) override;
-  int open_proc_directory(const char* relative) override;
+  bool is_proc(dev_t device) override;
+  int open_proc_directory(dev_t device, const char* relative) override;
   int open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) override;
   int stat(int fd, struct stat& st) override;
   int stat_at(int directory, const char* name, struct stat& st) override;
   int identify(int directory, const char* path, ObjectId& id) override;
   uint64_t mount_id(int fd) override;
-  bool is_proc(int fd) override;
   bool is_any_proc(int fd) override;
   Result<std::string> read_link(int fd) override;
   Result<std::string> real_path(int fd) override;
@@ -238,6 +241,8 @@ class RealKernel : public Kernel {
   UniqueFd listener_;
   UniqueFd proc_;
   dev_t proc_device_ = 0;
+  UniqueFd session_proc_;
+  dev_t session_proc_device_ = 0;
   ThreadCapabilities capabilities_;  // of the process
   UniqueFd own_descriptors_;         // /proc/self/fd, so that a name in it is one step
 };

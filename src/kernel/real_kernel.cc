@@ -121,14 +121,28 @@ std::string read_exe(int proc, pid_t tid) {
   return exe ? std::move(*exe) : std::string();
 }
 
+// True for a procfs in which we have the number that we know ourselves by: one of another pid namespace shows us under
+// another one, or not at all.
+bool numbers_as_here(int proc) {
+  struct statfs fs {};
+  if (::fstatfs(proc, &fs) < 0 || fs.f_type != kProcSuperMagic) return false;
+  auto self = read_link_at(proc, "self");
+  return self && *self == std::to_string(::getpid());
+}
+
 }  // namespace
 
-RealKernel::RealKernel(UniqueFd listener, UniqueFd proc) : listener_(std::move(listener)), proc_(std::move(proc)) {
+RealKernel::RealKernel(UniqueFd listener, UniqueFd proc, UniqueFd session_proc)
+    : listener_(std::move(listener)), proc_(std::move(proc)) {
   // Without them nothing is raised, and what needs it fails.
   if (auto capabilities = read_capabilities()) capabilities_ = *capabilities;
   struct stat st {};
   if (::fstat(proc_.get(), &st) == 0) proc_device_ = st.st_dev;
   own_descriptors_.reset(::openat(proc_.get(), "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!session_proc || !numbers_as_here(session_proc.get()) || ::fstat(session_proc.get(), &st) < 0) return;
+  if (st.st_dev == proc_device_) return;
+  session_proc_ = std::move(session_proc);
+  session_proc_device_ = st.st_dev;
 }
 
 bool RealKernel::request_sync_wake_up() {
@@ -327,8 +341,14 @@ std::string RealKernel::task_exe(pid_t tid) {
   return read_exe(proc_.get(), tid);
 }
 
-int RealKernel::open_proc_directory(const char* relative) {
-  return result(::openat(proc_.get(), relative, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+bool RealKernel::is_proc(dev_t device) {
+  return device == proc_device_ || (session_proc_ && device == session_proc_device_);
+}
+
+int RealKernel::open_proc_directory(dev_t device, const char* relative) {
+  if (!is_proc(device)) return -ENODEV;
+  const UniqueFd& proc = device == proc_device_ ? proc_ : session_proc_;
+  return result(::openat(proc.get(), relative, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
 }
 
 int RealKernel::open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) {
@@ -365,11 +385,6 @@ uint64_t RealKernel::mount_id(int fd) {
   struct statx stx {};
   if (::statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) < 0 || (stx.stx_mask & STATX_MNT_ID) == 0) return 0;
   return stx.stx_mnt_id;
-}
-
-bool RealKernel::is_proc(int fd) {
-  struct stat st {};
-  return is_any_proc(fd) && ::fstat(fd, &st) == 0 && st.st_dev == proc_device_;
 }
 
 bool RealKernel::is_any_proc(int fd) {

@@ -149,6 +149,7 @@ Result<std::vector<sock_filter>> own_part(const FilterSpec& spec) {
   using Label = Assembler::Label;
   Assembler a;
   const Label allow = a.label(), enosys = a.label(), eperm = a.label(), eacces = a.label(), notify = a.label();
+  const Label no_protocol = a.label();
   const Label rest = a.label();
   const Label own_number = a.label(), own_process = a.label();
 
@@ -185,7 +186,7 @@ Result<std::vector<sock_filter>> own_part(const FilterSpec& spec) {
   a.if_equal(kSocketTypePacket, eacces, allow);
   a.place(netlink);
   a.load(low(2));
-  a.if_equal(kNetlinkRoute, allow, eacces);
+  a.if_equal(kNetlinkRoute, allow, no_protocol);
   a.place(socketpair);
   a.load(low(0));
   a.if_equal(AF_UNIX, unix_domain, eacces);
@@ -232,6 +233,8 @@ Result<std::vector<sock_filter>> own_part(const FilterSpec& spec) {
   a.answer(SECCOMP_RET_ERRNO | EPERM);
   a.place(eacces);
   a.answer(SECCOMP_RET_ERRNO | EACCES);
+  a.place(no_protocol);
+  a.answer(SECCOMP_RET_ERRNO | EPROTONOSUPPORT);
   if (spec.unix_sockets) {
     a.place(notify);
     a.answer(SECCOMP_RET_USER_NOTIF);

@@ -37,11 +37,7 @@ int descriptor_number(std::string_view element) {
 
 }  // namespace
 
-PathWalk::PathWalk(kernel::Objects& kernel, int root) : kernel_(kernel), root_(root) {
-  UniqueFd proc(kernel_.open_proc_directory("."));
-  struct stat st {};
-  if (proc && kernel_.stat(proc.get(), st) == 0) proc_device_ = st.st_dev;
-}
+PathWalk::PathWalk(kernel::Objects& kernel, int root) : kernel_(kernel), root_(root) {}
 
 Result<Located> PathWalk::locate(const Caller& call, int directory, const std::string& path, LastElement last) {
   if (path.empty()) return fail("empty path", ENOENT);
@@ -56,7 +52,7 @@ Result<Located> PathWalk::locate(const Caller& call, int directory, const std::s
   Located located{.fd = UniqueFd(fd)};
   if (int rc = kernel_.stat(fd, located.st); rc < 0) return fail("stat failed", -rc);
   // "self" is no magic link: it may have led to us.
-  if (located.st.st_dev == proc_device_) return walk(call, directory, path, last);
+  if (kernel_.is_proc(located.st.st_dev)) return walk(call, directory, path, last);
   return located;
 }
 
@@ -158,11 +154,11 @@ Result<Located> PathWalk::walk(const Caller& call, int directory, std::string pa
 // are followed. The directory is compared by identity with the one that we look up ourselves: a bind mount or another
 // procfs instance elsewhere is not taken for it.
 Result<UniqueFd> PathWalk::follow_proc_link(const Caller& call, int directory, const std::string& name, Located& way) {
-  if (!kernel_.is_proc(directory)) return refused("another procfs");
-  kernel::TaskStatus status;
-  if (int rc = call.status(status); rc < 0) return refused("target is gone");
   struct stat st {};
   if (int rc = kernel_.stat(directory, st); rc < 0) return fail("stat failed", -rc);
+  if (!kernel_.is_proc(st.st_dev)) return refused("a link of a /proc that is not the session's own");
+  kernel::TaskStatus status;
+  if (int rc = call.status(status); rc < 0) return refused("target is gone");
 
   std::array<char, 64> own;
   if (st.st_ino == kProcRootInode && (name == "self" || name == "thread-self")) {
@@ -171,7 +167,7 @@ Result<UniqueFd> PathWalk::follow_proc_link(const Caller& call, int directory, c
     } else {
       std::snprintf(own.data(), own.size(), "%d/task/%d", status.tgid, call.tid);
     }
-    int fd = kernel_.open_proc_directory(own.data());
+    int fd = kernel_.open_proc_directory(st.st_dev, own.data());
     if (fd < 0) return fail("lookup failed", -fd);
     return UniqueFd(fd);
   }
@@ -183,7 +179,7 @@ Result<UniqueFd> PathWalk::follow_proc_link(const Caller& call, int directory, c
   for (bool of_thread : {false, true}) {
     const std::string& base = of_thread ? thread : process;
     std::string expected = descriptor >= 0 ? base + "/fd" : base;
-    UniqueFd candidate(kernel_.open_proc_directory(expected.c_str()));
+    UniqueFd candidate(kernel_.open_proc_directory(st.st_dev, expected.c_str()));
     // Inode numbers of procfs directories are unique in their instance while they are held open, which both are; they
     // may be seen through different mounts of it.
     struct stat other {};

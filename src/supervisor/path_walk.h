@@ -52,7 +52,6 @@ class PathWalk {
 
   kernel::Objects& kernel_;
   int root_;
-  dev_t proc_device_ = 0;
 };
 
 }  // namespace wrapd::supervisor

@@ -2,6 +2,7 @@
 #include "supervisor/session.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -30,6 +31,14 @@
 
 namespace wrapd::supervisor {
 namespace {
+
+// Nothing if there is none that could be the session's: names in it are then refused.
+UniqueFd open_session_proc(int root) {
+  open_how how{};
+  how.flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
+  return UniqueFd(static_cast<int>(::syscall(SYS_openat2, root, "proc", &how, sizeof how)));
+}
 
 using namespace std::chrono_literals;
 
@@ -122,7 +131,7 @@ Result<> Session::set_up() {
   std::array<char, 48> of_leader;
   std::snprintf(of_leader.data(), of_leader.size(), "self/fdinfo/%d", options_.leader.get());
   const auto first = kernel::number_in(options_.proc.get(), of_leader.data(), "Pid:");
-  kernel_.emplace(std::move(options_.listener), std::move(options_.proc));
+  kernel_.emplace(std::move(options_.listener), std::move(options_.proc), open_session_proc(options_.root.get()));
   if (kernel_->listener() >= 0) (void)kernel_->request_sync_wake_up();  // without it only speed is lost
   callers_.emplace(*kernel_, options_.root.get());
   if (first && *first > 0) callers_->begin_with(static_cast<pid_t>(*first), options_.leader.get());

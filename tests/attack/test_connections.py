@@ -22,7 +22,7 @@ FILES = 6  # the kernel makes some of them wait for their own server instead
 PROMPT = 5.0  # seconds in which a service that hangs for nobody ends on a busy machine
 WITHOUT = [sys.executable, str(Path(__file__).with_name("without_passrights.py"))]
 # Anybody may open /dev/fuse where udev runs.
-AS_MALLORY = ('mknod "$1/fuse" c 10 229 && chmod 666 "$1/fuse" && mount --bind "$1/fuse" /dev/fuse && shift && '
+AS_MALLORY = ('mknod "$1/fuse" c 10 229 && chmod 666 "$1/fuse" && mount -n --bind "$1/fuse" /dev/fuse && shift && '
               'exec setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"')
 pytestmark = pytest.mark.skipif(not FUSE_WB or not os.path.exists("/dev/fuse"), reason="needs fuse_wb and /dev/fuse")
 

@@ -370,6 +370,10 @@ def test_a_connection_outlives_its_maker_and_not_its_number(make_service, kernel
         assert alive.receive()["reply"] == "session"
     held = service.peer(ALICE)
     number = held.pid
+    # Connections are accepted in order: when a later one has its session, this one is known.
+    with service.peer(ALICE) as later:
+        later.send(request())
+        assert later.receive()["reply"] == "session"
     next_tick()
     held.leash.close()
     os.waitpid(number, 0)

@@ -34,6 +34,18 @@ def test_redis(machine):
     assert "  connect /run/e2e/redis.sock" in done.stderr and "(rule no-redis of policy builders)" in done.stderr
 
 
+def test_a_programs_own_proc(machine):
+    """The service has a procfs of its own; what names in the program's mean is the program's."""
+    script = ("import os, socket; os.chdir(os.environ['HOME']); here = os.open('.', os.O_RDONLY)\n"
+              "open('a', 'w'); os.rename('/proc/self/cwd/a', '/proc/self/cwd/b'); os.link('/proc/thread-self/cwd/b', 'c')\n"
+              "server = socket.socket(socket.AF_UNIX); server.bind(f'/proc/self/fd/{here}/s'); server.listen()\n"
+              "socket.socket(socket.AF_UNIX).connect('/proc/self/cwd/s'); print(sorted(os.listdir()), server.getsockname())\n"
+              "for name in ('b', 'c', 's'): os.unlink(name)\n")
+    native = machine.run("python3", "-c", script, user="alice")
+    wrapped = machine.run(*wrap("--policy", "open", "python3", "-c", script), user="alice")
+    assert (wrapped.returncode, wrapped.stdout, wrapped.stderr) == (0, native.stdout, "")
+
+
 def test_curl(machine):
     done = machine.run(*wrap("curl", "--silent", "--show-error", "--unix-socket", "/run/e2e/web.sock",
                              "http://localhost/"), user="alice")

@@ -23,7 +23,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 WRAPD = os.environ.get("WRAPD_TEST_WRAPD", "")
-KEEPER = Path(WRAPD).with_name("wrapd-keeper")
+KEEPER = Path(WRAPD or "wrapd").with_name("wrapd-keeper")
 ALICE, BOB = 64001, 64002
 PATIENCE = 20.0
 

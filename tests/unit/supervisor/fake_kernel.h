@@ -138,7 +138,10 @@ class FakeKernel : public kernel::Kernel {
     return static_cast<int>(count);
   }
   std::string task_exe(pid_t) override { return exe; }
-  int open_proc_directory(const char* relative) override { return real_.open_proc_directory(relative); }
+  bool is_proc(dev_t device) override { return real_.is_proc(device); }
+  int open_proc_directory(dev_t device, const char* relative) override {
+    return real_.open_proc_directory(device, relative);
+  }
   int open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) override {
     return real_.open_at(directory, path, flags, resolve);
   }
@@ -148,7 +151,6 @@ class FakeKernel : public kernel::Kernel {
     return real_.identify(directory, path, id);
   }
   uint64_t mount_id(int fd) override { return real_.mount_id(fd); }
-  bool is_proc(int fd) override { return real_.is_proc(fd); }
   bool is_any_proc(int fd) override { return real_.is_any_proc(fd); }
   Result<std::string> read_link(int fd) override { return real_.read_link(fd); }
   Result<std::string> real_path(int fd) override { return real_.real_path(fd); }
