@@ -421,14 +421,15 @@ Outcome UnixSocketHandler::bind_path(const Caller& call, CallContext& context, i
     name_own_process(bound_as, path, status.tgid, call.tid);
     if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   }
-  return bind_judged(call, context, *place, std::move(record),
-                     {.socket = socket,
-                      .address = bound_as.get(),
-                      .length = bound_as.length,
-                      .directory = place->directory.get(),
-                      .parent = place->parent.fd(),
-                      .umask = status.umask,
-                      .descriptors = descriptors});
+  const kernel::BindRequest request{.socket = socket,
+                                    .address = bound_as.get(),
+                                    .length = bound_as.length,
+                                    .directory = place->directory.get(),
+                                    .parent = place->parent.fd(),
+                                    .umask = status.umask,
+                                    .descriptors = descriptors};
+  return session_.names_lock->in_turn(
+      [&](NamesLock::Turn& turn) { return bind_judged(call, context, turn, *place, record, request); });
 }
 
 // The socket's name must be the target's own string, or getsockname(2) would tell another one; and strings can be made
@@ -436,18 +437,21 @@ Outcome UnixSocketHandler::bind_path(const Caller& call, CallContext& context, i
 // knows the judged directory alone; and as that takes in what lies beneath, the name must be free before and stand for
 // a bound socket afterwards. Nothing of the session can bring another one there meanwhile: that takes a bind, a rename
 // or a link, and these wait for each other.
-Outcome UnixSocketHandler::bind_judged(const Caller& call, CallContext& context, const BindPlace& place, Record record,
-                                       const kernel::BindRequest& request) {
-  std::lock_guard lock(*session_.names_lock);
+std::optional<Outcome> UnixSocketHandler::bind_judged(const Caller& call, CallContext& context, NamesLock::Turn& turn,
+                                                      const BindPlace& place, Record record,
+                                                      const kernel::BindRequest& request) {
   struct stat st {};
   if (int found = kernel_.stat_at(place.parent.fd(), place.last.c_str(), st); found != -ENOENT) {
     // What the kernel would say of a name that is taken, or of a directory that cannot be searched.
-    return {.answer = Answer::errno_of(found == 0 ? EADDRINUSE : -found), .record = std::nullopt};
+    return Outcome{.answer = Answer::errno_of(found == 0 ? EADDRINUSE : -found), .record = std::nullopt};
   }
+  if (!turn.take()) return std::nullopt;
   BoundSockets::Binding binding(bound_, request.socket);
-  if (!context.may_wait()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!context.may_wait()) return Outcome{.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   record.done = true;
-  if (int rc = call.act().bind_path(request); rc < 0) return {.answer = Answer::of(rc), .record = std::move(record)};
+  if (int rc = call.act().bind_path(request); rc < 0) {
+    return Outcome{.answer = Answer::of(rc), .record = std::move(record)};
+  }
 
   auto now = kernel_.real_path(place.parent.fd());
   UniqueFd bound(kernel_.open_at(place.parent.fd(), place.last.c_str(), O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS));
@@ -455,7 +459,7 @@ Outcome UnixSocketHandler::bind_judged(const Caller& call, CallContext& context,
       bound && kernel_.stat(bound.get(), st) == 0 && S_ISSOCK(st.st_mode) && kernel_.has_bound_socket(bound.get());
   if (in_place && now && *now == place.parent.path()) {
     binding.bound_at(record.path, std::move(bound));
-    return {.answer = {}, .record = std::move(record)};
+    return Outcome{.answer = {}, .record = std::move(record)};
   }
   // Somebody moved directories under us. The socket has a name that was not judged: see to it that nothing listens
   // there.

@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <expected>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,6 +24,7 @@
 #include "supervisor/handler.h"
 #include "supervisor/identities.h"
 #include "supervisor/named_object.h"
+#include "supervisor/names_lock.h"
 #include "supervisor/path_walk.h"
 #include "supervisor/task.h"
 
@@ -48,8 +48,7 @@ struct SessionObjects {
   int root;  // O_PATH
   const Identities& identities;
   Approvals& approvals;
-  // Held while names of sockets are judged and made or moved: by one call of the session at a time.
-  std::shared_ptr<std::mutex> names_lock = std::make_shared<std::mutex>();
+  std::shared_ptr<NamesLock> names_lock = std::make_shared<NamesLock>();
 };
 
 class UnixSocketHandler final : public Handler {
@@ -73,8 +72,9 @@ class UnixSocketHandler final : public Handler {
     std::string last;  // the plain element
   };
   [[nodiscard]] std::expected<BindPlace, Outcome> find_bind_place(const Caller& call, std::string path);
-  Outcome bind_judged(const Caller& call, CallContext& context, const BindPlace& place, Record record,
-                      const kernel::BindRequest& request);
+  // Nothing if the turn is to be taken again.
+  std::optional<Outcome> bind_judged(const Caller& call, CallContext& context, NamesLock::Turn& turn,
+                                     const BindPlace& place, Record record, const kernel::BindRequest& request);
   [[nodiscard]] int bind_netlink(const Caller& call, int socket, const AddressCopy* asked);
   Outcome listen(const Caller& call, CallContext& context);
   Outcome refuse_datagram(const Caller& call);
