@@ -221,27 +221,29 @@ Outcome NameHandler::failed(const Caller& call, Record record, const Error& erro
 
 // Does the call, if nothing forbids it.
 template <class Act>
-Outcome NameHandler::decide(const Caller& call, CallContext& context, Judged judged, Act act) {
+NameHandler::Attempt NameHandler::decide(const Caller& call, CallContext& context, Turn& turn, Judged judged, Act act) {
   Record& record = judged.record;
   if (is_protected(record.path) || is_protected(record.target)) {
     return failed(call, std::move(record), Error{"protected", kRefused});
   }
-  if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!call.waits()) return Outcome{.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   if (judged.forbidden) {
     record.decision = *judged.forbidden;
     if (!record.decision.permits()) {
       call.name(record);
-      return {.answer = Answer::errno_of(EACCES), .record = std::move(record)};
+      return Outcome{.answer = Answer::errno_of(EACCES), .record = std::move(record)};
     }
   }
-  if (!context.may_wait()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (!turn.take()) return std::nullopt;
+  if (!context.may_wait()) return Outcome{.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   Answer answer = Answer::of(act());
-  if (!judged.forbidden) return {.answer = answer, .record = std::nullopt};
+  if (!judged.forbidden) return Outcome{.answer = answer, .record = std::nullopt};
   record.done = true;
-  return {.answer = answer, .record = std::move(record)};
+  return Outcome{.answer = answer, .record = std::move(record)};
 }
 
-Outcome NameHandler::rename(const Caller& call, CallContext& context, const Arguments& arguments) {
+NameHandler::Attempt NameHandler::rename(const Caller& call, CallContext& context, const Arguments& arguments,
+                                         Turn& turn) {
   Judged judged;
   Record& record = judged.record;
   record.operation = arguments.operation;
@@ -249,7 +251,6 @@ Outcome NameHandler::rename(const Caller& call, CallContext& context, const Argu
   if (!old_path) return failed(call, record, old_path.error());
   auto new_path = call.copy_path(arguments.new_path);
 
-  std::lock_guard lock(*session_.names_lock);
   auto from = open_end(call, arguments.old_fd, *old_path);
   if (!from) return failed(call, record, from.error());
   // Noticed when it is used, as in the kernel.
@@ -261,12 +262,12 @@ Outcome NameHandler::rename(const Caller& call, CallContext& context, const Argu
                              arguments.flags);
   };
   // Never done, and the kernel knows best why.
-  if (from->name.empty() || to->name.empty()) return decide(call, context, std::move(judged), act);
+  if (from->name.empty() || to->name.empty()) return decide(call, context, turn, std::move(judged), act);
   // Not left to the kernel: there may be something by then.
   if (!from->object.fd || to->dead || (to->error != 0 && to->error != ENOENT)) {
     int error = from->error != 0 ? from->error : to->error;
     if (kernel_.mount_id(from->parent.fd.get()) != kernel_.mount_id(to->parent.fd.get())) error = EXDEV;
-    return {.answer = Answer::errno_of(error), .record = std::nullopt};
+    return Outcome{.answer = Answer::errno_of(error), .record = std::nullopt};
   }
   record.path = from->real;
   record.target = to->real;
@@ -275,10 +276,11 @@ Outcome NameHandler::rename(const Caller& call, CallContext& context, const Argu
   if (!judged.forbidden) judged.forbidden = keeps(to->real);
   if (!judged.forbidden) judged.forbidden = widening(from->object, from->real, to->real);
   if (!judged.forbidden && exchange) judged.forbidden = widening(to->object, to->real, from->real);
-  return decide(call, context, std::move(judged), act);
+  return decide(call, context, turn, std::move(judged), act);
 }
 
-Outcome NameHandler::link(const Caller& call, CallContext& context, const Arguments& arguments) {
+NameHandler::Attempt NameHandler::link(const Caller& call, CallContext& context, const Arguments& arguments,
+                                       Turn& turn) {
   Judged judged;
   Record& record = judged.record;
   record.operation = arguments.operation;
@@ -286,46 +288,45 @@ Outcome NameHandler::link(const Caller& call, CallContext& context, const Argume
   if (!old_path) return failed(call, record, old_path.error());
   auto new_path = call.copy_path(arguments.new_path);
 
-  std::lock_guard lock(*session_.names_lock);
   auto source = open_linked(call, arguments.old_fd, *old_path, arguments.flags);
   if (!source) return failed(call, record, source.error());
   if (!new_path) return failed(call, record, new_path.error());
   auto to = open_end(call, arguments.new_fd, *new_path);
   if (!to) return failed(call, record, to.error());
-  if (to->dead) return {.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
+  if (to->dead) return Outcome{.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
   int object = source->fd.get();
   auto act = [&] { return call.act().link(object, "", to->parent.fd.get(), to->last.c_str()); };
   record.target = to->real;
   // What has no link left gets none again, but for files that were made without one.
   if (to->name.empty() || !S_ISSOCK(source->st.st_mode) || source->st.st_nlink == 0) {
     if (S_ISLNK(source->st.st_mode) && !to->name.empty()) judged.forbidden = keeps(to->real);
-    return decide(call, context, std::move(judged), act);
+    return decide(call, context, turn, std::move(judged), act);
   }
   auto from = NamedObject::of(kernel_, session_.root, std::move(*source));
   if (!from) return failed(call, record, from.error());
   object = from->fd();
   record.path = from->path();
   judged.forbidden = socket_widening(from->path(), to->real);
-  return decide(call, context, std::move(judged), act);
+  return decide(call, context, turn, std::move(judged), act);
 }
 
-Outcome NameHandler::symlink(const Caller& call, CallContext& context, const Arguments& arguments) {
+NameHandler::Attempt NameHandler::symlink(const Caller& call, CallContext& context, const Arguments& arguments,
+                                          Turn& turn) {
   Judged judged;
   Record& record = judged.record;
   record.operation = arguments.operation;
   auto target = call.copy_path(arguments.old_path);
   if (!target) return failed(call, record, target.error());
-  if (target->empty()) return {.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
+  if (target->empty()) return Outcome{.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
   auto new_path = call.copy_path(arguments.new_path);
   if (!new_path) return failed(call, record, new_path.error());
 
-  std::lock_guard lock(*session_.names_lock);
   auto to = open_end(call, arguments.new_fd, *new_path);
   if (!to) return failed(call, record, to.error());
-  if (to->dead) return {.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
+  if (to->dead) return Outcome{.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
   record.path = to->real;
   if (!to->name.empty()) judged.forbidden = keeps(to->real);
-  return decide(call, context, std::move(judged),
+  return decide(call, context, turn, std::move(judged),
                 [&] { return call.act().symlink(target->c_str(), to->parent.fd.get(), to->last.c_str()); });
 }
 
@@ -336,28 +337,31 @@ Outcome NameHandler::handle(const Caller& call, CallContext& context) {
   constexpr unsigned kLinkFlags = AT_SYMLINK_FOLLOW | AT_EMPTY_PATH;
   constexpr unsigned kRenameFlags = RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
   const Outcome invalid{.answer = Answer::errno_of(EINVAL), .record = std::nullopt};
+  auto in_turn = [&](auto attempt, const Arguments& arguments) {
+    return session_.names_lock->in_turn([&](Turn& turn) { return (this->*attempt)(call, context, arguments, turn); });
+  };
   switch (call.number) {
 #ifdef SYS_rename
     case SYS_rename:
-      return rename(call, context, {"rename", AT_FDCWD, a[0], AT_FDCWD, a[1]});
+      return in_turn(&NameHandler::rename, {"rename", AT_FDCWD, a[0], AT_FDCWD, a[1]});
     case SYS_link:
-      return link(call, context, {"link", AT_FDCWD, a[0], AT_FDCWD, a[1]});
+      return in_turn(&NameHandler::link, {"link", AT_FDCWD, a[0], AT_FDCWD, a[1]});
     case SYS_symlink:
-      return symlink(call, context, {"symlink", AT_FDCWD, a[0], AT_FDCWD, a[1]});
+      return in_turn(&NameHandler::symlink, {"symlink", AT_FDCWD, a[0], AT_FDCWD, a[1]});
 #endif
 #ifdef SYS_renameat
     case SYS_renameat:
-      return rename(call, context, {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3]});
+      return in_turn(&NameHandler::rename, {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3]});
 #endif
     case SYS_renameat2:
       if ((flags(a[4]) & ~kRenameFlags) != 0) return invalid;
       if ((flags(a[4]) & RENAME_EXCHANGE) != 0 && flags(a[4]) != RENAME_EXCHANGE) return invalid;
-      return rename(call, context, {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3], flags(a[4])});
+      return in_turn(&NameHandler::rename, {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3], flags(a[4])});
     case SYS_linkat:
       if ((flags(a[4]) & ~kLinkFlags) != 0) return invalid;
-      return link(call, context, {"link", as_fd(a[0]), a[1], as_fd(a[2]), a[3], flags(a[4])});
+      return in_turn(&NameHandler::link, {"link", as_fd(a[0]), a[1], as_fd(a[2]), a[3], flags(a[4])});
     case SYS_symlinkat:
-      return symlink(call, context, {"symlink", AT_FDCWD, a[0], as_fd(a[1]), a[2]});
+      return in_turn(&NameHandler::symlink, {"symlink", AT_FDCWD, a[0], as_fd(a[1]), a[2]});
     default:
       return {.answer = Answer::errno_of(ENOSYS), .record = std::nullopt};
   }

@@ -47,11 +47,13 @@ class NameHandler final : public Handler {
     Record record;
     std::optional<policy::Decision> forbidden;
   };
-  Outcome rename(const Caller& call, CallContext& context, const Arguments& arguments);
-  Outcome link(const Caller& call, CallContext& context, const Arguments& arguments);
-  Outcome symlink(const Caller& call, CallContext& context, const Arguments& arguments);
+  using Turn = NamesLock::Turn;
+  using Attempt = std::optional<Outcome>;  // nothing if the turn is to be taken again
+  Attempt rename(const Caller& call, CallContext& context, const Arguments& arguments, Turn& turn);
+  Attempt link(const Caller& call, CallContext& context, const Arguments& arguments, Turn& turn);
+  Attempt symlink(const Caller& call, CallContext& context, const Arguments& arguments, Turn& turn);
   template <class Act>
-  Outcome decide(const Caller& call, CallContext& context, Judged judged, Act act);
+  Attempt decide(const Caller& call, CallContext& context, Turn& turn, Judged judged, Act act);
   Outcome failed(const Caller& call, Record record, const Error& error);
 
   [[nodiscard]] Result<UniqueFd> open_start(const Caller& call, int fd);

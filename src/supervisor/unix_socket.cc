@@ -10,18 +10,17 @@
 #include <chrono>
 #include <cstddef>
 #include <cstring>
+#include <expected>
 #include <functional>
 #include <optional>
 
 #include "kernel/uapi.h"
 #include "supervisor/call_report.h"
-#include "supervisor/named_object.h"
 
 namespace wrapd::supervisor {
 namespace {
 
 constexpr size_t kPathOffset = offsetof(sockaddr_un, sun_path);
-constexpr size_t kMaxBound = 1024;
 constexpr std::string_view kProtected[] = {"/run/wrapd", "/etc/wrapd"};
 // An autobound socket's name is five hexadecimal digits of the kernel's choice (unix(7)).
 constexpr std::string_view kAutobindName = "?????";
@@ -102,7 +101,7 @@ bool is_protected(std::string_view path) {
 }
 
 UnixSocketHandler::UnixSocketHandler(const SessionObjects& session)
-    : session_(session), kernel_(session.kernel), walk_(session.kernel, session.root) {}
+    : session_(session), kernel_(session.kernel), walk_(session.kernel, session.root), bound_(session.kernel) {}
 
 Outcome UnixSocketHandler::handle(const Caller& call, CallContext& context) {
   switch (call.number) {
@@ -357,46 +356,47 @@ Outcome UnixSocketHandler::bind(const Caller& call, CallContext& context) {
           .record = std::move(record)};
 }
 
-// The socket's name must be the target's own string, or getsockname(2) would tell another one; and strings can be made
-// to lead elsewhere between our look and the kernel's. So the kernel's walk happens in a process whose Landlock domain
-// knows the judged directory alone; and as that takes in what lies beneath, the name must be free before and stand for
-// a bound socket afterwards. Nothing of the session can bring another one there meanwhile: that takes a bind, a rename
-// or a link, and these wait for each other.
-Outcome UnixSocketHandler::bind_path(const Caller& call, CallContext& context, int socket, const AddressCopy& address,
-                                     std::string_view name) {
-  std::string path(name);
-  Record record{.operation = "bind"};
+// The directory in which a socket is to be made, and the outcome where that is clear without it.
+std::expected<UnixSocketHandler::BindPlace, Outcome> UnixSocketHandler::find_bind_place(const Caller& call,
+                                                                                        std::string path) {
+  auto fails = [&](const Error& error) { return std::unexpected(failed(call, "bind", error)); };
+  auto fails_with = [](int error) {
+    return std::unexpected(Outcome{.answer = Answer::errno_of(error), .record = std::nullopt});
+  };
   UniqueFd directory;
   if (!path.starts_with('/')) {
     directory.reset(call.open_link("cwd"));
-    if (!directory) return failed(call, "bind", Error{"cannot open the target's directory", kRefused});
+    if (!directory) return fails(Error{"cannot open the target's directory", kRefused});
   }
-  size_t slash = path.find_last_of('/');
+  const size_t slash = path.find_last_of('/');
   std::string last = slash == std::string::npos ? path : path.substr(slash + 1);
-  std::string parent_name = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  const std::string parent_name = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   if (last.empty() || last == "." || last == "..") {
     // filename_create() takes a plain last element only, and finds a link by itself behind a slash, too.
     while (path.size() > 1 && path.ends_with('/')) path.pop_back();
     auto existing = walk_.locate(call, directory.get(), path, LastElement::keep);
-    if (!existing) return failed(call, "bind", existing.error());
-    return {.answer = Answer::errno_of(EADDRINUSE), .record = std::nullopt};
+    if (!existing) return fails(existing.error());
+    return fails_with(EADDRINUSE);
   }
+  Record record{.operation = "bind", .path = path};
   auto parent = walk_.locate(call, directory.get(), parent_name, LastElement::follow);
   if (!parent) {
-    record.path = path;
-    if (is_protected(path)) {
-      record.reason = "protected";
-      return denied(call, std::move(record));
-    }
-    return failed(call, "bind", parent.error());
+    if (!is_protected(path)) return fails(parent.error());
+    record.reason = "protected";
+    return std::unexpected(denied(call, std::move(record)));
   }
-  if (!S_ISDIR(parent->st.st_mode)) return {.answer = Answer::errno_of(ENOTDIR), .record = std::nullopt};
+  if (!S_ISDIR(parent->st.st_mode)) return fails_with(ENOTDIR);
   auto named = NamedObject::of(kernel_, session_.root, std::move(*parent));
-  if (!named) {
-    record.path = path;
-    return failed(call, std::move(record), named.error());
-  }
-  record.path = named->beneath(last);
+  if (!named) return std::unexpected(failed(call, std::move(record), named.error()));
+  return BindPlace{.directory = std::move(directory), .parent = std::move(*named), .last = std::move(last)};
+}
+
+Outcome UnixSocketHandler::bind_path(const Caller& call, CallContext& context, int socket, const AddressCopy& address,
+                                     std::string_view name) {
+  const std::string path(name);
+  auto place = find_bind_place(call, path);
+  if (!place) return std::move(place.error());
+  Record record{.operation = "bind", .path = place->parent.beneath(place->last)};
   if (is_protected(record.path)) {
     record.reason = "protected";
     return denied(call, std::move(record));
@@ -412,51 +412,58 @@ Outcome UnixSocketHandler::bind_path(const Caller& call, CallContext& context, i
   }
 
   // The name's way through the target's own part of /proc, which ours would be in the process that binds.
+  const Located& way = place->parent.located();
   std::vector<kernel::BindRequest::Descriptor> descriptors;
-  for (const auto& way : named->located().descriptors) descriptors.push_back({way.number, way.directory.get()});
-  if (named->located().by_working_directory && !directory) directory.reset(call.open_link("cwd"));
+  for (const auto& step : way.descriptors) descriptors.push_back({step.number, step.directory.get()});
+  if (way.by_working_directory && !place->directory) place->directory.reset(call.open_link("cwd"));
   AddressCopy bound_as = address;
-  if (!descriptors.empty() || named->located().by_working_directory) {
+  if (!descriptors.empty() || way.by_working_directory) {
     name_own_process(bound_as, path, status.tgid, call.tid);
     if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   }
+  const kernel::BindRequest request{.socket = socket,
+                                    .address = bound_as.get(),
+                                    .length = bound_as.length,
+                                    .directory = place->directory.get(),
+                                    .parent = place->parent.fd(),
+                                    .umask = status.umask,
+                                    .descriptors = descriptors};
+  return session_.names_lock->in_turn(
+      [&](NamesLock::Turn& turn) { return bind_judged(call, context, turn, *place, record, request); });
+}
 
-  std::lock_guard lock(*session_.names_lock);
-  struct stat before {};
-  if (int found = kernel_.stat_at(named->fd(), last.c_str(), before); found != -ENOENT) {
-    // What the kernel would say of a name that is taken, or of a directory that cannot be searched.
-    return {.answer = Answer::errno_of(found == 0 ? EADDRINUSE : -found), .record = std::nullopt};
-  }
-  expect_bind(socket);
-  if (!context.may_wait()) {
-    remember(socket, std::nullopt);
-    return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-  }
-  record.done = true;
-  int rc = call.act().bind_path({.socket = socket,
-                                 .address = bound_as.get(),
-                                 .length = bound_as.length,
-                                 .directory = directory.get(),
-                                 .parent = named->fd(),
-                                 .umask = status.umask,
-                                 .descriptors = descriptors});
-  if (rc < 0) {
-    remember(socket, std::nullopt);
-    return {.answer = Answer::of(rc), .record = std::move(record)};
-  }
-
-  auto now = kernel_.real_path(named->fd());
-  UniqueFd bound(kernel_.open_at(named->fd(), last.c_str(), O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS));
+// The socket's name must be the target's own string, or getsockname(2) would tell another one; and strings can be made
+// to lead elsewhere between our look and the kernel's. So the kernel's walk happens in a process whose Landlock domain
+// knows the judged directory alone; and as that takes in what lies beneath, the name must be free before and stand for
+// a bound socket afterwards. Nothing of the session can bring another one there meanwhile: that takes a bind, a rename
+// or a link, and these wait for each other.
+std::optional<Outcome> UnixSocketHandler::bind_judged(const Caller& call, CallContext& context, NamesLock::Turn& turn,
+                                                      const BindPlace& place, Record record,
+                                                      const kernel::BindRequest& request) {
   struct stat st {};
-  bool in_place =
+  if (int found = kernel_.stat_at(place.parent.fd(), place.last.c_str(), st); found != -ENOENT) {
+    // What the kernel would say of a name that is taken, or of a directory that cannot be searched.
+    return Outcome{.answer = Answer::errno_of(found == 0 ? EADDRINUSE : -found), .record = std::nullopt};
+  }
+  if (!turn.take()) return std::nullopt;
+  BoundSockets::Binding binding(bound_, request.socket);
+  if (!context.may_wait()) return Outcome{.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  record.done = true;
+  if (int rc = call.act().bind_path(request); rc < 0) {
+    return Outcome{.answer = Answer::of(rc), .record = std::move(record)};
+  }
+
+  auto now = kernel_.real_path(place.parent.fd());
+  UniqueFd bound(kernel_.open_at(place.parent.fd(), place.last.c_str(), O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS));
+  const bool in_place =
       bound && kernel_.stat(bound.get(), st) == 0 && S_ISSOCK(st.st_mode) && kernel_.has_bound_socket(bound.get());
-  if (in_place && now && *now == named->path()) {
-    remember(socket, record.path, std::move(bound));
-    return {.answer = {}, .record = std::move(record)};
+  if (in_place && now && *now == place.parent.path()) {
+    binding.bound_at(record.path, std::move(bound));
+    return Outcome{.answer = {}, .record = std::move(record)};
   }
   // Somebody moved directories under us. The socket has a name that was not judged: see to it that nothing listens
   // there.
-  remember(socket, std::string());
+  binding.tampered_with();
   record.reason = "race";
   record.decision = {};
   return denied(call, std::move(record));
@@ -495,7 +502,7 @@ Outcome UnixSocketHandler::listen(const Caller& call, CallContext& context) {
     record.abstract = true;
     record.path = std::string(name.text);
     record.decision = session_.layers.judge_abstract(policy::UnixOperation::listen, name.text);
-  } else if (auto known = recall(socket->get())) {
+  } else if (auto known = bound_.recall(socket->get())) {
     record.path = known->path;
     if (known->path.empty()) {
       record.path = std::string(name.text);
@@ -536,64 +543,6 @@ Outcome UnixSocketHandler::refuse_datagram(const Caller& call) {
   record.done = true;
   // Safe to run as the target wrote it: domain and type came in registers, which nobody can change any more.
   return {.answer = {.run_natively = true}, .record = std::move(record)};
-}
-
-uint64_t UnixSocketHandler::cookie_of(int socket) {
-  uint64_t cookie = 0;
-  return kernel_.socket_option(socket, SO_COOKIE, &cookie, sizeof cookie) < 0 ? 0 : cookie;
-}
-
-UnixSocketHandler::Bound* UnixSocketHandler::find_bound(uint64_t cookie) {
-  auto found = std::ranges::find(bound_, cookie, &Bound::cookie);
-  return found == bound_.end() ? nullptr : &*found;
-}
-
-// Before the bind, or a listen of another thread's could come between it and its outcome.
-void UnixSocketHandler::expect_bind(int socket) {
-  uint64_t cookie = cookie_of(socket);
-  std::lock_guard lock(bound_lock_);
-  if (Bound* known = find_bound(cookie)) {
-    ++known->binding;
-    return;
-  }
-  if (bound_.size() >= look_again_at_) forget_closed();
-  if (bound_.size() == kMaxBound) {
-    bound_.pop_front();
-    forgotten_ = true;
-  }
-  bound_.push_back({.cookie = cookie, .binding = 1});
-}
-
-// A file keeps no socket alive, and is held by as few closed ones as live ones.
-void UnixSocketHandler::forget_closed() {
-  std::erase_if(bound_, [&](const Bound& bound) {
-    return bound.binding == 0 && bound.file && kernel_.is_abandoned_socket(bound.file.get());
-  });
-  look_again_at_ = std::clamp(2 * bound_.size(), size_t{16}, kMaxBound);
-}
-
-void UnixSocketHandler::remember(int socket, std::optional<std::string> path, UniqueFd file) {
-  uint64_t cookie = cookie_of(socket);
-  std::lock_guard lock(bound_lock_);
-  Bound* known = find_bound(cookie);
-  if (known == nullptr) return;  // many binds came between: it fell out
-  --known->binding;
-  if (path) {
-    known->bound = true;
-    known->path = std::move(*path);
-    known->file = std::move(file);
-  } else if (!known->bound && known->binding == 0) {
-    std::erase_if(bound_, [&](const Bound& bound) { return bound.cookie == cookie; });
-  }
-}
-
-std::optional<UnixSocketHandler::Known> UnixSocketHandler::recall(int socket) {
-  uint64_t cookie = cookie_of(socket);
-  std::lock_guard lock(bound_lock_);
-  if (const Bound* known = find_bound(cookie)) return Known{.path = known->path};
-  // It may be one that was bound here, and its own word is not to be believed.
-  if (forgotten_) return Known{.fell_out = true, .path = {}};
-  return std::nullopt;
 }
 
 }  // namespace wrapd::supervisor

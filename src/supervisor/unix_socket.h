@@ -10,9 +10,8 @@
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
+#include <expected>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,9 +19,12 @@
 #include "kernel/kernel.h"
 #include "policy/layers.h"
 #include "supervisor/approvals.h"
+#include "supervisor/bound_sockets.h"
 #include "supervisor/caller.h"
 #include "supervisor/handler.h"
 #include "supervisor/identities.h"
+#include "supervisor/named_object.h"
+#include "supervisor/names_lock.h"
 #include "supervisor/path_walk.h"
 #include "supervisor/task.h"
 
@@ -46,8 +48,7 @@ struct SessionObjects {
   int root;  // O_PATH
   const Identities& identities;
   Approvals& approvals;
-  // Held while names of sockets are judged and made or moved: by one call of the session at a time.
-  std::shared_ptr<std::mutex> names_lock = std::make_shared<std::mutex>();
+  std::shared_ptr<NamesLock> names_lock = std::make_shared<NamesLock>();
 };
 
 class UnixSocketHandler final : public Handler {
@@ -64,6 +65,16 @@ class UnixSocketHandler final : public Handler {
   Outcome bind(const Caller& call, CallContext& context);
   Outcome bind_path(const Caller& call, CallContext& context, int socket, const AddressCopy& address,
                     std::string_view name);
+  // Where a bind is to make its socket.
+  struct BindPlace {
+    UniqueFd directory;  // O_PATH: the target's working directory, where the name starts there
+    NamedObject parent;
+    std::string last;  // the plain element
+  };
+  [[nodiscard]] std::expected<BindPlace, Outcome> find_bind_place(const Caller& call, std::string path);
+  // Nothing if the turn is to be taken again.
+  std::optional<Outcome> bind_judged(const Caller& call, CallContext& context, NamesLock::Turn& turn,
+                                     const BindPlace& place, Record record, const kernel::BindRequest& request);
   [[nodiscard]] int bind_netlink(const Caller& call, int socket, const AddressCopy* asked);
   Outcome listen(const Caller& call, CallContext& context);
   Outcome refuse_datagram(const Caller& call);
@@ -79,37 +90,10 @@ class UnixSocketHandler final : public Handler {
   Outcome failed(const Caller& call, Record record, const Error& error);
   [[nodiscard]] policy::Decision judge(policy::UnixOperation operation, const std::string& path, int object = -1) const;
 
-  // Where each socket that was bound by name here lives, so that listen can be judged by it. One that has been closed
-  // is forgotten: its file, which is held, has no socket any more. Those that live are bounded: once one of them fell
-  // out, no socket that is not known may listen. Until then such a one was inherited bound, and is judged by the name
-  // it reports.
-  struct Bound {
-    uint64_t cookie = 0;  // SO_COOKIE; 0 stands for the ones that fell out
-    std::string path;     // empty: being bound, or the bind was tampered with; nothing may listen there
-    int binding = 0;      // binds on their way
-    bool bound = false;
-    UniqueFd file{};  // O_PATH; none if it is not known to be the socket's
-  };
-  // What listen needs to know of one.
-  struct Known {
-    bool fell_out = false;
-    std::string path;
-  };
-  void expect_bind(int socket);
-  // Ends what expect_bind() began, with the judged path, an empty one, or nothing if the socket was not bound.
-  void remember(int socket, std::optional<std::string> path, UniqueFd file = {});
-  [[nodiscard]] std::optional<Known> recall(int socket);
-  [[nodiscard]] uint64_t cookie_of(int socket);
-  [[nodiscard]] Bound* find_bound(uint64_t cookie);
-  void forget_closed();
-
   SessionObjects session_;
   kernel::Objects& kernel_;
   PathWalk walk_;
-  std::mutex bound_lock_;
-  std::deque<Bound> bound_;
-  size_t look_again_at_ = 16;  // entries: then the closed ones are looked for
-  bool forgotten_ = false;
+  BoundSockets bound_;
 };
 
 }  // namespace wrapd::supervisor

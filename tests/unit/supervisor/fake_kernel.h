@@ -47,7 +47,10 @@ class FakeKernel : public kernel::Kernel {
   std::map<pid_t, kernel::TaskStatus> others;            // threads that have a status of their own
   std::function<int()> on_operation = [] { return 0; };  // connect, bind, listen, rename, link
 
+  std::function<void(const char*)> on_open = [](const char*) {};  // open_at(), before it is done
+
   // What the handlers did.
+  std::map<std::string, int> opened;  // how often a path was
   std::vector<std::string> done;
   std::map<pid_t, kernel::Credentials> acted_as;  // what threads took
   int looks = 0;                                  // tasks that were opened
@@ -143,6 +146,11 @@ class FakeKernel : public kernel::Kernel {
     return real_.open_proc_directory(device, relative);
   }
   int open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) override {
+    {
+      std::lock_guard guard(lock);
+      ++opened[path];
+    }
+    on_open(path);
     return real_.open_at(directory, path, flags, resolve);
   }
   int stat(int fd, struct stat& st) override { return real_.stat(fd, st); }

@@ -5,9 +5,13 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 
+#include <array>
+#include <atomic>
+#include <chrono>
 #include <climits>
 #include <cstring>
 #include <filesystem>
+#include <future>
 #include <utility>
 
 #include "base/io.h"
@@ -727,6 +731,65 @@ TEST(Names, DirectoriesAboveADeniedNameAreKept) {
   EXPECT_EQ(s.move("other", s.place / "a/d", SYS_symlink).answer.error, 0);
   EXPECT_EQ(s.move(s.place / "other", s.place / "a/d").answer.error, 0);
   EXPECT_EQ(s.kernel.done.size(), 2U);
+}
+
+// A directory that does not answer holds up who looks there, and nobody else.
+TEST(Names, OthersGoOnWhileOneLooks) {
+  Scene s;
+  s.rules({{"/**", Verdict::allow}});
+  for (const char* name : {"dead", "alive", "other"})
+    UniqueFd(::open((s.place / name).c_str(), O_CREAT | O_CLOEXEC, 0600)).reset();
+  std::promise<void> looking, answers;
+  std::atomic<bool> first{true};
+  s.kernel.on_open = [&](const char* path) {
+    if (std::string_view(path) != "dead" || !first.exchange(false)) return;
+    looking.set_value();
+    answers.get_future().wait();
+  };
+  s.kernel.memory = {{0x1000, s.place / "dead" + '\0'},
+                     {0x3000, s.place / "dead2" + '\0'},
+                     {0x5000, s.place / "alive" + '\0'},
+                     {0x7000, s.place / "alive2" + '\0'},
+                     {0x9000, unix_bytes(s.place / "new")}};
+  auto call = [&](Handler& handler, int number, uint64_t a, uint64_t b, uint64_t c = 0) {
+    return s.callers.serve({.id = 7, .tid = 100, .number = number, .arguments = {a, b, c}}, handler, s.context)
+        .answer.error;
+  };
+  auto held_up = std::async(std::launch::async, [&] { return call(*s.names, SYS_rename, 0x1000, 0x3000); });
+  looking.get_future().wait();
+  auto others = std::async(std::launch::async, [&] {
+    return std::array{call(*s.names, SYS_rename, 0x5000, 0x7000), call(*s.names, SYS_link, 0x5000, 0x7000),
+                      call(*s.names, SYS_symlink, 0x5000, 0x7000),
+                      call(*s.sockets, SYS_bind, 3, 0x9000, s.kernel.memory[0x9000].size())};
+  });
+  EXPECT_EQ(others.wait_for(std::chrono::seconds(30)), std::future_status::ready);
+  EXPECT_EQ(s.kernel.done.size(), 4U);
+  answers.set_value();
+  (void)others.get();
+  EXPECT_EQ(held_up.get(), 0);
+}
+
+// A socket comes into a directory after it was looked through, and before it is carried into reach.
+TEST(Names, AreLookedAtAgainIfOthersWereMovedMeanwhile) {
+  Scene s;
+  s.rules({{s.place / "open/**", Verdict::allow}});
+  for (const char* name : {"open", "tree"}) std::filesystem::create_directory(s.place / name);
+  const std::string socket = s.place.socket("s"), inside = s.place / "tree/s";
+  bool looked_through = false;
+  s.kernel.is_valid = [&](uint64_t) {
+    if (s.kernel.opened["."] == 0 || std::exchange(looked_through, true)) return true;
+    s.kernel.memory[0x5000] = socket + '\0';
+    s.kernel.memory[0x7000] = inside + '\0';
+    s.kernel.on_operation = [&] { return ::rename(socket.c_str(), inside.c_str()); };
+    NoContext context;
+    Notification other{.id = 8, .tid = 101, .number = SYS_rename, .arguments = {0x5000, 0x7000}};
+    EXPECT_EQ(s.callers.serve(other, *s.names, context).answer.error, 0);
+    s.kernel.on_operation = [] { return 0; };
+    return true;
+  };
+  EXPECT_EQ(s.move(s.place / "tree", s.place / "open/tree").answer.error, EACCES);
+  EXPECT_TRUE(looked_through);
+  EXPECT_EQ(s.kernel.done.size(), 1U);
 }
 
 TEST(Names, ProtectedPlaces) {

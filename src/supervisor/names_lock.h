@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Names of sockets are judged and then made or moved, and no other call of the session may come between. A look at
+// names can take as long as a file system likes, and holds up nobody: what was looked at counts if nothing was made or
+// moved since the look began. Else it is looked at again, in the end with everybody else waiting.
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+
+namespace wrapd::supervisor {
+
+class NamesLock {
+ public:
+  class Turn {
+   public:
+    // To be called after the look, before the act. False: the look was in vain. True: until the end of the turn nobody
+    // else acts.
+    [[nodiscard]] bool take() {
+      if (!guard_.owns_lock()) guard_.lock();
+      taken_ = names_.acts_.load() == seen_;
+      if (!taken_) guard_.unlock();
+      return taken_;
+    }
+
+   private:
+    friend class NamesLock;
+    Turn(NamesLock& names, bool alone) : names_(names), guard_(names.lock_, std::defer_lock) {
+      if (alone) guard_.lock();
+      seen_ = names.acts_.load();
+    }
+    ~Turn() {
+      if (taken_) ++names_.acts_;
+    }
+    NamesLock& names_;
+    std::unique_lock<std::mutex> guard_;
+    uint64_t seen_ = 0;
+    bool taken_ = false;
+  };
+
+  // `attempt` gets a turn; nothing if the look was in vain.
+  template <class Attempt>
+  auto in_turn(Attempt attempt) {
+    for (int i = 0;; ++i) {
+      Turn turn(*this, i >= kFreeLooks);
+      if (auto outcome = attempt(turn)) return std::move(*outcome);
+    }
+  }
+
+ private:
+  static constexpr int kFreeLooks = 3;
+  std::mutex lock_;
+  std::atomic<uint64_t> acts_{0};  // that have come to their end
+};
+
+}  // namespace wrapd::supervisor
