@@ -36,6 +36,11 @@ class QueuedKernel final : public FakeKernel {
     given = out.pidfd.get();
     return 0;
   }
+  int respond(const seccomp_notif_resp& response) override {
+    before_answer(response.id);
+    return FakeKernel::respond(response);
+  }
+  std::function<void(uint64_t id)> before_answer = [](uint64_t) {};
   int listener() const { return listener_.get(); }
   void queue_call(uint64_t id, int number, uint32_t tid = 100) {
     std::lock_guard guard(lock);
@@ -202,7 +207,8 @@ TEST(Loop, OthersAreAnsweredWhileOneWaits) {
 }
 
 TEST(Loop, WhenAllWaitOneMoreWaitIsRefusedAndNothingElse) {
-  Scene s({.waiting = 3, .working = 1});
+  // However slowly threads come to run here.
+  Scene s({.waiting = 3, .working = 1, .room_patience = 60s});
   for (uint64_t id = 1; id <= 3; ++id) s.kernel.queue_call(id, kWaits);
   ASSERT_TRUE(s.run_until([&] { return s.handler.busy == 3; }));
   for (uint64_t id = 4; id <= 20; ++id) s.kernel.queue_call(id, kQuick);
@@ -220,6 +226,29 @@ TEST(Loop, WhenAllWaitOneMoreWaitIsRefusedAndNothingElse) {
   s.handler.let_go(3);
   ASSERT_TRUE(s.run_until_answers(22));
   for (uint64_t id = 1; id <= 3; ++id) EXPECT_EQ(s.kernel.error_of(id), 0) << id;
+}
+
+// A thread that answers takes no call yet, but soon: nobody else's wait is given up for that.
+TEST(Loop, WhileOneThreadComesFreeNoOtherWaitIsRefused) {
+  Scene s({.waiting = 2, .working = 1, .room_patience = 60s});
+  std::atomic<int> ticks{0};
+  std::atomic<bool> held{false};
+  s.kernel.before_answer = [&](uint64_t id) {
+    if (id != 3) return;
+    held = true;
+    while (ticks < 20) std::this_thread::yield();
+  };
+  for (uint64_t id = 1; id <= 3; ++id) s.kernel.queue_call(id, kWaits);
+  ASSERT_TRUE(s.run_until([&] {
+    if (held) ++ticks;
+    return s.kernel.answer_count() >= 1;
+  }));
+  ticks = 20;
+  s.kernel.queue_call(4, kQuick);
+  ASSERT_TRUE(s.run_until_answers(2));
+  EXPECT_EQ(s.kernel.error_of(3), EAGAIN);
+  EXPECT_EQ(s.kernel.error_of(4), 0);
+  EXPECT_EQ(s.kernel.answer_count(), 2U) << "the others wait on";
 }
 
 // Where nothing can be interrupted, and no call waits for a peer, the monitor itself answers.
