@@ -21,8 +21,6 @@ constexpr auto kLooksApart = std::chrono::microseconds(250);
 
 extern "C" void on_interrupt(int) {}
 
-constexpr const char* kCrowded = "too many calls wait at once";
-
 EndReason reason_of(WaitEnd end) {
   switch (end) {
     case WaitEnd::restart:
@@ -280,8 +278,7 @@ void Loop::serve(Worker& worker, const Notification& call) {
     outcome = end_task(call);
   } else if (call.tid == 0) {
     // The task is in a pid namespace that ours cannot see: nothing of it can be read.
-    outcome.answer = Answer::errno_of(EACCES);
-    outcome.record = Record{.operation = "call from a foreign pid namespace"};
+    outcome = refusal_of(call, EACCES, "the program is in a pid namespace that the supervisor cannot see");
   } else if (Handler* handler = handler_for_(call.number); handler != nullptr) {
     outcome = callers_.serve(call, *handler, worker);
   } else {
@@ -295,12 +292,6 @@ void Loop::serve(Worker& worker, const Notification& call) {
     std::lock_guard lock(role_lock_);
     missed_.push_back(worker.peer);
     wake_monitor();
-  }
-  if (reason == EndReason::crowded && outcome.answer.error == EAGAIN) {
-    if (!outcome.record) outcome.record = Record{.operation = "system call"};
-    outcome.record->done = false;
-    outcome.record->decision = {};
-    outcome.record->reason = kCrowded;
   }
   if (outcome.question != 0 && ours) {
     park(call, std::move(outcome));
@@ -318,7 +309,7 @@ void Loop::serve(Worker& worker, const Notification& call) {
 
 // Ends the task that calls.
 Outcome Loop::end_task(const Notification& call) {
-  Outcome outcome{.answer = Answer::errno_of(EACCES), .record = Record{.operation = "system call"}};
+  Outcome outcome{.answer = Answer::errno_of(EACCES), .record = Record{.operation = operation_of(call.number)}};
   outcome.record->reason = "the session is being ended";
   callers_.end(call, *outcome.record);
   return outcome;
@@ -339,9 +330,15 @@ void Loop::terminate() {
   }
 }
 
-void Loop::refuse(const Notification& call, int error, const char* reason) {
-  Outcome outcome{.answer = Answer::errno_of(error), .record = Record{.operation = "system call"}};
+Outcome Loop::refusal_of(const Notification& call, int error, const char* reason) {
+  Outcome outcome{.answer = Answer::errno_of(error), .record = Record{.operation = operation_of(call.number)}};
   outcome.record->reason = reason;
+  callers_.name_unproven(call, *outcome.record);
+  return outcome;
+}
+
+void Loop::refuse(const Notification& call, int error, const char* reason) {
+  Outcome outcome = refusal_of(call, error, reason);
   answer(call, outcome.answer);
   push(call, outcome);
 }
@@ -464,7 +461,7 @@ void Loop::refuse_received() {
       answer(call, outcome.answer);
       push(call, outcome);
     } else {
-      refuse(call, EAGAIN, kCrowded);
+      refuse(call, EAGAIN, kTooManyWait);
     }
   }
 }

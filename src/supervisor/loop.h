@@ -126,6 +126,7 @@ class Loop {
   void look_at_parked(Clock::time_point now);
   [[nodiscard]] bool resolve(Parked& parked, bool look, Clock::time_point now);
   void hand_out_retries(Clock::time_point now);
+  [[nodiscard]] Outcome refusal_of(const Notification& call, int error, const char* reason);
   void refuse(const Notification& call, int error, const char* reason);
   [[nodiscard]] Outcome end_task(const Notification& call);
   void answer(const Notification& call, const Answer& answer) const;
