@@ -143,7 +143,7 @@ Result<> Actors::run(const kernel::Credentials& credentials, const std::function
     actor->work = &work;
   }
   actor->changed.notify_one();
-  // EINTR: The signal is passed on to the actor, which waits in our place. The monitor repeats it.
+  // EINTR. The signal is passed on to the actor, which waits in our place. The monitor repeats it.
   while (::sem_wait(&actor->done) < 0) (void)::tgkill(::getpid(), actor->tid, kInterruptSignal);
   (void)::syscall(SYS_gettid);  // one that came when the work was done is taken here
 

@@ -194,7 +194,7 @@ void Caller::name(Record& record) const {
 
 Callers::Callers(kernel::Kernel& kernel, int root) : kernel_(kernel), root_(root), actors_(kernel) {
   kernel::TaskCredentials own;
-  // Without them nobody's are ours: every call is refused.
+  // If they cannot be read, every call is refused.
   if (kernel_.own_credentials(own) < 0) return;
   own_ = own.acting();
   permitted_ = own.permitted;

@@ -282,8 +282,8 @@ Outcome UnixSocketHandler::connect_path(const Caller& call, CallContext& context
                       [&] { return call.act().connect_object(socket, named->fd()); });
 }
 
-// What was unlinked can be reached by a descriptor. It has no name that could be judged, which is none the worse where
-// all names are allowed.
+// What was unlinked can be reached by a descriptor. It has no name that could be judged, which does no harm
+// where all names are allowed.
 Outcome UnixSocketHandler::connect_nameless(const Caller& call, CallContext& context, int socket, const Located& object,
                                             Record record) {
   if (!S_ISSOCK(object.st.st_mode) || !kernel_.has_bound_socket(object.fd.get()))
