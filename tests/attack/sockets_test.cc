@@ -632,13 +632,10 @@ TEST(Native, Loopback) {
   });
 }
 
-// Names are mediated, and nothing of that is seen where nothing is ruled.
+// Names are mediated, and nothing of that is seen where nothing is ruled: what the differential test does not meet.
 TEST(Native, RenamesAndLinks) {
   auto set_up = [](const Place& place) {
     make_directory(place / "a");
-    make_directory(place / "b");
-    make_directory(place / "full");
-    make_directory(place / "full/x");
     make_directory(place / "root", 0755, 0);
     make_directory(place / "sticky", 01777, 0);
     make_link("a", place / "way");
@@ -651,7 +648,6 @@ TEST(Native, RenamesAndLinks) {
   };
   Program program = [](const Place& place, Story& story) {
     if (::chdir(place.path().c_str()) < 0) ::_exit(1);
-    int a = ::open("a", O_PATH | O_DIRECTORY);
     int number = 0;
     auto rename = [&](int old_dir, const char* from, int new_dir, const char* to, unsigned flags = 0) {
       story.tell(std::to_string(number++) + " rename " + from + " " + to + " " + std::to_string(flags),
@@ -662,68 +658,21 @@ TEST(Native, RenamesAndLinks) {
                  outcome(::syscall(SYS_linkat, old_dir, from, new_dir, to, flags)));
     };
     const int cwd = AT_FDCWD;
-    rename(cwd, "a/file", cwd, "b/file");
-    rename(cwd, "b/file", a, "file");
-    rename(a, "file", a, "third");
-    rename(a, "third", cwd, (place / "a/file").c_str());
-    rename(cwd, "absent", cwd, "b/x");
-    rename(cwd, "absent/x", cwd, "b/x");
-    rename(cwd, "a/file", cwd, "absent/x");
-    rename(cwd, "a/file", cwd, "a/second", RENAME_NOREPLACE);
-    rename(cwd, "a/file", cwd, "a/second", RENAME_EXCHANGE);
-    rename(cwd, "a/file", cwd, "a/absent", RENAME_EXCHANGE);
-    rename(cwd, "a/file", cwd, "a/second", RENAME_EXCHANGE | RENAME_NOREPLACE);
     rename(cwd, "a/file", cwd, "a/second", 1U << 20);
-    rename(cwd, "a/", cwd, "c");
-    rename(cwd, "c", cwd, "a/");
-    rename(cwd, "file/", cwd, "c");
-    rename(cwd, "file", cwd, "c/");
-    rename(cwd, "a", cwd, "full");
-    rename(cwd, "a", cwd, "b");
-    rename(cwd, "b", cwd, "a");
-    rename(cwd, "a", cwd, "a/sub");
-    rename(cwd, "full/x", cwd, "full");
-    rename(cwd, "file", cwd, "a");
-    rename(cwd, "a", cwd, "file");
-    rename(cwd, ".", cwd, "x");
-    rename(cwd, "..", cwd, "x");
-    rename(cwd, "a/.", cwd, "x");
-    rename(cwd, "a/..", cwd, "x");
-    rename(cwd, "file", cwd, ".");
-    rename(cwd, "/", cwd, "x");
-    rename(cwd, "file", cwd, "/");
-    rename(cwd, "", cwd, "x");
-    rename(cwd, "file", cwd, "");
-    rename(-1, "file", cwd, "x");
-    rename(999, "file", cwd, "x");
     rename(cwd, "dangling", cwd, "moved-link");
     rename(cwd, "way/second", cwd, "way/file");
     rename(cwd, "way/", cwd, "x");
     rename(cwd, "file", cwd, "root/x");
     rename(cwd, "root/file", cwd, "x");
     rename(cwd, "sticky/file", cwd, "x");
-    rename(cwd, "file", cwd, std::string(300, 'x').c_str());
-    rename(cwd, "file", cwd, "file");
     rename(cwd, "file", cwd, "/proc/self/x");
     rename(cwd, "file", cwd, "/dev/shm/wrapd-attack");
-    rename(cwd, "file", cwd, "/proc/self/cwd/by-proc");
-    rename(cwd, "/proc/self/cwd/by-proc", cwd, "file");
     link(cwd, "file", cwd, "link1");
-    link(cwd, "file", cwd, "link1");
-    link(cwd, "file/", cwd, "link2");
-    link(cwd, "file", cwd, "link2/");
-    link(cwd, "a", cwd, "link3");
-    link(cwd, "absent", cwd, "link4");
     link(cwd, "moved-link", cwd, "link5");
     link(cwd, "moved-link", cwd, "link6", AT_SYMLINK_FOLLOW);
     link(cwd, "way", cwd, "link7", AT_SYMLINK_FOLLOW);
     link(cwd, "root/file", cwd, "link8");
-    link(cwd, "", cwd, "link9");
-    link(cwd, "file", cwd, "");
     link(cwd, "file", cwd, "link10", 1);
-    link(a, "file", a, "link11");
-    link(cwd, "file", cwd, ".");
-    link(cwd, "file", cwd, "/");
     link(cwd, "file", cwd, "root/x");
     int nameless = ::open(".", O_TMPFILE | O_RDWR, 0600);
     if (nameless >= 0) {
