@@ -229,7 +229,7 @@ bool BusApi::on_message(sd_bus_message* message) {
   guarded("admission", [&] {
     stopped = link_->admission.stop(message);
     link_->outflow.look();
-    // The bus's own signals (names that come and leave) are nobody's need of us.
+    // The bus's own signals (names that come and leave) do not mean that anybody needs the service.
     if (!stopped && sd_bus_message_is_method_call(message, nullptr, nullptr) > 0) settings_.on_call();
   });
   return stopped;

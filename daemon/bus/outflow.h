@@ -3,10 +3,11 @@
 
 // Signals, and whether the bus takes what we send at all.
 //
-// A signal counts as ours until every subscriber has taken it, and who subscribes is not for us to know: one that does
-// not read would in the end keep the bus from reading from us (unread.h). So signals of what programs do are bounded,
-// per user and in all; signals of any kind are left out while the bus is behind; and a connection of which the bus
-// holds too much, or that it does not take anything from, is given up for a new one, which starts with nothing held.
+// A signal counts as ours until every subscriber has taken it. The service does not know who subscribes. A subscriber
+// that does not read would in the end keep the bus from reading from us (unread.h). So signals of what programs do are
+// bounded, per user and in all; signals of any kind are left out while the bus is behind; and a connection of which the
+// bus holds too much, or that it does not take anything from, is given up for a new one, which starts with nothing
+// held.
 
 #include <systemd/sd-bus.h>
 

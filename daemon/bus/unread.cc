@@ -67,7 +67,7 @@ bool Unread::take_word(const std::string& client, uid_t payer, size_t bytes, Clo
   const auto fits = [bytes](size_t there, size_t limit) { return there + bytes <= limit + kWords; };
   if (!fits(of(client).bytes, kPerClient.bytes) || !fits(of_payer(payer).bytes, most_of(payer).bytes) ||
       (payer != 0 && !fits(total_.bytes, kInAll.bytes) && of_payer(payer).bytes + bytes > kShare.bytes)) {
-    // Whoever reads is soon known to.
+    // The bus then says what it has read.
     if (accounts_.contains(client)) question(client, nullptr);
     return false;
   }

@@ -45,7 +45,7 @@ class Unread {
   static constexpr Load kInAll{.bytes = 24 << 20, .descriptors = 24};
   static constexpr Load kShare{.bytes = 64 << 10, .descriptors = 1};
   static constexpr size_t kMostDescriptors = 48;  // the rest are root's
-  // A refusal is a reply, too. Who does not even read these gets no answer at all.
+  // A refusal is a reply, too. A client that does not read refusals either gets no answer at all.
   static constexpr size_t kWords = 64 << 10;
   static constexpr size_t kMostClients = 256;  // of one payer; the bus's max_connections_per_user
   static constexpr size_t kAtOnce = 32;        // questions to the bus

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -65,6 +66,10 @@ Actors::~Actors() {
 
 void Actors::serve(Actor& actor) {
   actor.tid = ::gettid();
+  sigset_t interrupts;  // blocked, perhaps, in the thread that started this one
+  ::sigemptyset(&interrupts);
+  ::sigaddset(&interrupts, kInterruptSignal);
+  ::pthread_sigmask(SIG_UNBLOCK, &interrupts, nullptr);
   if (auto taken = kernel_.act_as(actor.credentials); !taken) actor.error = taken.error();
   const bool able = !actor.error;
   ::sem_post(&actor.done);
@@ -74,6 +79,8 @@ void Actors::serve(Actor& actor) {
     if (actor.leave) break;
     if (actor.work != nullptr) {
       guard.unlock();
+      // A signal for the work before, passed on when that was done already, is taken here and not within this one.
+      (void)::syscall(SYS_gettid);
       (*actor.work)();
       guard.lock();
       actor.work = nullptr;
@@ -136,8 +143,9 @@ Result<> Actors::run(const kernel::Credentials& credentials, const std::function
     actor->work = &work;
   }
   actor->changed.notify_one();
-  // EINTR: what is meant to end our wait is meant for the one who waits in our place. It comes again until he is done.
+  // EINTR. The signal is passed on to the actor, which waits in our place. The monitor repeats it.
   while (::sem_wait(&actor->done) < 0) (void)::tgkill(::getpid(), actor->tid, kInterruptSignal);
+  (void)::syscall(SYS_gettid);  // one that came when the work was done is taken here
 
   std::list<std::shared_ptr<Actor>> leaving;
   {

@@ -2,7 +2,7 @@
 #pragma once
 
 // The life of one call in the thread that handles it, as one word that the thread (worker) and the monitor change by
-// compare-and-swap. Nothing else says how far a call is, and whoever makes the change of a row does what the row says.
+// compare-and-swap. Nothing else says how far a call is. The thread that makes the change does what the row says.
 //
 //   state      who      what happened                     becomes    does
 //   ---------  -------  --------------------------------  ---------  -----------------------------------------------
@@ -25,7 +25,10 @@
 // answers. A word carries the number of its call: the monitor changes the call that it looked at, or none.
 //
 // The signal that interrupts is sent with `signal_lock` held and only in state `ending`; a worker that leaves `ending`
-// takes the lock once. So no signal is sent to a thread that is not in the call that it is meant for.
+// takes the lock once. So no signal reaches another call than the one that it is meant for. Where an actor (actors.h)
+// does the work, the worker passes the signal on, perhaps when the work is done; both take what is then pending, the
+// worker before it goes on and the actor before it begins another work. The exception is Loop::stop(), which signals
+// every thread until it has gone: no call comes after.
 
 #include <atomic>
 #include <cstdint>
@@ -54,13 +57,6 @@ class CallSlot {
     bool operator==(const View&) const = default;
   };
 
-  CallSlot() = default;
-  CallSlot(const CallSlot& other) : word_(other.word_.load()) {}
-  CallSlot& operator=(const CallSlot& other) {
-    word_ = other.word_.load();
-    return *this;
-  }
-
   [[nodiscard]] View view() const { return unpack(word_.load(std::memory_order_acquire)); }
 
   // The worker's.
@@ -68,7 +64,7 @@ class CallSlot {
     View now = view();
     word_.store(pack({.call = now.call + 1, .state = CallState::deciding, .reason = EndReason::none}));
   }
-  // False if the call was abandoned, or is to end at once.
+  // False if the call was abandoned.
   [[nodiscard]] bool wait() { return change(CallState::deciding, CallState::waiting); }
   // Back to the wait if the reason was to look again.
   [[nodiscard]] bool look_again() {
@@ -115,6 +111,8 @@ class CallSlot {
     View now = view();
     return now.state == from && swap(now, {.call = now.call, .state = to, .reason = EndReason::none});
   }
+
+  friend struct CallSlotModel;  // of the test: puts a slot into a state that another one had
 
   std::atomic<uint64_t> word_{0};
 };

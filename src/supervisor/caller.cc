@@ -31,7 +31,31 @@ Result<> check_read(ssize_t read, size_t wanted) {
   return fail("cannot read the target's memory", kRefused);
 }
 
-// Of a call that no handler saw.
+// Those without which the kernel refuses this call with this error.
+uint64_t capabilities_for(const Notification& call, int error) {
+  using kernel::capability_bit;
+  constexpr uint64_t kNames = capability_bit(CAP_DAC_OVERRIDE) | capability_bit(CAP_DAC_READ_SEARCH);
+  switch (call.number) {
+    case SYS_connect:
+      return kNames | (error == EPERM ? capability_bit(CAP_NET_ADMIN) : 0);  // netlink(7)
+    case SYS_bind:
+    case SYS_listen:
+      return kNames | capability_bit(CAP_NET_BIND_SERVICE);
+    case SYS_renameat2:
+      if ((call.arguments[4] & RENAME_WHITEOUT) != 0)
+        return kNames | capability_bit(CAP_FOWNER) | capability_bit(CAP_MKNOD);
+      [[fallthrough]];
+    default:
+      return kNames | capability_bit(CAP_FOWNER);
+  }
+}
+
+std::span<std::byte> bytes_of(AddressCopy& copy, size_t size) {
+  return {reinterpret_cast<std::byte*>(&copy.storage), size};
+}
+
+}  // namespace
+
 const char* operation_of(int number) {
   switch (number) {
     case SYS_connect:
@@ -57,35 +81,15 @@ const char* operation_of(int number) {
 #endif
     case SYS_linkat:
       return "link";
+#ifdef SYS_symlink
+    case SYS_symlink:
+#endif
+    case SYS_symlinkat:
+      return "symlink";
     default:
       return "system call";
   }
 }
-
-// Those without which the kernel refuses this call with this error.
-uint64_t capabilities_for(const Notification& call, int error) {
-  using kernel::capability_bit;
-  constexpr uint64_t kNames = capability_bit(CAP_DAC_OVERRIDE) | capability_bit(CAP_DAC_READ_SEARCH);
-  switch (call.number) {
-    case SYS_connect:
-      return kNames | (error == EPERM ? capability_bit(CAP_NET_ADMIN) : 0);  // netlink(7)
-    case SYS_bind:
-    case SYS_listen:
-      return kNames | capability_bit(CAP_NET_BIND_SERVICE);
-    case SYS_renameat2:
-      if ((call.arguments[4] & RENAME_WHITEOUT) != 0)
-        return kNames | capability_bit(CAP_FOWNER) | capability_bit(CAP_MKNOD);
-      [[fallthrough]];
-    default:
-      return kNames | capability_bit(CAP_FOWNER);
-  }
-}
-
-std::span<std::byte> bytes_of(AddressCopy& copy, size_t size) {
-  return {reinterpret_cast<std::byte*>(&copy.storage), size};
-}
-
-}  // namespace
 
 // The program is read with the rest: the task cannot become another program while it waits.
 bool Caller::waits() const {
@@ -190,7 +194,7 @@ void Caller::name(Record& record) const {
 
 Callers::Callers(kernel::Kernel& kernel, int root) : kernel_(kernel), root_(root), actors_(kernel) {
   kernel::TaskCredentials own;
-  // Without them nobody's are ours: every call is refused.
+  // If they cannot be read, every call is refused.
   if (kernel_.own_credentials(own) < 0) return;
   own_ = own.acting();
   permitted_ = own.permitted;
@@ -293,8 +297,8 @@ Outcome Callers::refuse(const Notification& call, const Error& error) {
   return outcome;
 }
 
-// Who it is that nothing is done for.
 void Callers::name_unproven(const Notification& call, Record& record) {
+  if (call.tid == 0) return;
   kernel::Task task;
   std::string comm;
   if (kernel_.open_task(call.tid, task) < 0 || kernel_.task_comm(task, comm) < 0) return;

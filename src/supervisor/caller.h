@@ -31,6 +31,9 @@
 
 namespace wrapd::supervisor {
 
+// What a record says of a call that no handler saw.
+[[nodiscard]] const char* operation_of(int number);
+
 // A task that waits in this very call. What is read of it counts only once waits() was true afterwards.
 class Caller : public Notification {
  public:
@@ -99,6 +102,8 @@ class Callers {
   // Proves who asks and has `handler` handle the call as that task. A record names the program, and is of a task that
   // was still in the call when all of it was read; if it was not, there is none.
   [[nodiscard]] Outcome serve(const Notification& call, Handler& handler, CallContext& context);
+  // Fills in which program it is whose call is refused without a handler; nothing if that is not known for certain.
+  void name_unproven(const Notification& call, Record& record);
   // Kills the task that calls, and names it.
   void end(const Notification& call, Record& record);
 
@@ -111,7 +116,6 @@ class Callers {
   [[nodiscard]] Result<std::shared_ptr<const Caller::Known>> look_at(const Notification& call, std::string& comm);
   [[nodiscard]] Result<> choose_credentials(Caller& caller, const kernel::TaskCredentials& task) const;
   [[nodiscard]] Outcome refuse(const Notification& call, const Error& error);
-  void name_unproven(const Notification& call, Record& record);
   static void explain_missing(const Caller& caller, Outcome& outcome);
 
   kernel::Kernel& kernel_;

@@ -74,7 +74,8 @@ class CallContext {
   // The same where waiting is the rule: lets another thread receive at once, instead of when the delay is noticed.
   [[nodiscard]] virtual bool will_wait() = 0;
   // After an operation that ended with EINTR: the errno for the target, or 0 if the operation is to be tried again.
-  // kRestart: the target is to make its call anew once it has handled its signal.
+  // kRestart: the target is to make its call anew once it has handled its signal. EAGAIN: too many calls wait, and this
+  // one is refused, to be recorded with kTooManyWait.
   [[nodiscard]] virtual int interrupted() = 0;
 };
 
@@ -84,6 +85,8 @@ inline constexpr int kInterruptSignal = SIGURG;
 
 // ERESTARTSYS (include/linux/errno.h). What keeps it from programs is said in pending_signals.h.
 inline constexpr int kRestart = 512;
+
+inline constexpr const char* kTooManyWait = "too many calls wait at once";
 
 class Caller;  // caller.h
 

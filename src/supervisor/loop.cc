@@ -17,12 +17,9 @@ namespace wrapd::supervisor {
 namespace {
 
 constexpr size_t kStackBytes = size_t{128} * 1024;
-constexpr auto kRoomPatience = std::chrono::milliseconds(100);  // for a wait to end before another one must
 constexpr auto kLooksApart = std::chrono::microseconds(250);
 
 extern "C" void on_interrupt(int) {}
-
-constexpr const char* kCrowded = "too many calls wait at once";
 
 EndReason reason_of(WaitEnd end) {
   switch (end) {
@@ -281,8 +278,7 @@ void Loop::serve(Worker& worker, const Notification& call) {
     outcome = end_task(call);
   } else if (call.tid == 0) {
     // The task is in a pid namespace that ours cannot see: nothing of it can be read.
-    outcome.answer = Answer::errno_of(EACCES);
-    outcome.record = Record{.operation = "call from a foreign pid namespace"};
+    outcome = refusal_of(call, EACCES, "the program is in a pid namespace that the supervisor cannot see");
   } else if (Handler* handler = handler_for_(call.number); handler != nullptr) {
     outcome = callers_.serve(call, *handler, worker);
   } else {
@@ -296,12 +292,6 @@ void Loop::serve(Worker& worker, const Notification& call) {
     std::lock_guard lock(role_lock_);
     missed_.push_back(worker.peer);
     wake_monitor();
-  }
-  if (reason == EndReason::crowded && outcome.answer.error == EAGAIN) {
-    if (!outcome.record) outcome.record = Record{.operation = "system call"};
-    outcome.record->done = false;
-    outcome.record->decision = {};
-    outcome.record->reason = kCrowded;
   }
   if (outcome.question != 0 && ours) {
     park(call, std::move(outcome));
@@ -319,7 +309,7 @@ void Loop::serve(Worker& worker, const Notification& call) {
 
 // Ends the task that calls.
 Outcome Loop::end_task(const Notification& call) {
-  Outcome outcome{.answer = Answer::errno_of(EACCES), .record = Record{.operation = "system call"}};
+  Outcome outcome{.answer = Answer::errno_of(EACCES), .record = Record{.operation = operation_of(call.number)}};
   outcome.record->reason = "the session is being ended";
   callers_.end(call, *outcome.record);
   return outcome;
@@ -340,9 +330,15 @@ void Loop::terminate() {
   }
 }
 
-void Loop::refuse(const Notification& call, int error, const char* reason) {
-  Outcome outcome{.answer = Answer::errno_of(error), .record = Record{.operation = "system call"}};
+Outcome Loop::refusal_of(const Notification& call, int error, const char* reason) {
+  Outcome outcome{.answer = Answer::errno_of(error), .record = Record{.operation = operation_of(call.number)}};
   outcome.record->reason = reason;
+  callers_.name_unproven(call, *outcome.record);
+  return outcome;
+}
+
+void Loop::refuse(const Notification& call, int error, const char* reason) {
+  Outcome outcome = refusal_of(call, error, reason);
   answer(call, outcome.answer);
   push(call, outcome);
 }
@@ -417,28 +413,38 @@ std::vector<Loop::Worker*> Loop::reap() {
 }
 
 // Of those that wait, the one that began last gives its thread up. False if none waits.
-bool Loop::turn_away(const std::vector<Worker*>& all, Clock::time_point now) {
+bool Loop::turn_away(const std::vector<Worker*>& all) {
   Worker* last = nullptr;
   for (Worker* worker : all) {
     if (worker->slot.view().state != CallState::waiting) continue;
     if (last == nullptr || worker->begun() > last->begun()) last = worker;
   }
   if (last == nullptr) return false;
-  if (last->slot.end(last->slot.view(), EndReason::crowded)) turned_away_ = now;
+  (void)last->slot.end(last->slot.view(), EndReason::crowded);
   return true;
 }
 
-// Nobody receives. Calls that do not wait come first: one that waits gives its thread up. If none can, what comes is
-// refused, not queued behind them.
+// Nobody receives. Calls that do not wait come first: one that waits gives its thread up, unless a thread that does not
+// wait comes free in time. If none can, what comes is refused, not queued behind them.
 void Loop::make_room(const std::vector<Worker*>& all, Clock::time_point now) {
   {
     std::lock_guard lock(role_lock_);
-    if (role_.load() != nullptr || idle_ > 0 || stopping_ || hung_up_ || start_worker(true)) return;
+    if (role_.load() != nullptr || idle_ > 0 || stopping_ || hung_up_ || start_worker(true)) {
+      no_room_since_.reset();
+      return;
+    }
   }
-  const bool ending =
-      std::ranges::any_of(all, [](const Worker* worker) { return worker->slot.view().state == CallState::ending; });
-  if (ending && now - turned_away_ < kRoomPatience) return;
-  if (!turn_away(all, now)) refuse_received();
+  if (!no_room_since_) no_room_since_ = now;
+  const bool soon = std::ranges::any_of(all, [](const Worker* worker) {
+    const CallState state = worker->slot.view().state;
+    return state != CallState::waiting && state != CallState::abandoned;
+  });
+  if (soon && now - *no_room_since_ < limits_.room_patience) return;
+  if (turn_away(all)) {
+    no_room_since_ = now;
+  } else {
+    refuse_received();
+  }
 }
 
 void Loop::refuse_received() {
@@ -455,7 +461,7 @@ void Loop::refuse_received() {
       answer(call, outcome.answer);
       push(call, outcome);
     } else {
-      refuse(call, EAGAIN, kCrowded);
+      refuse(call, EAGAIN, kTooManyWait);
     }
   }
 }
@@ -555,10 +561,12 @@ void Loop::tick(Clock::time_point now) {
     busy = busy || young || state == CallState::deciding || state == CallState::ending;
   }
   waiting_ = waiting;
-  for (; waiting > limits_.waiting; --waiting) turn_away(all, now);
+  for (; waiting > limits_.waiting; --waiting) turn_away(all);
   if (started_ && role_.load() == nullptr) {
     make_room(all, now);
     busy = true;
+  } else {
+    no_room_since_.reset();
   }
   pass_wake_ups_on(all);
   signals_.begin_pass();

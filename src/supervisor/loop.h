@@ -50,8 +50,9 @@ struct LoopLimits {
   std::chrono::milliseconds idle{250};       // without a call for that long, ticking stops
   std::chrono::milliseconds look_after{50};  // how often a call that waits is looked at: has its target a signal?
   std::chrono::milliseconds decide_within{10'000};
-  size_t parked = 256;    // calls that wait for an answer at once
-  size_t records = 8192;  // waiting to be recorded; more are counted as lost
+  std::chrono::milliseconds room_patience{100};  // for a thread to come free before a call that waits gives up its own
+  size_t parked = 256;                           // calls that wait for an answer at once
+  size_t records = 8192;                         // waiting to be recorded; more are counted as lost
 };
 
 // A record with who asked and when; what Loop hands out.
@@ -125,6 +126,7 @@ class Loop {
   void look_at_parked(Clock::time_point now);
   [[nodiscard]] bool resolve(Parked& parked, bool look, Clock::time_point now);
   void hand_out_retries(Clock::time_point now);
+  [[nodiscard]] Outcome refusal_of(const Notification& call, int error, const char* reason);
   void refuse(const Notification& call, int error, const char* reason);
   [[nodiscard]] Outcome end_task(const Notification& call);
   void answer(const Notification& call, const Answer& answer) const;
@@ -140,7 +142,7 @@ class Loop {
   [[nodiscard]] EndReason why_it_must_end(Worker& worker, const Notification& call, Clock::time_point now);
   [[nodiscard]] bool watch_target(Worker& worker, const Notification& call);
   void pass_wake_ups_on(const std::vector<Worker*>& all);
-  bool turn_away(const std::vector<Worker*>& all, Clock::time_point now);
+  bool turn_away(const std::vector<Worker*>& all);
   void make_room(const std::vector<Worker*>& all, Clock::time_point now);
   void refuse_received();
   void interrupt(Worker& worker);
@@ -178,7 +180,7 @@ class Loop {
   Clock::time_point last_activity_{};
   Clock::time_point next_look_ = Clock::time_point::max();
   size_t looks_left_ = 0;
-  Clock::time_point turned_away_{};
+  std::optional<Clock::time_point> no_room_since_;  // or since the last call gave its thread up
 
   mutable std::mutex parked_lock_;
   std::vector<Parked> parked_;

@@ -242,20 +242,28 @@ NameHandler::Attempt NameHandler::decide(const Caller& call, CallContext& contex
   return Outcome{.answer = answer, .record = std::move(record)};
 }
 
+Result<NameHandler::Paths> NameHandler::copy_paths(const Caller& call, const Arguments& arguments) {
+  auto old_path = call.copy_path(arguments.old_path);
+  if (!old_path) return std::unexpected(old_path.error());
+  return Paths{.old_path = std::move(*old_path), .new_path = call.copy_path(arguments.new_path)};
+}
+
+Result<NameHandler::End> NameHandler::open_new_end(const Caller& call, const Arguments& arguments, const Paths& paths) {
+  if (!paths.new_path) return std::unexpected(paths.new_path.error());
+  return open_end(call, arguments.new_fd, *paths.new_path);
+}
+
 NameHandler::Attempt NameHandler::rename(const Caller& call, CallContext& context, const Arguments& arguments,
                                          Turn& turn) {
   Judged judged;
   Record& record = judged.record;
   record.operation = arguments.operation;
-  auto old_path = call.copy_path(arguments.old_path);
-  if (!old_path) return failed(call, record, old_path.error());
-  auto new_path = call.copy_path(arguments.new_path);
+  auto paths = copy_paths(call, arguments);
+  if (!paths) return failed(call, record, paths.error());
 
-  auto from = open_end(call, arguments.old_fd, *old_path);
+  auto from = open_end(call, arguments.old_fd, paths->old_path);
   if (!from) return failed(call, record, from.error());
-  // Noticed when it is used, as in the kernel.
-  if (!new_path) return failed(call, record, new_path.error());
-  auto to = open_end(call, arguments.new_fd, *new_path);
+  auto to = open_new_end(call, arguments, *paths);
   if (!to) return failed(call, record, to.error());
   auto act = [&] {
     return call.act().rename(from->parent.fd.get(), from->last.c_str(), to->parent.fd.get(), to->last.c_str(),
@@ -284,14 +292,12 @@ NameHandler::Attempt NameHandler::link(const Caller& call, CallContext& context,
   Judged judged;
   Record& record = judged.record;
   record.operation = arguments.operation;
-  auto old_path = call.copy_path(arguments.old_path);
-  if (!old_path) return failed(call, record, old_path.error());
-  auto new_path = call.copy_path(arguments.new_path);
+  auto paths = copy_paths(call, arguments);
+  if (!paths) return failed(call, record, paths.error());
 
-  auto source = open_linked(call, arguments.old_fd, *old_path, arguments.flags);
+  auto source = open_linked(call, arguments.old_fd, paths->old_path, arguments.flags);
   if (!source) return failed(call, record, source.error());
-  if (!new_path) return failed(call, record, new_path.error());
-  auto to = open_end(call, arguments.new_fd, *new_path);
+  auto to = open_new_end(call, arguments, *paths);
   if (!to) return failed(call, record, to.error());
   if (to->dead) return Outcome{.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
   int object = source->fd.get();
@@ -315,19 +321,18 @@ NameHandler::Attempt NameHandler::symlink(const Caller& call, CallContext& conte
   Judged judged;
   Record& record = judged.record;
   record.operation = arguments.operation;
-  auto target = call.copy_path(arguments.old_path);
-  if (!target) return failed(call, record, target.error());
-  if (target->empty()) return Outcome{.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
-  auto new_path = call.copy_path(arguments.new_path);
-  if (!new_path) return failed(call, record, new_path.error());
+  auto paths = copy_paths(call, arguments);
+  if (!paths) return failed(call, record, paths.error());
+  const std::string& target = paths->old_path;
+  if (target.empty()) return Outcome{.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
 
-  auto to = open_end(call, arguments.new_fd, *new_path);
+  auto to = open_new_end(call, arguments, *paths);
   if (!to) return failed(call, record, to.error());
   if (to->dead) return Outcome{.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
   record.path = to->real;
   if (!to->name.empty()) judged.forbidden = keeps(to->real);
   return decide(call, context, turn, std::move(judged),
-                [&] { return call.act().symlink(target->c_str(), to->parent.fd.get(), to->last.c_str()); });
+                [&] { return call.act().symlink(target.c_str(), to->parent.fd.get(), to->last.c_str()); });
 }
 
 Outcome NameHandler::handle(const Caller& call, CallContext& context) {

@@ -42,6 +42,10 @@ class NameHandler final : public Handler {
     uint64_t new_path;
     unsigned flags = 0;
   };
+  struct Paths {
+    std::string old_path;
+    Result<std::string> new_path;  // an error is told when the name is used, as in the kernel
+  };
   // What is known of a call once it was looked at.
   struct Judged {
     Record record;
@@ -58,6 +62,8 @@ class NameHandler final : public Handler {
 
   [[nodiscard]] Result<UniqueFd> open_start(const Caller& call, int fd);
   [[nodiscard]] Result<End> open_end(const Caller& call, int fd, const std::string& path);
+  [[nodiscard]] static Result<Paths> copy_paths(const Caller& call, const Arguments& arguments);
+  [[nodiscard]] Result<End> open_new_end(const Caller& call, const Arguments& arguments, const Paths& paths);
   [[nodiscard]] Result<Located> open_linked(const Caller& call, int fd, const std::string& path, unsigned flags);
 
   // The decision that forbids what lives at `from` to be known as `to`, if any does.

@@ -162,17 +162,24 @@ std::optional<Outcome> UnixSocketHandler::refuse(const Caller& call, Record& rec
 }
 
 template <class Call>
-Answer UnixSocketHandler::wait_through(CallContext& context, int socket, Call call) {
+Outcome UnixSocketHandler::wait_through(CallContext& context, int socket, std::optional<Record> record, Call call) {
   const auto begin = std::chrono::steady_clock::now();
+  auto with = [&](const Answer& answer) { return Outcome{.answer = answer, .record = std::move(record)}; };
   for (;;) {
     int rc = call();
-    if (rc != -EINTR) return Answer::of(rc);
+    if (rc != -EINTR) return with(Answer::of(rc));
     const int error = context.interrupted();
-    if (error != 0 && error != kRestart) return Answer::errno_of(error);
+    if (error == EAGAIN) {
+      if (!record) record = Record{.operation = "connect"};
+      record->done = false;
+      record->decision = {};
+      record->reason = kTooManyWait;
+    }
+    if (error != 0 && error != kRestart) return with(Answer::errno_of(error));
     const auto limit = send_timeout(socket);
     // signal(7): with a timeout, a call that was interrupted is not made anew, whatever the handler asks for.
-    if (error == kRestart) return Answer::errno_of(limit ? EINTR : kRestart);
-    if (limit && std::chrono::steady_clock::now() - begin >= *limit) return Answer::errno_of(EAGAIN);
+    if (error == kRestart) return with(Answer::errno_of(limit ? EINTR : kRestart));
+    if (limit && std::chrono::steady_clock::now() - begin >= *limit) return with(Answer::errno_of(EAGAIN));
   }
 }
 
@@ -211,9 +218,8 @@ Outcome UnixSocketHandler::connect(const Caller& call, CallContext& context) {
     if (!there) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
     // Fails for a socket that has a number, and otherwise it gets one of ours by the call.
     if (domain == AF_NETLINK && is_for_the_kernel(*address)) (void)bind_netlink(call, socket->get(), nullptr);
-    return {.answer = wait_through(context, socket->get(),
-                                   [&] { return call.act().connect(socket->get(), address->get(), address->length); }),
-            .record = std::nullopt};
+    return wait_through(context, socket->get(), std::nullopt,
+                        [&] { return call.act().connect(socket->get(), address->get(), address->length); });
   }
   UnixName name = decode_unix_name(*address);
   switch (name.kind) {
@@ -271,12 +277,12 @@ Outcome UnixSocketHandler::connect_path(const Caller& call, CallContext& context
   if (auto refused = refuse(call, record, &named->st())) return std::move(*refused);
   record.done = true;
   if (!context.may_wait_for(named->st().st_ino | 1)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-  Answer answer = wait_through(context, socket, [&] { return call.act().connect_object(socket, named->fd()); });
-  return {.answer = answer, .record = std::move(record)};
+  return wait_through(context, socket, std::move(record),
+                      [&] { return call.act().connect_object(socket, named->fd()); });
 }
 
-// What was unlinked can be reached by a descriptor. It has no name that could be judged, which is none the worse where
-// all names are allowed.
+// What was unlinked can be reached by a descriptor. It has no name that could be judged, which does no harm
+// where all names are allowed.
 Outcome UnixSocketHandler::connect_nameless(const Caller& call, CallContext& context, int socket, const Located& object,
                                             Record record) {
   if (!S_ISSOCK(object.st.st_mode) || !kernel_.has_bound_socket(object.fd.get()))
@@ -291,8 +297,8 @@ Outcome UnixSocketHandler::connect_nameless(const Caller& call, CallContext& con
   }
   record.done = true;
   if (!context.may_wait_for(object.st.st_ino | 1)) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-  Answer answer = wait_through(context, socket, [&] { return call.act().connect_object(socket, object.fd.get()); });
-  return {.answer = answer, .record = std::move(record)};
+  return wait_through(context, socket, std::move(record),
+                      [&] { return call.act().connect_object(socket, object.fd.get()); });
 }
 
 Outcome UnixSocketHandler::connect_abstract(const Caller& call, CallContext& context, int socket,
@@ -307,9 +313,8 @@ Outcome UnixSocketHandler::connect_abstract(const Caller& call, CallContext& con
   if (!context.may_wait_for(std::hash<std::string_view>{}(name) | 1)) {
     return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   }
-  Answer answer =
-      wait_through(context, socket, [&] { return call.act().connect(socket, address.get(), address.length); });
-  return {.answer = answer, .record = std::move(record)};
+  return wait_through(context, socket, std::move(record),
+                      [&] { return call.act().connect(socket, address.get(), address.length); });
 }
 
 // Gives a netlink socket the number that it would get natively, as `asked` or, without it, before it is connected.

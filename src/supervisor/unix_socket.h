@@ -79,9 +79,10 @@ class UnixSocketHandler final : public Handler {
   Outcome listen(const Caller& call, CallContext& context);
   Outcome refuse_datagram(const Caller& call);
 
-  // Waits through signals that are not meant for the target.
+  // Waits through signals that are not meant for the target. The outcome has the record that is given, if any, unless
+  // the wait was refused.
   template <class Call>
-  Answer wait_through(CallContext& context, int socket, Call call);
+  Outcome wait_through(CallContext& context, int socket, std::optional<Record> record, Call call);
   [[nodiscard]] std::optional<std::chrono::microseconds> send_timeout(int socket);  // SO_SNDTIMEO
 
   [[nodiscard]] std::optional<Outcome> refuse(const Caller& call, Record& record, const struct stat* object);

@@ -78,19 +78,6 @@ class FullServer {
   std::thread thread_;
 };
 
-// Waits until a task is in connect(2), as the kernel tells it.
-void wait_until_connecting(pid_t process, pid_t task) {
-  std::string path = "/proc/" + std::to_string(process) + "/task/" + std::to_string(task) + "/syscall";
-  std::string expected = std::to_string(SYS_connect) + " ";
-  for (;;) {
-    UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    char text[64] = {};
-    if (!file || ::read(file.get(), text, sizeof text - 1) <= 0) return;  // it has ended
-    if (std::string_view(text).starts_with(expected)) return;
-    ::sched_yield();
-  }
-}
-
 struct Crowd {
   Place place;
   FullServer full{place / "full"};
@@ -107,7 +94,7 @@ TEST(Blocking, OneThatWaitsHoldsUpNobody) {
       (void)connect_to(place / "full");
     });
     while (tid == 0) ::sched_yield();
-    wait_until_connecting(::getpid(), tid);
+    must_be_connecting(::getpid(), tid);
     auto begin = Clock::now();
     int failures = 0;
     for (int i = 0; i < 200; ++i) failures += connect_to(place / "other") == "ok" ? 0 : 1;
@@ -282,7 +269,7 @@ void expect_one_wait_to_end(const SignalForTheProcess& given) {
           second = given.also_waits ? connect() : outcome(static_cast<int>(::read(until_done[0], &byte, 1)));
         });
         while (tid == 0) ::sched_yield();
-        if (given.also_waits) wait_until_connecting(::getpid(), tid);
+        if (given.also_waits) must_be_connecting(::getpid(), tid);
         told.tell("first", connect());
         (void)!::write(until_done[1], "d", 1);
         other.join();
@@ -292,12 +279,12 @@ void expect_one_wait_to_end(const SignalForTheProcess& given) {
 }
 
 void send_alarm() {
-  every_millisecond(300, 0);
+  every_millisecond(900, 0);
 }
 
 void have_child() {
   if (::fork() != 0) return;
-  ::usleep(300'000);
+  ::usleep(900'000);
   ::_exit(0);
 }
 
@@ -341,7 +328,7 @@ TEST(Blocking, IgnoredAndBlockedSignalsDoNotEndTheWait) {
         every_millisecond(50, 50);
         pid_t self = ::gettid();
         std::thread helper([self] {
-          wait_until_connecting(::getpid(), self);
+          must_be_connecting(::getpid(), self);
           ::kill(::getpid(), SIGUSR1);
           // Longer than a wait is left alone.
           ::usleep(300'000);
@@ -362,7 +349,7 @@ TEST(Blocking, KillEndsAWaitingProcess) {
       (void)connect_to(place / "full");
       ::_exit(0);
     }
-    wait_until_connecting(child, child);
+    must_be_connecting(child, child);
     auto begin = Clock::now();
     ::kill(child, SIGKILL);
     int status = -1;

@@ -18,77 +18,20 @@ namespace {
 
 using policy::Verdict;
 
-// The program stops where it says so, until the test outside has done its part.
-class Turns {
- public:
-  Turns() {
-    if (::pipe2(there_, O_CLOEXEC) < 0 || ::pipe2(back_, O_CLOEXEC) < 0) std::abort();
-  }
-  ~Turns() {
-    for (int fd : {there_[0], there_[1], back_[0], back_[1]}) ::close(fd);
-  }
-  Turns(const Turns&) = delete;
-  Turns& operator=(const Turns&) = delete;
-  void let_outside_act() const {
-    char byte = 0;
-    if (::write(there_[1], "x", 1) != 1 || ::read(back_[0], &byte, 1) != 1) ::_exit(1);
-  }
-  void act(const std::function<void()>& what) const {
-    char byte = 0;
-    if (::read(there_[0], &byte, 1) != 1) return;
-    what();
-    (void)!::write(back_[1], "x", 1);
-  }
-
- private:
-  int there_[2];
-  int back_[2];
-};
-
 Result run_with(const Turns& turns, const std::function<void()>& outside, const Place& place, Story& story,
                 const std::vector<Rule>& rules, const Program& program) {
   std::thread other([&] { turns.act(outside); });
   auto result = run_wrapped(place, story, rules, program, ours(), {true, true});
+  turns.end();
   other.join();
   EXPECT_EQ(result.exit_status, 0);
   return result;
 }
 
-struct Denied {
-  Place place;
-  std::string name;
-  std::unique_ptr<Server> server;
-  Denied() {
-    make_directory(place / "kept");
-    make_directory(place / "open");
-    name = place / "kept/s";
-    server = std::make_unique<Server>(name);
-  }
-  [[nodiscard]] std::vector<Rule> rules() const { return {{{name}, Verdict::deny}, {{"/**"}, Verdict::allow}}; }
-};
-
-// A mount that lasts as long as a test.
-class Mounted {
- public:
-  Mounted(const std::string& from, std::string to) : to_(std::move(to)) {
-    mounted_ = ::mount(from.c_str(), to_.c_str(), nullptr, MS_BIND, nullptr) == 0;
-  }
-  ~Mounted() {
-    if (mounted_) ::umount2(to_.c_str(), MNT_DETACH);
-  }
-  Mounted(const Mounted&) = delete;
-  Mounted& operator=(const Mounted&) = delete;
-  explicit operator bool() const { return mounted_; }
-
- private:
-  std::string to_;
-  bool mounted_;
-};
-
 // The server restarts, and makes its socket again.
 TEST(Denied, MadeAgainAfterTheStart) {
   for (bool by_file : {false, true}) {
-    Denied scene;
+    DeniedSocket scene;
     Turns turns;
     std::optional<Mounted> mount;
     make_directory(scene.place / "mount");
@@ -117,7 +60,7 @@ TEST(Denied, MadeAgainAfterTheStart) {
 
 // Its directory is put away, and a link leads where sockets may be reached.
 TEST(Denied, DirectoryAboveIsKept) {
-  Denied scene;
+  DeniedSocket scene;
   Story story;
   run_wrapped(scene.place, story, scene.rules(),
               [](const Place& place, Story& told) {

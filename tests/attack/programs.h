@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -16,9 +17,14 @@
 #include <time.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
 #include <sstream>
 
 #include "arena.h"
@@ -210,5 +216,110 @@ inline void make_link(const std::string& target, const std::string& path) {
   ASSERT_EQ(::symlink(target.c_str(), path.c_str()), 0) << path;
   ASSERT_EQ(::lchown(path.c_str(), kAttacker, kAttacker), 0);
 }
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What programs and tests wait for.
+
+// False if it does not come to be so in time.
+template <class Condition>
+[[nodiscard]] bool wait_until(Condition so) {
+  for (auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20); !so(); ::usleep(1000)) {
+    if (std::chrono::steady_clock::now() > end) return false;
+  }
+  return true;
+}
+
+// As the kernel tells it. False, too, if there is no such task.
+inline bool is_connecting(pid_t process, pid_t task) {
+  std::ifstream file("/proc/" + std::to_string(process) + "/task/" + std::to_string(task) + "/syscall");
+  long number = -1;
+  return static_cast<bool>(file >> number) && number == SYS_connect;
+}
+
+// For programs under test, which end where it does not come to be so.
+inline void must_be_connecting(pid_t process, pid_t task) {
+  if (!wait_until([&] { return is_connecting(process, task); })) ::_exit(96);
+}
+inline void must_be_connecting(pid_t process) {
+  must_be_connecting(process, process);
+}
+
+// How many threads of the supervisor are in connect(2): it is a child of the test, as the program is. Nothing natively.
+inline std::optional<size_t> supervisor_connecting() {
+  size_t processes = 0, count = 0;
+  std::ifstream children("/proc/self/task/" + std::to_string(::getpid()) + "/children");
+  for (pid_t child; children >> child; ++processes) {
+    std::error_code gone;
+    std::filesystem::directory_iterator tasks("/proc/" + std::to_string(child) + "/task", gone);
+    for (; !gone && tasks != std::filesystem::directory_iterator(); tasks.increment(gone)) {
+      count += is_connecting(child, std::stoi(tasks->path().filename())) ? 1U : 0U;
+    }
+  }
+  if (processes < 2) return std::nullopt;
+  return count;
+}
+
+// The program stops where it says so, until the test outside has done its part.
+class Turns {
+ public:
+  Turns() {
+    if (::pipe2(there_, O_CLOEXEC) < 0 || ::pipe2(back_, O_CLOEXEC) < 0) std::abort();
+  }
+  ~Turns() {
+    for (int fd : {there_[0], there_[1], back_[0], back_[1]}) ::close(fd);
+  }
+  Turns(const Turns&) = delete;
+  Turns& operator=(const Turns&) = delete;
+  void let_outside_act() const {
+    char byte = 0;
+    if (::write(there_[1], "x", 1) != 1 || ::read(back_[0], &byte, 1) != 1) ::_exit(1);
+  }
+  // False once end() was called.
+  bool act(const std::function<void()>& what) const {
+    char byte = 0;
+    if (::read(there_[0], &byte, 1) != 1 || byte != 'x') return false;
+    what();
+    return ::write(back_[1], "x", 1) == 1;
+  }
+  void end() const { (void)!::write(there_[1], "e", 1); }
+
+ private:
+  int there_[2];
+  int back_[2];
+};
+
+// A mount that lasts as long as a test.
+class Mounted {
+ public:
+  Mounted(const std::string& from, std::string to) : to_(std::move(to)) {
+    mounted_ = ::mount(from.c_str(), to_.c_str(), nullptr, MS_BIND, nullptr) == 0;
+  }
+  ~Mounted() {
+    if (mounted_) ::umount2(to_.c_str(), MNT_DETACH);
+  }
+  Mounted(const Mounted&) = delete;
+  Mounted& operator=(const Mounted&) = delete;
+  explicit operator bool() const { return mounted_; }
+
+ private:
+  std::string to_;
+  bool mounted_;
+};
+
+// A denied socket in a directory of its own, everything else allowed.
+struct DeniedSocket {
+  Place place;
+  std::string name;
+  std::unique_ptr<Server> server;
+  DeniedSocket() {
+    make_directory(place / "kept");
+    make_directory(place / "open");
+    name = place / "kept/s";
+    server = std::make_unique<Server>(name);
+  }
+  [[nodiscard]] std::vector<Rule> rules() const {
+    return {{{name}, policy::Verdict::deny}, {{"/**", "@**"}, policy::Verdict::allow}};
+  }
+};
 
 }  // namespace wrapd::attack

@@ -75,117 +75,87 @@ MakeHandler goes_by_the_string() {
   };
 }
 
-// A denied socket in a directory of its own, everything else allowed.
-struct Aliases {
-  Place place;
-  std::string denied;
-  std::unique_ptr<Server> bad;
-
-  Aliases() {
-    make_directory(place / "denied");
-    make_directory(place / "open");
-    denied = place / "denied/s";
-    bad = std::make_unique<Server>(denied);
-  }
-  [[nodiscard]] std::vector<Rule> rules() const {
-    return {{{denied}, Verdict::deny}, {{"/**", "@**"}, Verdict::allow}};
-  }
-
+struct Aliases : DeniedSocket {
   // The program connects to the denied socket by `way`, and reaches it where the string is believed.
   void expect_won_and_lost(const std::function<std::string(const Place&)>& way) {
     Program program = [&](const Place& where, Story& story) { story.tell("connect", connect_to(way(where))); };
     {
       Story story;
       EXPECT_EQ(run_wrapped(place, story, rules(), program, goes_by_the_string()).exit_status, 0);
-      bad->settle();
+      server->settle();
       EXPECT_EQ(story.of("connect"), "ok") << "the harness does not bite";
-      EXPECT_EQ(bad->reached(), 1U) << "the harness does not bite";
+      EXPECT_EQ(server->reached(), 1U) << "the harness does not bite";
     }
     Story story;
     auto result = run_wrapped(place, story, rules(), program);
     EXPECT_EQ(result.exit_status, 0);
-    bad->settle();
+    server->settle();
     EXPECT_EQ(story.of("connect"), "EACCES");
-    EXPECT_EQ(bad->reached(), 1U);
+    EXPECT_EQ(server->reached(), 1U);
     EXPECT_EQ(result.denied, 1U);
   }
 };
 
 TEST(Alias, SymbolicLink) {
   Aliases scene;
-  make_link(scene.denied, scene.place / "open/link");
+  make_link(scene.name, scene.place / "open/link");
   scene.expect_won_and_lost([](const Place& place) { return place / "open/link"; });
 }
 
 TEST(Alias, RelativeSymbolicLinkInADirectoryThatIsALink) {
   Aliases scene;
-  make_link("../denied/s", scene.place / "open/link");
+  make_link("../kept/s", scene.place / "open/link");
   make_link("open", scene.place / "way");
   scene.expect_won_and_lost([](const Place& place) { return place / "way/./link"; });
 }
 
 TEST(Alias, DotDot) {
   Aliases scene;
-  scene.expect_won_and_lost([](const Place& place) { return place / "open/../denied//s"; });
+  scene.expect_won_and_lost([](const Place& place) { return place / "open/../kept//s"; });
 }
 
 TEST(Alias, HardLink) {
   Aliases scene;
-  ASSERT_EQ(::link(scene.denied.c_str(), (scene.place / "open/s").c_str()), 0);
+  ASSERT_EQ(::link(scene.name.c_str(), (scene.place / "open/s").c_str()), 0);
   scene.expect_won_and_lost([](const Place& place) { return place / "open/s"; });
 }
-
-class BindMount {
- public:
-  BindMount(const std::string& from, std::string to) : to_(std::move(to)) {
-    mounted_ = ::mount(from.c_str(), to_.c_str(), nullptr, MS_BIND, nullptr) == 0;
-  }
-  ~BindMount() {
-    if (mounted_) ::umount2(to_.c_str(), MNT_DETACH);
-  }
-  [[nodiscard]] bool mounted() const { return mounted_; }
-
- private:
-  std::string to_;
-  bool mounted_;
-};
 
 TEST(Alias, BindMountOfTheDirectory) {
   Aliases scene;
   make_directory(scene.place / "mount");
-  BindMount mount(scene.place / "denied", scene.place / "mount");
-  if (!mount.mounted()) GTEST_SKIP() << "no mounts here";
+  Mounted mount(scene.place / "kept", scene.place / "mount");
+  if (!mount) GTEST_SKIP() << "no mounts here";
   scene.expect_won_and_lost([](const Place& place) { return place / "mount/s"; });
 }
 
 TEST(Alias, BindMountOfTheSocket) {
   Aliases scene;
   UniqueFd file(::open((scene.place / "open/s").c_str(), O_CREAT | O_CLOEXEC | O_WRONLY, 0644));
-  BindMount mount(scene.denied, scene.place / "open/s");
-  if (!mount.mounted()) GTEST_SKIP() << "no mounts here";
+  Mounted mount(scene.name, scene.place / "open/s");
+  if (!mount) GTEST_SKIP() << "no mounts here";
   scene.expect_won_and_lost([](const Place& place) { return place / "open/s"; });
 }
 
 TEST(Alias, ProcSelfRoot) {
   Aliases scene;
-  scene.expect_won_and_lost([](const Place& place) { return "/proc/self/root" + (place / "denied/s"); });
+  scene.expect_won_and_lost([](const Place& place) { return "/proc/self/root" + (place / "kept/s"); });
 }
 
 TEST(Alias, ProcThreadSelfRoot) {
   Aliases scene;
-  scene.expect_won_and_lost([](const Place& place) { return "/proc/thread-self/root" + (place / "denied/s"); });
+  scene.expect_won_and_lost([](const Place& place) { return "/proc/thread-self/root" + (place / "kept/s"); });
 }
 
 TEST(Alias, ProcOwnPidRoot) {
   Aliases scene;
   scene.expect_won_and_lost(
-      [](const Place& place) { return "/proc/" + std::to_string(::getpid()) + "/root" + (place / "denied/s"); });
+      [](const Place& place) { return "/proc/" + std::to_string(::getpid()) + "/root" + (place / "kept/s"); });
 }
 
 TEST(Alias, ProcOwnTaskCwd) {
   Aliases scene;
   scene.expect_won_and_lost([](const Place& place) {
-    if (::chdir((place / "denied").c_str()) < 0) ::_exit(1);
+    if (::chdir((place / "kept").c_str()) < 0) ::_exit(1);
     return "/proc/self/task/" + std::to_string(::gettid()) + "/cwd/s";
   });
 }
@@ -193,7 +163,7 @@ TEST(Alias, ProcOwnTaskCwd) {
 TEST(Alias, ProcSelfDescriptorOfTheSocket) {
   Aliases scene;
   scene.expect_won_and_lost([](const Place& place) {
-    int fd = ::open((place / "denied/s").c_str(), O_PATH);
+    int fd = ::open((place / "kept/s").c_str(), O_PATH);
     return "/proc/self/fd/" + std::to_string(fd);
   });
 }
@@ -201,7 +171,7 @@ TEST(Alias, ProcSelfDescriptorOfTheSocket) {
 TEST(Alias, DevFdOfTheDirectory) {
   Aliases scene;
   scene.expect_won_and_lost([](const Place& place) {
-    int fd = ::open((place / "denied").c_str(), O_PATH | O_DIRECTORY);
+    int fd = ::open((place / "kept").c_str(), O_PATH | O_DIRECTORY);
     return "/dev/fd/" + std::to_string(fd) + "/s";
   });
 }
@@ -209,7 +179,7 @@ TEST(Alias, DevFdOfTheDirectory) {
 TEST(Alias, RelativeName) {
   Aliases scene;
   scene.expect_won_and_lost([](const Place& place) {
-    if (::chdir((place / "denied").c_str()) < 0) ::_exit(1);
+    if (::chdir((place / "kept").c_str()) < 0) ::_exit(1);
     return std::string("s");
   });
 }
@@ -218,7 +188,7 @@ TEST(Alias, RelativeNameThatClimbs) {
   Aliases scene;
   scene.expect_won_and_lost([](const Place& place) {
     if (::chdir((place / "open").c_str()) < 0) ::_exit(1);
-    return std::string("../denied/s");
+    return std::string("../kept/s");
   });
 }
 
@@ -241,7 +211,7 @@ pid_t keep_child_in(const std::string& directory) {
 TEST(Alias, DirectoryOfASiblingProcess) {
   Aliases scene;
   scene.expect_won_and_lost(
-      [](const Place& place) { return "/proc/" + std::to_string(keep_child_in(place / "denied")) + "/cwd/s"; });
+      [](const Place& place) { return "/proc/" + std::to_string(keep_child_in(place / "kept")) + "/cwd/s"; });
 }
 
 TEST(Alias, DirectoryOfAProcessOutside) {
@@ -253,7 +223,7 @@ TEST(Alias, DirectoryOfAProcessOutside) {
     gid_t none = 0;
     if (::syscall(SYS_setgroups, 0, &none) < 0 || ::setresgid(kAttacker, kAttacker, kAttacker) < 0 ||
         ::setresuid(kAttacker, kAttacker, kAttacker) < 0 || ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0 ||
-        ::prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || ::chdir((scene.place / "denied").c_str()) < 0 ||
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || ::chdir((scene.place / "kept").c_str()) < 0 ||
         ::write(ready[1], "r", 1) != 1) {
       ::_exit(1);
     }
@@ -662,13 +632,10 @@ TEST(Native, Loopback) {
   });
 }
 
-// Names are mediated, and nothing of that is seen where nothing is ruled.
+// Names are mediated, and nothing of that is seen where nothing is ruled: what the differential test does not meet.
 TEST(Native, RenamesAndLinks) {
   auto set_up = [](const Place& place) {
     make_directory(place / "a");
-    make_directory(place / "b");
-    make_directory(place / "full");
-    make_directory(place / "full/x");
     make_directory(place / "root", 0755, 0);
     make_directory(place / "sticky", 01777, 0);
     make_link("a", place / "way");
@@ -681,7 +648,6 @@ TEST(Native, RenamesAndLinks) {
   };
   Program program = [](const Place& place, Story& story) {
     if (::chdir(place.path().c_str()) < 0) ::_exit(1);
-    int a = ::open("a", O_PATH | O_DIRECTORY);
     int number = 0;
     auto rename = [&](int old_dir, const char* from, int new_dir, const char* to, unsigned flags = 0) {
       story.tell(std::to_string(number++) + " rename " + from + " " + to + " " + std::to_string(flags),
@@ -692,68 +658,21 @@ TEST(Native, RenamesAndLinks) {
                  outcome(::syscall(SYS_linkat, old_dir, from, new_dir, to, flags)));
     };
     const int cwd = AT_FDCWD;
-    rename(cwd, "a/file", cwd, "b/file");
-    rename(cwd, "b/file", a, "file");
-    rename(a, "file", a, "third");
-    rename(a, "third", cwd, (place / "a/file").c_str());
-    rename(cwd, "absent", cwd, "b/x");
-    rename(cwd, "absent/x", cwd, "b/x");
-    rename(cwd, "a/file", cwd, "absent/x");
-    rename(cwd, "a/file", cwd, "a/second", RENAME_NOREPLACE);
-    rename(cwd, "a/file", cwd, "a/second", RENAME_EXCHANGE);
-    rename(cwd, "a/file", cwd, "a/absent", RENAME_EXCHANGE);
-    rename(cwd, "a/file", cwd, "a/second", RENAME_EXCHANGE | RENAME_NOREPLACE);
     rename(cwd, "a/file", cwd, "a/second", 1U << 20);
-    rename(cwd, "a/", cwd, "c");
-    rename(cwd, "c", cwd, "a/");
-    rename(cwd, "file/", cwd, "c");
-    rename(cwd, "file", cwd, "c/");
-    rename(cwd, "a", cwd, "full");
-    rename(cwd, "a", cwd, "b");
-    rename(cwd, "b", cwd, "a");
-    rename(cwd, "a", cwd, "a/sub");
-    rename(cwd, "full/x", cwd, "full");
-    rename(cwd, "file", cwd, "a");
-    rename(cwd, "a", cwd, "file");
-    rename(cwd, ".", cwd, "x");
-    rename(cwd, "..", cwd, "x");
-    rename(cwd, "a/.", cwd, "x");
-    rename(cwd, "a/..", cwd, "x");
-    rename(cwd, "file", cwd, ".");
-    rename(cwd, "/", cwd, "x");
-    rename(cwd, "file", cwd, "/");
-    rename(cwd, "", cwd, "x");
-    rename(cwd, "file", cwd, "");
-    rename(-1, "file", cwd, "x");
-    rename(999, "file", cwd, "x");
     rename(cwd, "dangling", cwd, "moved-link");
     rename(cwd, "way/second", cwd, "way/file");
     rename(cwd, "way/", cwd, "x");
     rename(cwd, "file", cwd, "root/x");
     rename(cwd, "root/file", cwd, "x");
     rename(cwd, "sticky/file", cwd, "x");
-    rename(cwd, "file", cwd, std::string(300, 'x').c_str());
-    rename(cwd, "file", cwd, "file");
     rename(cwd, "file", cwd, "/proc/self/x");
     rename(cwd, "file", cwd, "/dev/shm/wrapd-attack");
-    rename(cwd, "file", cwd, "/proc/self/cwd/by-proc");
-    rename(cwd, "/proc/self/cwd/by-proc", cwd, "file");
     link(cwd, "file", cwd, "link1");
-    link(cwd, "file", cwd, "link1");
-    link(cwd, "file/", cwd, "link2");
-    link(cwd, "file", cwd, "link2/");
-    link(cwd, "a", cwd, "link3");
-    link(cwd, "absent", cwd, "link4");
     link(cwd, "moved-link", cwd, "link5");
     link(cwd, "moved-link", cwd, "link6", AT_SYMLINK_FOLLOW);
     link(cwd, "way", cwd, "link7", AT_SYMLINK_FOLLOW);
     link(cwd, "root/file", cwd, "link8");
-    link(cwd, "", cwd, "link9");
-    link(cwd, "file", cwd, "");
     link(cwd, "file", cwd, "link10", 1);
-    link(a, "file", a, "link11");
-    link(cwd, "file", cwd, ".");
-    link(cwd, "file", cwd, "/");
     link(cwd, "file", cwd, "root/x");
     int nameless = ::open(".", O_TMPFILE | O_RDWR, 0600);
     if (nameless >= 0) {

@@ -57,22 +57,6 @@ class Full {
   std::vector<UniqueFd> clients_;
 };
 
-// Until a process is in connect(2), as the kernel tells it.
-void wait_until_connecting(pid_t process, pid_t task) {
-  std::string path = "/proc/" + std::to_string(process) + "/task/" + std::to_string(task) + "/syscall";
-  std::string expected = std::to_string(SYS_connect) + " ";
-  for (;;) {
-    UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    char text[64] = {};
-    if (!file || ::read(file.get(), text, sizeof text - 1) <= 0) return;  // it has ended
-    if (std::string_view(text).starts_with(expected)) return;
-    ::sched_yield();
-  }
-}
-void wait_until_connecting(pid_t process) {
-  wait_until_connecting(process, process);
-}
-
 // What a wait for a child says within kPatience, or nothing.
 std::string wait_for(pid_t child, int options) {
   int status = 0;
@@ -108,11 +92,11 @@ TEST(Waiting, StopsAndGoesOn) {
           for (auto& other : others) other.join();
           ::_exit(failed);
         }
-        wait_until_connecting(child);
+        must_be_connecting(child);
         ::kill(child, signal);
         told.tell("stop", wait_for(child, WUNTRACED));
         ::kill(child, SIGCONT);
-        wait_until_connecting(child);
+        must_be_connecting(child);
         for (int i = 0; i < threads + 1; ++i) told.tell("accepted", full.accept() ? "yes" : "no");
         told.tell("end", wait_for(child, 0));
       }
@@ -129,7 +113,7 @@ TEST(Waiting, DiesOfASignalThatDumpsCore) {
       ::setrlimit(RLIMIT_CORE, &none);
       ::_exit(full.connect());
     }
-    wait_until_connecting(child);
+    must_be_connecting(child);
     ::kill(child, SIGQUIT);
     told.tell("end", wait_for(child, 0));
   });
@@ -164,7 +148,7 @@ TEST(Waiting, WithATimeoutAStopInterrupts) {
       ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
       ::_exit(::connect(fd.get(), full.address().get(), full.address().length) < 0 ? errno : 0);
     }
-    wait_until_connecting(child);
+    must_be_connecting(child);
     ::kill(child, SIGSTOP);
     told.tell("stop", wait_for(child, WUNTRACED));
     ::kill(child, SIGCONT);
@@ -174,10 +158,18 @@ TEST(Waiting, WithATimeoutAStopInterrupts) {
 
 // Clients that wait are killed; then the server accepts: nobody dead comes, and every survivor does.
 TEST(Waiting, TheKilledTakeNobodysPlace) {
-  same([](const Place& place, Story& told) {
+  constexpr int kWaiting = 12;
+  Turns turns;
+  // Natively a killed process is gone with its end; what waits for it elsewhere hears of that a moment later.
+  std::thread outside([&] {
+    auto waiting = [](size_t count) { return [count] { return supervisor_connecting().value_or(count) == count; }; };
+    while (turns.act([&] { EXPECT_TRUE(wait_until(waiting(kWaiting))); }) &&
+           turns.act([&] { EXPECT_TRUE(wait_until(waiting(kWaiting / 2))); })) {
+    }
+  });
+  same([&](const Place& place, Story& told) {
     int dead = 0, alive = 0, missing = 0;
     for (int round = 0; round < 20; ++round) {
-      constexpr int kWaiting = 12;
       Full full(place, "full" + std::to_string(round));
       std::vector<pid_t> clients;
       for (int i = 0; i < kWaiting; ++i) {
@@ -189,13 +181,13 @@ TEST(Waiting, TheKilledTakeNobodysPlace) {
         }
         clients.push_back(client);
       }
-      for (pid_t client : clients) wait_until_connecting(client);
-      // Natively a killed process is gone with its end; what waits for it elsewhere hears of that a moment later.
+      for (pid_t client : clients) must_be_connecting(client);
+      turns.let_outside_act();
       for (int i = 0; i < kWaiting; i += 2) {
         ::kill(clients[static_cast<size_t>(i)], i % 4 == 0 ? SIGKILL : SIGTERM);
         (void)wait_for(clients[static_cast<size_t>(i)], 0);
       }
-      ::usleep(20'000);
+      turns.let_outside_act();
       (void)full.accept();  // the one that took the place
       for (int i = 0; i < kWaiting / 2; ++i) {
         UniqueFd client = full.accept();
@@ -212,6 +204,8 @@ TEST(Waiting, TheKilledTakeNobodysPlace) {
     told.tell("alive", std::to_string(alive));
     told.tell("missing", std::to_string(missing));
   });
+  turns.end();
+  outside.join();
 }
 
 // The server accepts as soon as clients are dead: whatever wake-up is still given for one of them, the survivors come
@@ -229,7 +223,7 @@ TEST(Waiting, NoWakeUpIsLostWithTheKilled) {
         if (client == 0) ::_exit(full.connect() == 0 ? 0 : 1);
         clients.push_back(client);
       }
-      for (pid_t client : clients) wait_until_connecting(client);
+      for (pid_t client : clients) must_be_connecting(client);
       for (size_t i = 0; i < kKilled; ++i) {
         ::kill(clients[i], SIGKILL);
         ::waitpid(clients[i], nullptr, 0);

@@ -3,6 +3,7 @@
 and neither does the service."""
 
 import json
+import select
 import subprocess
 import time
 
@@ -13,6 +14,7 @@ from test_restart import main_pid
 
 TARGET = 0.100  # seconds; printed beside what is seen
 STARTS = 100
+LONGEST = 3  # seconds; a wait for a file system would be as long as the test
 
 POLICY = """\
 version: 1
@@ -53,7 +55,12 @@ def hung(machine):
             server.stdin.write("\n")
             server.stdin.flush()
             assert server.stdout.readline() == "hung\n"
+
+        def wait_until_asked():
+            assert select.select([server.stdout], [], [], 60)[0], "nobody has come to each of the directories"
+            assert server.stdout.readline() == "asked\n"
         machine.hang, machine.hung_directories = hang, [f"{d}/in" for d in directories]
+        machine.wait_until_asked = wait_until_asked
         yield machine
     finally:
         server.stdin.close()
@@ -66,7 +73,7 @@ def timed(machine, user):
     done = machine.run("python3", "-c", TIMED, STARTS, user=user, timeout=120)
     assert done.returncode == 0, done
     times = json.loads(done.stdout)
-    return times[len(times) // 2], times[int(len(times) * 0.99)]
+    return times[len(times) // 2], times[int(len(times) * 0.99)], times[-1]
 
 
 def seconds(machine, *command):
@@ -86,7 +93,7 @@ def test_hung_working_directories_hold_up_nobody_else(hung):
     machine.hang()
     for job in jobs:
         job.send("go\n")
-    time.sleep(1)  # for a few of them to have arrived
+    machine.wait_until_asked()
     busy = timed(machine, "bob")
     before = main_pid(machine)
     restart = seconds(machine, "systemctl", "restart", "wrapd.service")
@@ -99,8 +106,7 @@ def test_hung_working_directories_hold_up_nobody_else(hung):
     print(f"\nwrap true of another user: median {quiet[0] * 1000:.1f} ms, 99th percentile {quiet[1] * 1000:.1f} ms; with "
           f"three hung working directories {busy[0] * 1000:.1f} ms and {busy[1] * 1000:.1f} ms (target "
           f"{TARGET * 1000:.0f} ms); restart {restart:.2f} s, kill -9 to the next session {recovery:.2f} s (target 2 s)")
-    # A wait for a file system would be as long as the test.
-    assert busy[1] < max(TARGET, 5 * quiet[1]), (quiet, busy)
+    assert busy[2] < LONGEST, (quiet, busy)
     assert restart < 10 and recovery < 10
     for job in jobs:
         job.machine.root("systemctl", "kill", "--signal=KILL", job.unit, check=False)

@@ -15,8 +15,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 LOGS = pathlib.Path(os.environ["WRAPD_E2E_LOGS"])
 BUILD = os.environ["WRAPD_E2E_BUILD"]
 STARTS = 100
-# On a quiet machine these are 100 ms, 2 s and 2 s; a busy one has two processors for everything.
-P99_MS, RESTART_S, RECOVERY_S = 1000, 8, 8
+# On a quiet machine 99 of 100 starts take less than 100 ms, and the others 2 s; a busy one has two processors for everything.
+SLOWEST_MS, RESTART_S, RECOVERY_S = 3000, 20, 20
 MEMORY_KB = 64 * 1024
 DROP_IN = "/run/systemd/system/wrapd.service.d/old-kernel.conf"
 
@@ -62,7 +62,7 @@ def check_bob(machine, name):
     with open(LOGS / "e2e-neighbours-figures.json", "a", encoding="utf-8") as log:
         log.write(json.dumps(figures) + "\n")
     assert figures["failed"] == []
-    assert figures["p99_ms"] < P99_MS and figures["restart_s"] < RESTART_S and figures["kill_s"] < RECOVERY_S, figures
+    assert figures["slowest_ms"] < SLOWEST_MS and figures["restart_s"] < RESTART_S and figures["kill_s"] < RECOVERY_S, figures
     assert figures["memory_kb"] < MEMORY_KB, figures
 
 

@@ -29,11 +29,11 @@ def peak_mib(machine):
 
 
 def start_times(machine):
-    """(median, 99th percentile) of `wrap true` in milliseconds."""
+    """(median, 99th percentile, longest) of `wrap true` in milliseconds."""
     done = machine.run("python3", "/usr/local/e2e/starts.py", STARTS, user="dave", timeout=300)
     assert done.returncode == 0, done.stderr
     times = sorted(json.loads(done.stdout))
-    return round(times[len(times) // 2], 1), round(times[len(times) * 99 // 100 - 1], 1)
+    return round(times[len(times) // 2], 1), round(times[len(times) * 99 // 100 - 1], 1), round(times[-1], 1)
 
 
 def seconds(work):
@@ -77,7 +77,7 @@ def test_clients_that_do_not_read_hold_up_nobody(crowded, capsys, connections):
         assert machine.run(*wrap("true"), user="dave").returncode == 0
         assert service(machine) != before
 
-    figures = {"connections": connections * len(hoarders), "wrap true, quiet, ms (median, 99 %)": quiet,
+    figures = {"connections": connections * len(hoarders), "wrap true, quiet, ms (median, 99 %, longest)": quiet,
                "with them": loud, "service's memory, peak, MiB": round(peak_mib(machine), 1),
                "restart, s": seconds(lambda: machine.root("systemctl", "restart", "wrapd.service")),
                "kill -9 until wrap true, s": seconds(recover)}
@@ -88,6 +88,6 @@ def test_clients_that_do_not_read_hold_up_nobody(crowded, capsys, connections):
     with capsys.disabled():
         print(f"\n{figures}")
     (LOGS / f"e2e-not-reading-{connections}.json").write_text(json.dumps(figures) + "\n")
-    assert loud[1] < 1000 * PATIENCE / 5
+    assert loud[2] < 3000
     assert figures["service's memory, peak, MiB"] < 64
     assert figures["restart, s"] < PATIENCE and figures["kill -9 until wrap true, s"] < PATIENCE

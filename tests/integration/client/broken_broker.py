@@ -388,8 +388,9 @@ class BrokenBroker(unittest.TestCase):
 
     # A supervisor whose tree is gone says so and goes; the last process of that tree may take its time to be gone, too.
     def test_a_supervisor_that_has_said_all_may_go_first(self):
-        go = os.path.join(self.temporary.name, "go")
+        go, end = (os.path.join(self.temporary.name, name) for name in ("go", "end"))
         os.mkfifo(go)
+        os.mkfifo(end)
 
         def play(b):
             b.accept_control()
@@ -401,8 +402,10 @@ class BrokenBroker(unittest.TestCase):
                 while fcntl.ioctl(b.control, termios.TIOCOUTQ, b"\0" * 4) != b"\0" * 4:
                     os.sched_yield()
                 b.control.close()
+            with open(end, "w"):
+                pass
 
-        done = self.wrap(play, (), ["sh", "-c", f"cat {go}; sleep 0.3; exit 3"])
+        done = self.wrap(play, (), ["sh", "-c", f"cat {go} {end}; exit 3"])
         self.assertEqual((done.returncode, done.stderr), (3, ""))
 
     # The kernel then tells of a reset before it gives out what was sent.

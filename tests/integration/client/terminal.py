@@ -9,6 +9,7 @@ usage: terminal.py WRAP PROFILE [WRAP-COMPILE]
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,10 +26,29 @@ WRAP, PROFILE = sys.argv[1], sys.argv[2]
 PREFIX = [WRAP, *(["--compile", sys.argv[3]] if len(sys.argv) > 3 else []), "--standalone", "--profile", PROFILE]
 SHELL_PREFIX = " ".join(PREFIX)
 TIMEOUT = 20
+SYS_CONNECT = {"x86_64": 42}.get(os.uname().machine, 203)  # asm-generic/unistd.h
 
 # A run in the background, or under nohup, inherits these ignored, and what is inherited ignored stays so, also wrapped.
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
+
+
+def wait_until(so):
+    deadline = time.monotonic() + TIMEOUT
+    while not so():
+        if time.monotonic() > deadline:
+            raise AssertionError("it never came to be so")
+        time.sleep(0.005)
+
+
+def is_connecting(process):
+    with open(f"/proc/{process}/syscall") as file:
+        return file.read().split()[0] == str(SYS_CONNECT)
+
+
+def state_of(process):
+    with open(f"/proc/{process}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
 
 
 class Terminal(unittest.TestCase):
@@ -87,6 +107,35 @@ class Terminal(unittest.TestCase):
         self.shell.expect_exact("got again")
         self.prompt()
         self.assertEqual(self.status(), "9")
+
+    def test_a_wait_for_a_server_stops_and_goes_on(self):
+        connect = ("import os, socket, sys; client = socket.socket(socket.AF_UNIX); print('pid', os.getpid(), flush=True); "
+                   "client.connect(sys.argv[1]); print('con''nected', client.recv(2).decode())")
+        for prefix in ("", "$W"):
+            with self.subTest(prefix), tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as server:
+                path = os.path.join(directory, "full")
+                server.bind(path)
+                server.listen(0)
+                with socket.socket(socket.AF_UNIX) as first:
+                    first.connect(path)
+                    self.shell.sendline(f'{prefix} /usr/bin/python3 -c "{connect}" {path}')
+                    self.shell.expect("pid ([0-9]+)")
+                    process = self.shell.match.group(1)
+                    wait_until(lambda: is_connecting(process))
+                    for _ in range(3):
+                        self.shell.send("\x1a")
+                        self.shell.expect("Stopped")
+                        self.prompt()
+                        wait_until(lambda: state_of(process) == "T")
+                        self.shell.sendline("fg")
+                        wait_until(lambda: state_of(process) != "T" and is_connecting(process))
+                    server.settimeout(TIMEOUT)
+                    server.accept()[0].close()
+                    with server.accept()[0] as client:
+                        client.sendall(b"ok")
+                        self.shell.expect_exact("connected ok")
+                    self.prompt()
+                    self.assertEqual(self.status(), "0")
 
     def test_stop_many_times(self):
         self.shell.sendline("$W sh -c 'echo started; while read line; do echo got $line; done; exit 4'")

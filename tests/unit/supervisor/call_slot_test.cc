@@ -9,20 +9,36 @@
 #include <vector>
 
 namespace wrapd::supervisor {
+
+struct CallSlotModel {
+  static void copy(const CallSlot& from, CallSlot& to) { to.word_ = from.word_.load(); }
+};
+
 namespace {
+
+struct Slot : CallSlot {
+  Slot() = default;
+  Slot(const Slot& other) { CallSlotModel::copy(other, *this); }
+  Slot& operator=(const Slot& other) {
+    CallSlotModel::copy(other, *this);
+    return *this;
+  }
+};
 
 // A model of one worker, the monitor, and what the world does to the worker's calls: two calls, one after the other.
 // The slot is the real one; each step is one of its operations, as loop.cc makes them, or one thing that happens
-// outside. Every interleaving is tried.
+// outside. Every interleaving is tried, without an actor and with one that does the worker's handling in its place.
 
-enum class At : uint8_t { idle, handling, in_kernel, interrupted, settling, back, sent, recorded, done };
+// `posted`: the actor is done, and the worker does not know it yet.
+enum class At : uint8_t { idle, handling, in_kernel, interrupted, settling, posted, back, sent, recorded, done };
 
 struct World {
-  CallSlot slot;
+  Slot slot;
   // The worker.
   At at = At::idle;
   int call = 0;            // its number, from 1
   bool signalled = false;  // an interrupting signal is pending for its thread
+  bool passed_on = false;  // one is pending for the actor
   bool answers_itself = false;
   int why = 0;  // EndReason that it saw
   // The monitor.
@@ -39,9 +55,9 @@ struct World {
 
   auto key() const {
     const auto view = slot.view();
-    return std::tuple(view.call, view.state, view.reason, at, call, signalled, answers_itself, why, seen.call,
-                      seen.state, seen.reason, has_seen, sending, dead[1], dead[2], late[1], late[2], nudged[1],
-                      nudged[2], answers[1], answers[2], std::pair(stray, meant_for));
+    return std::tuple(view.call, view.state, view.reason, at, call, signalled, passed_on, answers_itself, why,
+                      seen.call, seen.state, seen.reason, has_seen, sending, dead[1], dead[2], late[1], late[2],
+                      nudged[1], nudged[2], answers[1], answers[2], std::pair(stray, meant_for));
   }
 };
 
@@ -52,6 +68,9 @@ struct Faults {
   bool both_answer = false;              // an abandoned call's worker answers, too
   bool once = false;                     // the monitor interrupts a wait a single time
   bool without_lock = false;             // the worker does not wait for a signal that is being sent
+  bool worker_does_not_settle = false;   // it goes on after the actor's work with a signal pending
+  bool actor_does_not_settle = false;    // it begins its work with a signal pending
+  bool actor = false;                    // no fault: there is one
 };
 
 std::vector<World> steps(const World& from, const Faults& faults) {
@@ -62,31 +81,40 @@ std::vector<World> steps(const World& from, const Faults& faults) {
     next.push_back(to);
   };
   const CallSlot::View view = from.slot.view();
+  const At handled = faults.actor ? At::posted : At::back;
 
-  // The worker.
+  // The worker, which waits for the actor while this one handles the call.
+  if (faults.actor && from.signalled && from.at >= At::handling && from.at <= At::posted) {
+    step([](World& w) {
+      w.signalled = false;
+      w.passed_on = true;
+    });
+  }
   switch (from.at) {
     case At::idle:
       if (from.call < kCalls) {
-        step([](World& w) {
+        step([&](World& w) {
           ++w.call;
           w.slot.begin();
           w.at = At::handling;
           w.why = 0;
           if (w.signalled) ++w.stray;
+          if (w.passed_on && faults.actor_does_not_settle) ++w.stray;
+          w.passed_on = false;
         });
       } else {
         step([](World& w) { w.at = At::done; });
       }
       break;
     case At::handling:
-      step([](World& w) { w.at = At::back; });  // decided without waiting
-      step([](World& w) { w.at = w.slot.wait() ? At::in_kernel : At::back; });
+      step([&](World& w) { w.at = handled; });  // decided without waiting
+      step([&](World& w) { w.at = w.slot.wait() ? At::in_kernel : handled; });
       break;
     case At::in_kernel:
-      step([](World& w) { w.at = At::back; });  // the operation came back with its result
-      if (from.signalled) {
-        step([](World& w) {
-          w.signalled = false;
+      step([&](World& w) { w.at = handled; });  // the operation came back with its result
+      if (faults.actor ? from.passed_on : from.signalled) {
+        step([&](World& w) {
+          (faults.actor ? w.passed_on : w.signalled) = false;
           w.at = At::interrupted;
         });
       }
@@ -96,7 +124,7 @@ std::vector<World> steps(const World& from, const Faults& faults) {
         if (view.state != CallState::ending) {
           w.at = At::in_kernel;  // not meant for this: the operation again
         } else if (view.reason != EndReason::look_again) {
-          w.at = At::back;
+          w.at = handled;
         } else if (w.slot.look_again()) {
           w.at = At::settling;
         }
@@ -104,9 +132,15 @@ std::vector<World> steps(const World& from, const Faults& faults) {
       break;
     case At::settling:
       if (from.sending && !faults.without_lock) break;
-      step([](World& w) {
-        w.signalled = false;
+      step([&](World& w) {
+        (faults.actor ? w.passed_on : w.signalled) = false;  // of the thread that is here
         w.at = At::in_kernel;
+      });
+      break;
+    case At::posted:
+      step([&](World& w) {
+        if (!faults.worker_does_not_settle) w.signalled = false;
+        w.at = At::back;
       });
       break;
     case At::back:
@@ -211,8 +245,8 @@ bool comes_back(World world, const Faults& faults) {
       world.signalled = sent = true;
     }
     world.sending = false;
-    if (world.at == At::in_kernel && world.signalled) {
-      world.signalled = false;
+    if (world.at == At::in_kernel && (world.signalled || world.passed_on)) {
+      world.signalled = world.passed_on = false;
       world.at = At::interrupted;
       continue;
     }
@@ -260,13 +294,15 @@ Findings explore(const Faults& faults) {
 }
 
 TEST(CallSlot, HoldsInEveryInterleaving) {
-  Findings found = explore({});
-  EXPECT_GT(found.worlds, 1000U);
-  EXPECT_FALSE(found.two_answers);
-  EXPECT_FALSE(found.lost);
-  EXPECT_FALSE(found.wrongly_ended);
-  EXPECT_FALSE(found.stray_signal);
-  EXPECT_FALSE(found.stuck);
+  for (bool actor : {false, true}) {
+    Findings found = explore({.actor = actor});
+    EXPECT_GT(found.worlds, 1000U);
+    EXPECT_FALSE(found.two_answers);
+    EXPECT_FALSE(found.lost);
+    EXPECT_FALSE(found.wrongly_ended);
+    EXPECT_FALSE(found.stray_signal);
+    EXPECT_FALSE(found.stuck);
+  }
 }
 
 // And the model notices what it is for.
@@ -281,6 +317,10 @@ TEST(CallSlot, ASignalThatIsSentOnceMayComeTooEarly) {
 }
 TEST(CallSlot, WithoutTheLockASignalReachesTheNextCall) {
   EXPECT_TRUE(explore({.without_lock = true}).stray_signal);
+}
+TEST(CallSlot, ASignalThatComesWhenTheActorIsDoneReachesTheNextCall) {
+  EXPECT_TRUE(explore({.actor_does_not_settle = true, .actor = true}).stray_signal);
+  EXPECT_TRUE(explore({.worker_does_not_settle = true, .actor = true}).stray_signal);
 }
 
 }  // namespace

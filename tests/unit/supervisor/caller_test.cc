@@ -337,6 +337,15 @@ TEST(Caller, AnInterruptionReachesTheThreadThatActs) {
   s.of_root();
   int waits[2];
   ASSERT_EQ(::pipe2(waits, O_CLOEXEC), 0);
+  // The actor was started by a thread that does not take the signal.
+  std::thread([&] {
+    sigset_t interrupts;
+    ::sigemptyset(&interrupts);
+    ::sigaddset(&interrupts, kInterruptSignal);
+    ::pthread_sigmask(SIG_BLOCK, &interrupts, nullptr);
+    EXPECT_EQ(s.call().answer.error, 0);
+  }).join();
+  const pid_t actor = s.handler.thread;
   std::atomic<pthread_t> receiver{::pthread_self()};
   std::atomic<bool> handling{false}, answered{false};
   s.handler.act = [&](const Caller&) {
@@ -350,6 +359,8 @@ TEST(Caller, AnInterruptionReachesTheThreadThatActs) {
     for (; !answered; ::usleep(1000)) ::pthread_kill(receiver, kInterruptSignal);
   });
   EXPECT_EQ(s.call().answer.error, EINTR);
+  EXPECT_NE(s.handler.thread, ::gettid());
+  EXPECT_EQ(s.handler.thread, actor);
   answered = true;
   other.join();
   ::close(waits[0]);

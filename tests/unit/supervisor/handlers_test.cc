@@ -519,6 +519,33 @@ TEST(Connect, AWaitThatIsInterruptedForNothingGoesOn) {
   EXPECT_EQ(s.kernel.done.size(), 5U);
 }
 
+TEST(Connect, AWaitThatIsRefusedIsRecordedAsThat) {
+  for (int domain : {AF_UNIX, AF_INET}) {
+    Scene s;
+    s.rules({{"/**", Verdict::allow}});
+    s.kernel.domain = domain;
+    s.context.error = EAGAIN;
+    s.kernel.on_operation = [] { return -EINTR; };
+    auto refused = s.call(SYS_connect, unix_bytes(s.place.socket("s")));
+    EXPECT_EQ(refused.answer.error, EAGAIN);
+    ASSERT_TRUE(refused.record.has_value());
+    EXPECT_EQ(refused.record->operation, "connect");
+    EXPECT_EQ(refused.record->reason, "too many calls wait at once");
+    EXPECT_EQ(refused.record->exe, "/exe");
+    EXPECT_FALSE(refused.record->done);
+    EXPECT_EQ(refused.record->decision.rule, policy::Decision{}.rule);
+    // The same from the kernel is what the program would have got without us.
+    s.kernel.on_operation = [] { return -EAGAIN; };
+    auto full = s.call(SYS_connect, unix_bytes(s.place / "s"));
+    EXPECT_EQ(full.answer.error, EAGAIN);
+    EXPECT_EQ(full.record.has_value(), domain == AF_UNIX);
+    if (full.record) {
+      EXPECT_TRUE(full.record->done);
+      EXPECT_EQ(full.record->reason, "");
+    }
+  }
+}
+
 TEST(Connect, ProtectedPlacesSayNothingOfThemselves) {
   Scene s;
   s.rules({{"/**", Verdict::allow}});

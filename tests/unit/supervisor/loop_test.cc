@@ -36,6 +36,11 @@ class QueuedKernel final : public FakeKernel {
     given = out.pidfd.get();
     return 0;
   }
+  int respond(const seccomp_notif_resp& response) override {
+    before_answer(response.id);
+    return FakeKernel::respond(response);
+  }
+  std::function<void(uint64_t id)> before_answer = [](uint64_t) {};
   int listener() const { return listener_.get(); }
   void queue_call(uint64_t id, int number, uint32_t tid = 100) {
     std::lock_guard guard(lock);
@@ -67,10 +72,10 @@ class QueuedKernel final : public FakeKernel {
   std::condition_variable answered_;
 };
 
-constexpr int kQuick = 1, kWaits = 2, kStuck = 3, kAsks = 4;
+constexpr int kQuick = 1, kWaits = 2, kStuck = 3, kAsks = 4, kFull = 5;
 
 // kAsks asks about `key`; kQuick answers at once; kWaits reads a pipe until it is let go or interrupted; kStuck does
-// not notice anything.
+// not notice anything; kFull waits, and what it is told at the end by the kernel is EAGAIN.
 class TestHandler final : public Handler {
  public:
   explicit TestHandler(Approvals& room) : approvals(room) { EXPECT_EQ(::pipe2(pipe_, O_CLOEXEC), 0); }
@@ -85,12 +90,21 @@ class TestHandler final : public Handler {
     if (call.number == kQuick) return {.answer = {}, .record = record};
     if (call.number == kAsks) return ask(record);
     ++busy;
-    if (call.number == kWaits && !context.may_wait()) return {.answer = Answer::errno_of(EINTR), .record = {}};
+    if ((call.number == kWaits || call.number == kFull) && !context.may_wait()) {
+      return {.answer = Answer::errno_of(EINTR), .record = {}};
+    }
     for (;;) {
       char byte;
       if (::read(pipe_[0], &byte, 1) == 1) return {.answer = {}, .record = record};
       if (call.number == kStuck) continue;
-      if (int error = context.interrupted(); error != 0) return {.answer = Answer::errno_of(error), .record = record};
+      const int error = context.interrupted();
+      if (error == 0) continue;
+      if (call.number == kFull) return {.answer = Answer::errno_of(EAGAIN), .record = record};
+      if (error == EAGAIN) {
+        record.done = false;
+        record.reason = kTooManyWait;
+      }
+      return {.answer = Answer::errno_of(error), .record = record};
     }
   }
   void let_go(size_t calls) {
@@ -136,7 +150,7 @@ struct Scene {
   explicit Scene(LoopLimits limits = {}, policy::Approval asking = {60, 100, 100})
       : approvals(asking, {}, [this] { return Approvals::Clock::now() + Approvals::Clock::duration(skipped.load()); }),
         loop(
-            kernel, kernel.listener(), [this](int number) { return number <= kAsks ? &handler : nullptr; }, callers,
+            kernel, kernel.listener(), [this](int number) { return number <= kFull ? &handler : nullptr; }, callers,
             approvals, limits) {
     Loop::install_interrupt_handler();
     EXPECT_TRUE(loop.start().has_value());
@@ -181,12 +195,15 @@ TEST(Loop, AnswersAndRecords) {
 TEST(Loop, WithoutAHandlerOrATaskNothingRuns) {
   Scene s;
   s.kernel.queue_call(1, 99);
-  s.kernel.queue_call(2, kQuick, 0);
+  s.kernel.queue_call(2, SYS_connect, 0);
   ASSERT_TRUE(s.run_until_answers(2));
   EXPECT_EQ(s.kernel.error_of(1), ENOSYS);
   EXPECT_EQ(s.kernel.error_of(2), EACCES);
   ASSERT_TRUE(s.run_until([&] { return !s.records.empty(); }));
   EXPECT_FALSE(s.records[0].record.done);
+  EXPECT_EQ(s.records[0].record.operation, "connect");
+  EXPECT_EQ(s.records[0].record.reason, "the program is in a pid namespace that the supervisor cannot see");
+  EXPECT_EQ(s.records[0].record.exe, "") << "it has no number here";
 }
 
 TEST(Loop, OthersAreAnsweredWhileOneWaits) {
@@ -202,7 +219,8 @@ TEST(Loop, OthersAreAnsweredWhileOneWaits) {
 }
 
 TEST(Loop, WhenAllWaitOneMoreWaitIsRefusedAndNothingElse) {
-  Scene s({.waiting = 3, .working = 1});
+  // However slowly threads come to run here.
+  Scene s({.waiting = 3, .working = 1, .room_patience = 60s});
   for (uint64_t id = 1; id <= 3; ++id) s.kernel.queue_call(id, kWaits);
   ASSERT_TRUE(s.run_until([&] { return s.handler.busy == 3; }));
   for (uint64_t id = 4; id <= 20; ++id) s.kernel.queue_call(id, kQuick);
@@ -222,13 +240,53 @@ TEST(Loop, WhenAllWaitOneMoreWaitIsRefusedAndNothingElse) {
   for (uint64_t id = 1; id <= 3; ++id) EXPECT_EQ(s.kernel.error_of(id), 0) << id;
 }
 
+// What the kernel says in the same moment is no refusal of ours.
+TEST(Loop, AWaitThatIsRefusedAndEndsByItselfIsRecordedAsItEnded) {
+  Scene s({.waiting = 1, .working = 1, .room_patience = 60s});
+  s.kernel.queue_call(1, kWaits);
+  ASSERT_TRUE(s.run_until([&] { return s.handler.busy == 1; }));
+  s.kernel.queue_call(2, kFull);
+  ASSERT_TRUE(s.run_until([&] { return !s.records.empty(); }));
+  EXPECT_EQ(s.records[0].record.path, "2");
+  EXPECT_EQ(s.records[0].error, EAGAIN);
+  EXPECT_TRUE(s.records[0].record.done);
+  EXPECT_EQ(s.records[0].record.reason, "");
+}
+
+// A thread that answers takes no call yet, but soon: nobody else's wait is given up for that.
+TEST(Loop, WhileOneThreadComesFreeNoOtherWaitIsRefused) {
+  Scene s({.waiting = 2, .working = 1, .room_patience = 60s});
+  std::atomic<int> ticks{0};
+  std::atomic<bool> held{false};
+  s.kernel.before_answer = [&](uint64_t id) {
+    if (id != 3) return;
+    held = true;
+    while (ticks < 20) std::this_thread::yield();
+  };
+  for (uint64_t id = 1; id <= 3; ++id) s.kernel.queue_call(id, kWaits);
+  ASSERT_TRUE(s.run_until([&] {
+    if (held) ++ticks;
+    return s.kernel.answer_count() >= 1;
+  }));
+  ticks = 20;
+  s.kernel.queue_call(4, kQuick);
+  ASSERT_TRUE(s.run_until_answers(2));
+  EXPECT_EQ(s.kernel.error_of(3), EAGAIN);
+  EXPECT_EQ(s.kernel.error_of(4), 0);
+  EXPECT_EQ(s.kernel.answer_count(), 2U) << "the others wait on";
+}
+
 // Where nothing can be interrupted, and no call waits for a peer, the monitor itself answers.
 TEST(Loop, WhenAllAreStuckTheRestIsRefused) {
   Scene s({.waiting = 1, .working = 1});
   for (uint64_t id = 1; id <= 2; ++id) s.kernel.queue_call(id, kStuck);
   ASSERT_TRUE(s.run_until([&] { return s.handler.busy == 2; }));
-  for (uint64_t id = 3; id <= 20; ++id) s.kernel.queue_call(id, kQuick);
-  ASSERT_TRUE(s.run_until_answers(18));
+  for (uint64_t id = 3; id <= 20; ++id) s.kernel.queue_call(id, SYS_bind);
+  ASSERT_TRUE(s.run_until([&] { return s.records.size() >= 18; }));
+  EXPECT_EQ(s.kernel.answer_count(), 18U);
+  EXPECT_EQ(s.records[17].record.operation, "bind");
+  EXPECT_EQ(s.records[17].record.reason, "too many calls wait at once");
+  EXPECT_EQ(s.records[17].record.exe, "/exe");
   EXPECT_EQ(s.kernel.error_of(3), EAGAIN);
   EXPECT_EQ(s.kernel.error_of(20), EAGAIN);
   s.handler.let_go(2);
@@ -241,15 +299,17 @@ TEST(Loop, WhenAllAreStuckTheRestIsRefused) {
 TEST(Loop, ADecisionHasADeadline) {
   Scene s({.decide_within = 100ms});
   s.kernel.queue_call(1, kStuck);
-  ASSERT_TRUE(s.run_until_answers(1));
+  ASSERT_TRUE(s.run_until([&] { return !s.records.empty(); }));
   EXPECT_EQ(s.kernel.error_of(1), EACCES);
+  EXPECT_EQ(s.records[0].record.operation, "system call");
+  EXPECT_EQ(s.records[0].record.reason, "no decision within the deadline");
+  EXPECT_EQ(s.records[0].record.exe, "/exe");
   // What the thread says when it comes back is no answer to anybody; its next call is answered as any.
   s.handler.let_go(1);
   s.kernel.queue_call(2, kQuick);
   ASSERT_TRUE(s.run_until([&] { return s.kernel.error_of(2) == 0 && s.records.size() >= 3; }));
   EXPECT_EQ(s.kernel.answer_count(), 2U);
   // What it did all the same is told.
-  EXPECT_EQ(s.records[0].record.reason, "no decision within the deadline");
   EXPECT_FALSE(s.records[0].record.done);
   EXPECT_TRUE(std::ranges::any_of(
       s.records, [](const TimedRecord& timed) { return timed.record.path == "1" && timed.record.done; }));
