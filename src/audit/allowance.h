@@ -34,7 +34,8 @@ class Allowance {
 
   enum class Use : uint8_t { ordinary, must };
 
-  // The file `name` in this directory, made if it is not there. Only root may be able to write to the directory.
+  // The file `name` in this directory, made if it is not there. One of another format, an other version's, is replaced
+  // by a new one; whoever has it mapped goes on with it. Only root may be able to write to the directory.
   [[nodiscard]] static Result<Allowance> open(int directory_fd, const char* name);
   [[nodiscard]] static Result<Allowance> map(int fd);
   Allowance(Allowance&& other) noexcept;
@@ -61,7 +62,18 @@ class Allowance {
     std::atomic<uint64_t> owner;  // uid + 1; 0: nobody yet
   };
   static_assert(std::atomic<uint64_t>::is_always_lock_free);
-  Allowance(UniqueFd fd, Slot* slots) : fd_(std::move(fd)), slots_(slots) {}
+  struct Header {
+    static constexpr uint64_t kMagic = 0x7372'6463'6572'7277;
+    static constexpr uint64_t kVersion = 1;  // another one wherever Slot, kSlots or what they mean change
+    uint64_t magic = kMagic;
+    uint64_t version = kVersion;
+  };
+  static constexpr size_t kSize = sizeof(Header) + sizeof(Slot) * kSlots;
+  Allowance(UniqueFd fd, void* memory)
+      : fd_(std::move(fd)), slots_(reinterpret_cast<Slot*>(static_cast<std::byte*>(memory) + sizeof(Header))) {}
+  [[nodiscard]] static Result<UniqueFd> find(int directory_fd, const char* name);
+  [[nodiscard]] static Result<UniqueFd> make(int directory_fd, const char* name);
+  [[nodiscard]] static Result<> check(int fd);
   [[nodiscard]] bool take_from(size_t slot, uint64_t rate, uint64_t most, uint64_t bytes, uint64_t now);
 
   UniqueFd fd_;

@@ -3,8 +3,12 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -228,12 +232,63 @@ TEST_F(Shares, AreNotTakenFromOthers) {
   ASSERT_EQ(::symlink("elsewhere", (directory_ + "/records").c_str()), 0);
   EXPECT_FALSE(Allowance::open(directory_fd_.get(), "records"));
   std::filesystem::remove(directory_ + "/records");
-  UniqueFd other(::open((directory_ + "/records").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  ASSERT_EQ(::ftruncate(other.get(), 100), 0);
-  EXPECT_FALSE(Allowance::open(directory_fd_.get(), "records")) << "of another size";
-  ASSERT_EQ(::ftruncate(other.get(), 0), 0);
+  UniqueFd other(::open((directory_ + "/records").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
   ASSERT_EQ(::fchmod(other.get(), 0666), 0);
   EXPECT_FALSE(Allowance::open(directory_fd_.get(), "records")) << "everybody can write it";
+}
+
+TEST_F(Shares, OfAnotherVersionAreReplaced) {
+  Allowance first = open();
+  struct stat made {};
+  ASSERT_EQ(::fstat(first.fd(), &made), 0);
+  const std::string path = directory_ + "/records";
+  const auto spoil = {
+      +[](int fd) { return ::ftruncate(fd, 0); },
+      +[](int fd) { return ::ftruncate(fd, 100); },
+      +[](int fd) { return ::ftruncate(fd, 1 << 20); },
+      +[](int fd) { return ::pwrite(fd, "x", 1, 0) == 1 ? 0 : -1; },
+      +[](int fd) { return ::pwrite(fd, "\x7f", 1, 8) == 1 ? 0 : -1; },
+  };
+  for (const auto& how : spoil) {
+    UniqueFd old(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    ASSERT_EQ(how(old.get()), 0);
+    EXPECT_FALSE(Allowance::map(old.get()));
+    Allowance made_new = open();
+    EXPECT_TRUE(made_new.take(1, true, 1000, Allowance::Use::must, now_));
+    struct stat was {};
+    struct stat is {};
+    ASSERT_EQ(::fstat(old.get(), &was), 0);
+    ASSERT_EQ(::stat(path.c_str(), &is), 0);
+    EXPECT_NE(was.st_ino, is.st_ino);
+    EXPECT_EQ(is.st_size, made.st_size);
+  }
+  // What was left of one that was not finished does not matter, and nothing is left of those that are.
+  ASSERT_EQ(::close(::open((path + ".new").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), 0);
+  std::filesystem::remove(path);
+  const Allowance anew = open();
+  EXPECT_FALSE(std::filesystem::exists(path + ".new"));
+}
+
+// Exits with 0 if the file is refused where it has no room, and nothing is left of it.
+[[noreturn]] void open_where_it_is_full(const std::string& directory) {
+  if (::unshare(CLONE_NEWNS) < 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0 ||
+      ::mount("none", directory.c_str(), "tmpfs", 0, "size=64k") < 0) {
+    std::_Exit(2);
+  }
+  const UniqueFd filler(::open((directory + "/filler").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  const std::string block(4096, 'x');
+  while (::write(filler.get(), block.data(), block.size()) > 0) continue;
+  const UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  auto allowance = Allowance::open(fd.get(), "records");
+  // Where it was opened, it must bear being written to.
+  if (allowance) std::_Exit(allowance->take(1, true, 1, Allowance::Use::must, Clock::now()) ? 3 : 4);
+  const bool left = std::filesystem::exists(directory + "/records.new");
+  std::_Exit(allowance.error().code == ENOSPC && !left ? 0 : 5);
+}
+
+TEST_F(Shares, NeedRoomInTheFileSystem) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: mounts";
+  EXPECT_EXIT(open_where_it_is_full(directory_), ::testing::ExitedWithCode(0), "");
 }
 
 }  // namespace
