@@ -128,6 +128,9 @@ bool Allowance::take(size_t slot, bool shared, uint64_t bytes, Use use, std::chr
   const uint64_t at = nanoseconds(now);
   if (!take_from(slot, kUserRate, kUserBurst + (must ? kUserReserve : 0), bytes, at)) return false;
   if (!shared || take_from(kEverybody, kAllRate, kAllBurst + (must ? kAllReserve : 0), bytes, at)) return true;
+  if (must && slots_[slot].used_until.load(std::memory_order_relaxed) - at <= kFew * (kNanoseconds / kUserRate)) {
+    return true;
+  }
   slots_[slot].used_until.fetch_sub(bytes * (kNanoseconds / kUserRate), std::memory_order_relaxed);
   return false;
 }

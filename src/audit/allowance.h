@@ -31,6 +31,8 @@ class Allowance {
   // Besides, for what must be recorded whatever else was: sessions, losses, the first refusals of each kind.
   static constexpr uint64_t kUserReserve = 16U << 20;
   static constexpr uint64_t kAllReserve = 32U << 20;
+  // Of it, who has no more than this in use gets it also where others have used up what is for all.
+  static constexpr uint64_t kFew = 256U << 10;
 
   enum class Use : uint8_t { ordinary, must };
 

@@ -195,12 +195,49 @@ TEST_F(Shares, BoundAUserInAllSessions) {
 }
 
 // Users enough to use up what all have together: root keeps its own.
+// All that is for all is used up by a few.
+size_t use_up(Allowance& allowance, Clock::time_point now) {
+  size_t slot = 1;
+  for (; allowance.take(slot, true, 1U << 20, Allowance::Use::must, now); ++slot) {
+    while (allowance.take(slot, true, 16U << 10, Allowance::Use::must, now)) continue;
+  }
+  return slot;
+}
+
 TEST_F(Shares, LeaveRoomForRoot) {
   Allowance allowance = open();
-  for (size_t slot = 1; allowance.take(slot, true, Allowance::kUserReserve, Allowance::Use::must, now_);) ++slot;
-  EXPECT_FALSE(budget(300).admits(denial("/x"), now_));
+  use_up(allowance, now_);
+  EXPECT_FALSE(allowance.take(300, true, 1000, Allowance::Use::ordinary, now_));
   Budget root(Budget::Share{.allowance = open(), .slot = 301, .of_all = false});
   EXPECT_TRUE(root.admits(denial("/x"), now_));
+  EXPECT_TRUE(allowance.take(301, false, 1000, Allowance::Use::ordinary, now_));
+}
+
+TEST_F(Shares, LeaveEachTheFirstRecords) {
+  Allowance allowance = open();
+  const size_t users = use_up(allowance, now_);
+  EXPECT_LE(users, 5U);
+  Budget budget = this->budget(100);
+  EXPECT_TRUE(budget.admits(make_event(Kind::session_opened), now_));
+  for (unsigned i = 0; i < Budget::kFirstOfAKind; ++i) EXPECT_TRUE(budget.admits(denial("/docker"), now_));
+  EXPECT_FALSE(budget.admits(denial("/docker"), now_));
+  EXPECT_TRUE(budget.admits(make_event(Kind::session_closed), now_));
+  // No more than these few, and nothing more for those who have used up theirs.
+  while (allowance.take(100, true, 1000, Allowance::Use::must, now_)) continue;
+  EXPECT_FALSE(allowance.take(1, true, 1000, Allowance::Use::must, now_));
+  const auto refilled = now_ + std::chrono::seconds(Allowance::kFew / Allowance::kUserRate);
+  EXPECT_FALSE(allowance.full(100, refilled - 10s));
+  EXPECT_TRUE(allowance.full(100, refilled));
+}
+
+TEST_F(Shares, CountOnlyWhatWasRecordedAmongTheFirst) {
+  Allowance allowance = open();
+  ASSERT_TRUE(allowance.take(1, true, Allowance::kUserBurst + Allowance::kUserReserve, Allowance::Use::must, now_));
+  Budget budget = this->budget(1);
+  for (int i = 0; i < 10; ++i) EXPECT_FALSE(budget.admits(denial("/docker"), now_));
+  const auto later = now_ + std::chrono::minutes(1);
+  for (unsigned i = 0; i < Budget::kFirstOfAKind; ++i) EXPECT_TRUE(budget.admits(denial("/docker"), later)) << i;
+  EXPECT_FALSE(budget.admits(denial("/docker"), later));
 }
 
 TEST_F(Shares, AreFilledWithTime) {
