@@ -71,6 +71,7 @@ class Quota {
       if (counts_) counts_->release(user_, standing_);
     }
     [[nodiscard]] bool valid() const noexcept { return counts_ != nullptr; }
+    [[nodiscard]] uint64_t user() const noexcept { return user_; }
 
    private:
     friend class Quota;

@@ -232,7 +232,8 @@ Result<> SessionTable::on_state(Session& session, wire::SupervisorState state) {
 
 // Where too many wait already nobody is asked, and the answer is no.
 Result<> SessionTable::on_question(Session& session, const wire::QuestionReport& question) {
-  if (questions_.has_room(session.facts.uid)) return questions_.add(session.facts, question, session.restored);
+  const uint64_t user = session.ticket.user();
+  if (questions_.has_room(user)) return questions_.add(session.facts, user, question, session.restored);
   const wire::AnswerOrder no{
       .question = question.question, .allow = false, .by = "the service, because too many questions of this user wait"};
   Result<> sent = fail("supervisor takes no answers");
