@@ -113,7 +113,7 @@ Result<> Broker::start() {
   if (!plans) return std::unexpected(plans.error());
   plans_ = std::move(*plans);
   sessions_.on_running([this] { supervisors_.session_runs(); });
-  auto records = RecordShares::create(loop_, journal_, runtime_.top.get());
+  auto records = RecordShares::create(loop_, journal_, sessions_.places(), runtime_.top.get());
   if (!records) return std::unexpected(records.error());
   records_ = std::move(*records);
   auto requests = IoGroup::create(loop_, [this](uint64_t id) { on_readable(id); });
@@ -559,7 +559,7 @@ wire::SupervisorConfig Broker::config_for(const Connection& connection, const Pr
   config.command = connection.request.command;
   config.events = connection.request.events;
   config.profile = connection.request.profile;
-  config.record_slot = records_->slot_of(connection.peer.uid);
+  config.record_slot = records_->slot_of(connection.user);
   config.reply.id = directory.id();
   config.reply.directory = directory.path();
   config.reply.notify_token = random_hex(32);

@@ -135,14 +135,14 @@ bool Allowance::take(size_t slot, bool shared, uint64_t bytes, Use use, std::chr
   return false;
 }
 
-std::optional<uid_t> Allowance::owner(size_t slot) const {
+std::optional<uint64_t> Allowance::owner(size_t slot) const {
   const uint64_t owner = slots_[slot].owner.load(std::memory_order_relaxed);
   if (owner == 0) return std::nullopt;
-  return static_cast<uid_t>(owner - 1);
+  return owner - 1;
 }
 
-void Allowance::give(size_t slot, uid_t uid) {
-  slots_[slot].owner.store(uint64_t{uid} + 1, std::memory_order_relaxed);
+void Allowance::give(size_t slot, uint64_t user) {
+  slots_[slot].owner.store(user + 1, std::memory_order_relaxed);
 }
 
 bool Allowance::full(size_t slot, std::chrono::steady_clock::time_point now) const {

@@ -6,8 +6,6 @@
 // gains by a restart. Each user has a slot, which says how far the allowance is used up, and how many events did not
 // fit and are in no record yet.
 
-#include <sys/types.h>
-
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -45,9 +43,9 @@ class Allowance {
   ~Allowance();
   [[nodiscard]] int fd() const { return fd_.get(); }  // of the one that opened it
 
-  // For the service alone.
-  [[nodiscard]] std::optional<uid_t> owner(size_t slot) const;
-  void give(size_t slot, uid_t uid);
+  // For the service alone. A user is what the service counts as one (daemon/quota.h): a uid, or a number beyond these.
+  [[nodiscard]] std::optional<uint64_t> owner(size_t slot) const;
+  void give(size_t slot, uint64_t user);
 
   // Takes `bytes` for the user of this slot (and, if `shared`, out of what all have); false: there is not so much left.
   [[nodiscard]] bool take(size_t slot, bool shared, uint64_t bytes, Use use, std::chrono::steady_clock::time_point now);
@@ -61,7 +59,7 @@ class Allowance {
   struct Slot {
     std::atomic<uint64_t> used_until;  // nanoseconds of CLOCK_MONOTONIC: when it will be full again
     std::atomic<uint64_t> unrecorded;
-    std::atomic<uint64_t> owner;  // uid + 1; 0: nobody yet
+    std::atomic<uint64_t> owner;  // the user + 1; 0: nobody yet
   };
   static_assert(std::atomic<uint64_t>::is_always_lock_free);
   struct Header {
