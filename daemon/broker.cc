@@ -13,6 +13,7 @@
 
 #include "base/credentials.h"
 #include "base/io.h"
+#include "daemon/call_shares.h"
 #include "daemon/caller.h"
 #include "kernel/process_table.h"
 #include "policy/notices.h"
@@ -560,6 +561,7 @@ wire::SupervisorConfig Broker::config_for(const Connection& connection, const Pr
   config.events = connection.request.events;
   config.profile = connection.request.profile;
   config.record_slot = records_->slot_of(connection.user);
+  config.waiting_calls = CallShares::next(sessions_.calls(), connection.user);
   config.reply.id = directory.id();
   config.reply.directory = directory.path();
   config.reply.notify_token = random_hex(32);
@@ -616,7 +618,8 @@ Result<std::string> Broker::start_supervisor(Connection& connection, const Prepa
                      .policy_digest = connection.policy->digest,
                      .mode = config.reply.mode,
                      .since = std::chrono::system_clock::now(),
-                     .command = config.command};
+                     .command = config.command,
+                     .waiting_calls = config.waiting_calls};
   if (auto given = disposal_.give(connection.hold); !given) return std::unexpected(given.error());
   auto process = hire(facts, config, fds);
   if (!process) return std::unexpected(process.error());
