@@ -276,13 +276,14 @@ void Service::test_policy(const PeerCredentials& caller, std::string_view name, 
   note_activity();
   auto policy = usable_policy(*administration_.catalogue, caller, name, users_->has_entry(caller.uid).value_or(true));
   if (!policy) return done(std::unexpected(policy.error()));
-  tester_->test(caller.uid, std::move(*policy), operation, target, std::move(done));
+  tester_->test(caller.uid, subordinate_ids_->user_of(caller.uid), std::move(*policy), operation, target,
+                std::move(done));
 }
 
 void Service::check_policy(const PeerCredentials& caller, std::string_view text,
                            std::function<void(ApiResult<std::vector<std::string>>)> done) {
   note_activity();
-  checker_->check(caller, text, std::move(done));
+  checker_->check(caller, subordinate_ids_->user_of(caller.uid), text, std::move(done));
 }
 
 void Service::note_refusal(const PeerCredentials& caller, std::string_view operation, std::string_view session,
