@@ -2,7 +2,6 @@
 #include "daemon/broker.h"
 
 #include <fcntl.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 
 #include "base/credentials.h"
 #include "base/io.h"
+#include "daemon/call_shares.h"
 #include "daemon/caller.h"
 #include "kernel/process_table.h"
 #include "policy/notices.h"
@@ -23,9 +23,6 @@
 namespace wrapd::daemon {
 namespace {
 
-constexpr int kAcceptBatch = 16;
-constexpr std::chrono::milliseconds kAcceptPause{100};
-constexpr std::chrono::milliseconds kBusyPause{5};
 // No hand-off lasts longer than two steps of a session; what is older has no session any more.
 constexpr std::chrono::seconds kSessionDirectoryAge = 2 * SessionTable::kStepDeadline + std::chrono::seconds(1);
 
@@ -113,18 +110,21 @@ Result<> Broker::start() {
   if (!plans) return std::unexpected(plans.error());
   plans_ = std::move(*plans);
   sessions_.on_running([this] { supervisors_.session_runs(); });
-  auto records = RecordShares::create(loop_, journal_, runtime_.top.get());
+  auto records = RecordShares::create(loop_, journal_, sessions_.places(), runtime_.top.get());
   if (!records) return std::unexpected(records.error());
   records_ = std::move(*records);
   auto requests = IoGroup::create(loop_, [this](uint64_t id) { on_readable(id); });
   if (!requests) return std::unexpected(requests.error());
   requests_ = std::move(*requests);
-  reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  if (!reserve_) return fail_errno("cannot open /dev/null");
   proc_.reset(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!proc_) return fail_errno("cannot open /proc");
   sweep();
-  return listen();
+  newcomers_ = std::make_unique<Newcomers>(
+      loop_, disposal_, std::move(parts_.control),
+      Newcomers::Reception{
+          .admit = [this](UniqueFd socket, Disposal::Hold hold) { admit(std::move(socket), hold); },
+          .turn_away = [this](UniqueFd socket, Disposal::Hold hold) { turn_away(std::move(socket), hold); }});
+  return newcomers_->start();
 }
 
 void Broker::sweep() {
@@ -139,83 +139,23 @@ void Broker::sweep() {
 
 // ---- newcomers
 
-Result<> Broker::listen() {
-  auto source = loop_.on_io(
-      parts_.control.get(), EPOLLIN, [this](uint32_t) { on_newcomers(); }, EventLoop::kNewcomers);
-  if (!source) return std::unexpected(source.error());
-  newcomers_ = std::move(*source);
-  return {};
-}
-
-void Broker::on_newcomers() {
-  for (int i = 0; i < kAcceptBatch; ++i) {
-    if (auto ready = disposal_.ready(); !ready) {
-      if (ready.error().code != EAGAIN) std::fprintf(stderr, "wrapd: %s\n", ready.error().message.c_str());
-      return pause_accepting(ready.error().code == EAGAIN ? kBusyPause : kAcceptPause);
-    }
-    UniqueFd socket(::accept4(parts_.control.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (socket) {
-      admit(std::move(socket));
-      continue;
-    }
-    if (errno == EINTR || errno == ECONNABORTED) continue;
-    if (errno != EAGAIN) on_accept_failure(errno);
-    return;
-  }
-}
-
-void Broker::on_accept_failure(int error) {
-  bool full = error == EMFILE || error == ENFILE;
-  if (full && shed_newcomer()) return;
-  std::fprintf(stderr, "wrapd: cannot accept: %s\n", fail_errno("accept", error).error().message.c_str());
-  pause_accepting(kAcceptPause);
-}
-
-// The descriptor that is kept for this moment takes the newcomer's place, so that it hears why.
-bool Broker::shed_newcomer() {
-  if (!reserve_) return false;
-  reserve_.reset();
-  UniqueFd socket(::accept4(parts_.control.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  auto hold = socket ? disposal_.take(socket.get()) : Disposal::Hold{};
-  if (!hold) {
-    std::fprintf(stderr, "wrapd: %s\n", hold.error().message.c_str());
-    static_cast<void>(socket.release());  // nobody else can close it last
-  } else if (socket) {
-    uint64_t user = 0;
-    if (auto peer = peer_credentials(socket.get(), false)) {
-      user = parts_.subordinate_ids->user_of(peer->uid);
-      journal_.reject(peer->uid, peer->pid, "limit: no descriptors left");
-    }
-    send_refusal(socket.get(), "limit", "the service has no file descriptors left; try again later");
-    disposal_.close(std::move(socket), *hold, user);
-  }
-  reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  return reserve_.valid();
-}
-
-void Broker::pause_accepting(std::chrono::milliseconds pause) {
-  auto timer = loop_.after(pause, [this] {
-    pause_.reset();
-    if (!reserve_) reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-    if (auto listening = listen(); !listening) pause_accepting(kAcceptPause);
-  });
-  if (!timer) return;  // keeps trying, at the cost of the processor
-  pause_ = std::move(*timer);
-  newcomers_.reset();
-}
-
-void Broker::admit(UniqueFd socket) {
-  auto hold = disposal_.take(socket.get());
-  if (!hold) {
-    std::fprintf(stderr, "wrapd: %s\n", hold.error().message.c_str());
-    static_cast<void>(socket.release());  // nobody else can close it last
-    return pause_accepting(kAcceptPause);
-  }
+void Broker::admit(UniqueFd socket, Disposal::Hold hold) {
   auto peer = peer_credentials(socket.get(), false);
-  if (!peer) return disposal_.close(std::move(socket), *hold, 0);  // gone already
-  Connection& connection = enter(std::move(socket), *hold, std::move(*peer));
+  if (!peer) return disposal_.close(std::move(socket), hold, 0);  // gone already
+  Connection& connection = enter(std::move(socket), hold, std::move(*peer));
   if (auto refusal = count_pending(connection)) return refuse(connection, *refusal);
   if (auto watched = watch(connection); !watched) refuse(connection, {"internal", watched.error().message});
+}
+
+// There are no descriptors left.
+void Broker::turn_away(UniqueFd socket, Disposal::Hold hold) {
+  uint64_t user = 0;
+  if (auto peer = peer_credentials(socket.get(), false)) {
+    user = parts_.subordinate_ids->user_of(peer->uid);
+    journal_.reject(peer->uid, peer->pid, "limit: no descriptors left");
+  }
+  send_refusal(socket.get(), "limit", "the service has no file descriptors left; try again later");
+  disposal_.close(std::move(socket), hold, user);
 }
 
 Broker::Connection& Broker::enter(UniqueFd socket, Disposal::Hold hold, PeerCredentials peer) {
@@ -559,7 +499,8 @@ wire::SupervisorConfig Broker::config_for(const Connection& connection, const Pr
   config.command = connection.request.command;
   config.events = connection.request.events;
   config.profile = connection.request.profile;
-  config.record_slot = records_->slot_of(connection.peer.uid);
+  config.record_slot = records_->slot_of(connection.user);
+  config.waiting_calls = CallShares::next(sessions_.calls(), connection.user);
   config.reply.id = directory.id();
   config.reply.directory = directory.path();
   config.reply.notify_token = random_hex(32);
@@ -616,7 +557,8 @@ Result<std::string> Broker::start_supervisor(Connection& connection, const Prepa
                      .policy_digest = connection.policy->digest,
                      .mode = config.reply.mode,
                      .since = std::chrono::system_clock::now(),
-                     .command = config.command};
+                     .command = config.command,
+                     .waiting_calls = config.waiting_calls};
   if (auto given = disposal_.give(connection.hold); !given) return std::unexpected(given.error());
   auto process = hire(facts, config, fds);
   if (!process) return std::unexpected(process.error());

@@ -37,6 +37,7 @@
 #include "daemon/fd_store.h"
 #include "daemon/io_group.h"
 #include "daemon/journal.h"
+#include "daemon/newcomers.h"
 #include "daemon/plan_cache.h"
 #include "daemon/quota.h"
 #include "daemon/record_shares.h"
@@ -90,10 +91,7 @@ class Broker {
   // Nobody waits for a session.
   [[nodiscard]] bool idle() const { return connections_.empty(); }
   // For good: who connects from here on is left to the next service.
-  void stop_accepting() {
-    newcomers_.reset();
-    pause_.reset();
-  }
+  void stop_accepting() { newcomers_->stop(); }
 
  private:
   struct Connection;
@@ -106,12 +104,8 @@ class Broker {
   [[nodiscard]] Result<> start();
 
   // Newcomers.
-  [[nodiscard]] Result<> listen();
-  void on_newcomers();
-  void on_accept_failure(int error);
-  void pause_accepting(std::chrono::milliseconds pause);
-  [[nodiscard]] bool shed_newcomer();
-  void admit(UniqueFd socket);
+  void admit(UniqueFd socket, Disposal::Hold hold);
+  void turn_away(UniqueFd socket, Disposal::Hold hold);
   [[nodiscard]] Connection& enter(UniqueFd socket, Disposal::Hold hold, PeerCredentials peer);
   // nullopt: it is counted.
   [[nodiscard]] std::optional<Refusal> count_pending(Connection& connection);
@@ -169,9 +163,7 @@ class Broker {
   uint64_t next_connection_ = 1;
   std::unique_ptr<IoGroup> requests_;  // those who have not asked yet
   UniqueFd proc_;
-  UniqueFd reserve_;  // given up for a moment to refuse a newcomer when there are no descriptors left
-  EventSource newcomers_;
-  EventSource pause_;
+  std::unique_ptr<Newcomers> newcomers_;
   EventSource sweeper_;
 };
 

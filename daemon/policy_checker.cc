@@ -49,10 +49,10 @@ PolicyChecker::~PolicyChecker() {
   for (auto& [id, check] : checks_) static_cast<void>(kill_process(check->pidfd.get()));
 }
 
-void PolicyChecker::check(const PeerCredentials& caller, std::string_view text, Done done) {
+void PolicyChecker::check(const PeerCredentials& caller, uint64_t user, std::string_view text, Done done) {
   auto refuse = [&](const char* code, const std::string& message) { done(std::unexpected(ApiError{code, message})); };
-  if (running_.of(caller.uid) >= kMostPerUser || running_.total() >= kMost) {
-    const bool own = running_.of(caller.uid) >= kMostPerUser;
+  if (!running_.has_room(user, kMostPerUser, kMost, 1)) {
+    const bool own = running_.of(user) >= kMostPerUser;
     return refuse("LimitExceeded",
                   own ? "you have " + std::to_string(kMostPerUser) + " policies being checked; wait for one"
                       : "too many policies are being checked; try again later");
@@ -63,7 +63,7 @@ void PolicyChecker::check(const PeerCredentials& caller, std::string_view text, 
   }
   const uint64_t id = next_++;
   auto check = std::make_unique<Check>();
-  check->ticket = running_.take(caller.uid);
+  check->ticket = running_.take(user);
   if (auto started = start(*check, caller, text); !started) return refuse("Internal", started.error().message);
   check->done = std::move(done);
   auto exit = loop_.on_io(check->pidfd.get(), EPOLLIN, [this, id](uint32_t) { on_exit(id); });

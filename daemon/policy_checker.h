@@ -28,7 +28,7 @@ class PolicyChecker {
   static constexpr size_t kMaxText = 60'000;  // bytes; it comes in a message, daemon/bus/admission.h
   static constexpr size_t kMaxOutput = 65536;
   static constexpr size_t kMostPerUser = 2;
-  static constexpr size_t kMost = 16;
+  static constexpr size_t kMost = 16;  // of all but root; beyond that each may have one
   static constexpr std::chrono::seconds kDeadline{5};
 
   PolicyChecker(EventLoop& loop, std::string program);
@@ -36,7 +36,8 @@ class PolicyChecker {
 
   // The answer is a line for each thing that is wrong.
   using Done = std::function<void(ApiResult<std::vector<std::string>>)>;
-  void check(const PeerCredentials& caller, std::string_view text, Done done);
+  // `user`: whom the caller counts as (quota.h).
+  void check(const PeerCredentials& caller, uint64_t user, std::string_view text, Done done);
   [[nodiscard]] bool idle() const { return checks_.empty(); }
 
  private:

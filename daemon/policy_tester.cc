@@ -67,8 +67,8 @@ Result<std::unique_ptr<PolicyTester>> PolicyTester::create(EventLoop& loop, User
   return tester;
 }
 
-void PolicyTester::test(uid_t uid, std::shared_ptr<const CataloguePolicy> policy, std::string_view operation,
-                        std::string_view target, Done done) {
+void PolicyTester::test(uid_t uid, uint64_t user, std::shared_ptr<const CataloguePolicy> policy,
+                        std::string_view operation, std::string_view target, Done done) {
   auto known = operation_of(operation);
   if (!known) return done(std::unexpected(ApiError{"InvalidArgument", "the operation is connect, bind or listen"}));
   const bool abstract = target.starts_with('@');
@@ -82,7 +82,7 @@ void PolicyTester::test(uid_t uid, std::shared_ptr<const CataloguePolicy> policy
         ApiError{"InvalidArgument",
                  "the policy depends on the working directory (${CWD}); test its file: wrapctl policy test"}));
   }
-  if (running_.of(uid) >= kMostPerUser) {
+  if (running_.of(user) >= kMostPerUser) {
     return done(std::unexpected(ApiError{
         "LimitExceeded", "you have " + std::to_string(kMostPerUser) + " tests of policies running; wait for one"}));
   }
@@ -92,7 +92,7 @@ void PolicyTester::test(uid_t uid, std::shared_ptr<const CataloguePolicy> policy
                                        .target = std::string(target),
                                        .done = std::move(done),
                                        .id = next_++});
-  tickets_.emplace(job->id, running_.take(uid));
+  tickets_.emplace(job->id, running_.take(user));
   job->variables.uid = std::to_string(uid);
   job->variables.xdg_runtime_dir = "/run/user/" + job->variables.uid;
   if (!job->policy->use.passwd()) return judge(job);

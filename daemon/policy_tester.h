@@ -28,7 +28,8 @@ class PolicyTester {
   [[nodiscard]] static Result<std::unique_ptr<PolicyTester>> create(EventLoop& loop, UserDirectory& users);
 
   using Done = std::function<void(ApiResult<PolicyVerdict>)>;
-  void test(uid_t uid, std::shared_ptr<const CataloguePolicy> policy, std::string_view operation,
+  // For the caller with this uid, who counts as `user` (quota.h).
+  void test(uid_t uid, uint64_t user, std::shared_ptr<const CataloguePolicy> policy, std::string_view operation,
             std::string_view target, Done done);
   [[nodiscard]] bool idle() const { return running_.total() == 0; }
 

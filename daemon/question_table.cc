@@ -5,7 +5,8 @@
 
 namespace wrapd::daemon {
 
-Result<> QuestionTable::add(const SessionFacts& session, const wire::QuestionReport& report, bool again) {
+Result<> QuestionTable::add(const SessionFacts& session, uint64_t user, const wire::QuestionReport& report,
+                            bool again) {
   auto& asked = asked_[session.id];
   if (asked.contains(report.question)) {
     if (again) return {};
@@ -28,7 +29,7 @@ Result<> QuestionTable::add(const SessionFacts& session, const wire::QuestionRep
                              .deadline = std::chrono::system_clock::now() + timeout},
                     .number = report.question,
                     .expiry = std::move(*expiry),
-                    .place = places_.take(session.uid)};
+                    .place = places_.take(user)};
   asked.emplace(report.question, id);
   auto [at, added] = questions_.emplace(std::move(id), std::move(question));
   if (observer_ != nullptr) observer_->question_added(at->second.info);

@@ -35,10 +35,11 @@ class QuestionTable {
 
   void observe(ServiceObserver* observer) { observer_ = observer; }
 
-  // Whether one more of this user's may wait.
-  [[nodiscard]] bool has_room(uid_t uid) const { return places_.has_room(uid, kMostPerUser, kMost, kFew); }
+  // Whether one more of this user's (SubordinateIds::user_of()) may wait.
+  [[nodiscard]] bool has_room(uint64_t user) const { return places_.has_room(user, kMostPerUser, kMost, kFew); }
   // `again`: the supervisor may repeat what it has asked before. An error: it asks what it may not.
-  [[nodiscard]] Result<> add(const SessionFacts& session, const wire::QuestionReport& report, bool again);
+  [[nodiscard]] Result<> add(const SessionFacts& session, uint64_t user, const wire::QuestionReport& report,
+                             bool again);
   // One that is not there is no error: its time may have been over.
   void remove(const std::string& session, uint64_t number, std::string_view how);
   void remove_all(const std::string& session, std::string_view how);

@@ -43,15 +43,15 @@ class SubordinateIds {
   std::vector<Range> ranges_;  // by `first`; none lies in another
 };
 
-// Counts what each user has of something. A Ticket is one of them and gives it back when it goes; it may outlive the
-// Quota.
+// Counts what each user has of something. A Ticket is one of them, or several, and gives it back when it goes; it may
+// outlive the Quota.
 class Quota {
   struct Counts {
     std::unordered_map<uint64_t, size_t> of;
     std::array<size_t, 3> standing{};
-    void release(uint64_t user, Standing as) noexcept {
-      --standing[static_cast<size_t>(as)];
-      if (auto it = of.find(user); it != of.end() && --it->second == 0) of.erase(it);
+    void release(uint64_t user, Standing as, size_t amount) noexcept {
+      standing[static_cast<size_t>(as)] -= amount;
+      if (auto it = of.find(user); it != of.end() && (it->second -= amount) == 0) of.erase(it);
     }
   };
 
@@ -60,25 +60,32 @@ class Quota {
    public:
     Ticket() noexcept = default;
     Ticket(Ticket&& other) noexcept
-        : counts_(std::exchange(other.counts_, nullptr)), user_(other.user_), standing_(other.standing_) {}
+        : counts_(std::exchange(other.counts_, nullptr)),
+          user_(other.user_),
+          standing_(other.standing_),
+          amount_(other.amount_) {}
     Ticket& operator=(Ticket&& other) noexcept {
       std::swap(counts_, other.counts_);
       std::swap(user_, other.user_);
       std::swap(standing_, other.standing_);
+      std::swap(amount_, other.amount_);
       return *this;
     }
     ~Ticket() {
-      if (counts_) counts_->release(user_, standing_);
+      if (counts_) counts_->release(user_, standing_, amount_);
     }
     [[nodiscard]] bool valid() const noexcept { return counts_ != nullptr; }
+    [[nodiscard]] uint64_t user() const noexcept { return user_; }
+    [[nodiscard]] Standing standing() const noexcept { return standing_; }
 
    private:
     friend class Quota;
-    Ticket(std::shared_ptr<Counts> counts, uint64_t user, Standing standing) noexcept
-        : counts_(std::move(counts)), user_(user), standing_(standing) {}
+    Ticket(std::shared_ptr<Counts> counts, uint64_t user, Standing standing, size_t amount) noexcept
+        : counts_(std::move(counts)), user_(user), standing_(standing), amount_(amount) {}
     std::shared_ptr<Counts> counts_;
     uint64_t user_ = 0;
     Standing standing_ = Standing::stranger;
+    size_t amount_ = 0;
   };
 
   Quota() = default;
@@ -101,10 +108,10 @@ class Quota {
   }
   // Of `limit` places for all together none is left for one of this standing.
   [[nodiscard]] bool full(size_t limit, Standing standing) const noexcept;
-  [[nodiscard]] Ticket take(uint64_t user, Standing standing = Standing::account) {
-    ++counts_->of[user];
-    ++counts_->standing[static_cast<size_t>(standing)];
-    return {counts_, user, standing};
+  [[nodiscard]] Ticket take(uint64_t user, Standing standing = Standing::account, size_t amount = 1) {
+    counts_->of[user] += amount;
+    counts_->standing[static_cast<size_t>(standing)] += amount;
+    return {counts_, user, standing, amount};
   }
 
  private:

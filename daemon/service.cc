@@ -276,13 +276,14 @@ void Service::test_policy(const PeerCredentials& caller, std::string_view name, 
   note_activity();
   auto policy = usable_policy(*administration_.catalogue, caller, name, users_->has_entry(caller.uid).value_or(true));
   if (!policy) return done(std::unexpected(policy.error()));
-  tester_->test(caller.uid, std::move(*policy), operation, target, std::move(done));
+  tester_->test(caller.uid, subordinate_ids_->user_of(caller.uid), std::move(*policy), operation, target,
+                std::move(done));
 }
 
 void Service::check_policy(const PeerCredentials& caller, std::string_view text,
                            std::function<void(ApiResult<std::vector<std::string>>)> done) {
   note_activity();
-  checker_->check(caller, text, std::move(done));
+  checker_->check(caller, subordinate_ids_->user_of(caller.uid), text, std::move(done));
 }
 
 void Service::note_refusal(const PeerCredentials& caller, std::string_view operation, std::string_view session,
@@ -304,7 +305,7 @@ ApiResult<> Service::answer_question(std::string_view id, bool allow, std::strin
 }
 
 void Service::has_account(uid_t uid, std::function<void(bool)> done) {
-  struct Question {
+  struct AccountLookup {
     std::function<void(bool)> done;
     EventSource patience;
     void answer(bool known) {
@@ -312,15 +313,15 @@ void Service::has_account(uid_t uid, std::function<void(bool)> done) {
       if (auto asked = std::exchange(done, {})) asked(known);
     }
   };
-  auto question = std::make_shared<Question>();
-  question->done = std::move(done);
-  users_->find(uid, [question](const Result<UserEntry>& entry) { question->answer(entry && !entry->name.empty()); });
-  if (!question->done) return;
-  auto patience = loop_.after(kAccountPatience, [weak = std::weak_ptr(question)] {
+  auto lookup = std::make_shared<AccountLookup>();
+  lookup->done = std::move(done);
+  users_->find(uid, [lookup](const Result<UserEntry>& entry) { lookup->answer(entry && !entry->name.empty()); });
+  if (!lookup->done) return;
+  auto patience = loop_.after(kAccountPatience, [weak = std::weak_ptr(lookup)] {
     if (auto waiting = weak.lock()) waiting->answer(false);
   });
-  if (!patience) return question->answer(false);
-  question->patience = std::move(*patience);
+  if (!patience) return lookup->answer(false);
+  lookup->patience = std::move(*patience);
 }
 
 std::vector<std::string> Service::features() const {

@@ -14,6 +14,7 @@
 #include "base/json_text.h"
 #include "wire/control.h"
 #include "wire/json_reader.h"
+#include "wire/supervisor_config.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -46,6 +47,7 @@ Result<SessionRecord> facts_from(wire::Fields& fields) {
   fields.require(std::ranges::find(kModes, facts.mode) != kModes.end(), "mode", "enforce, audit or disabled");
   facts.since = WallTime(std::chrono::microseconds(fields.number("since", INT64_MAX / 1000)));
   facts.command = fields.text("command", wire::kMaxCommand);
+  facts.waiting_calls = fields.number("waiting_calls", wire::kMaxWaitingCalls);
   if (auto done = fields.finish(); !done) return std::unexpected(done.error());
   return facts;
 }
@@ -77,6 +79,7 @@ std::string encode(const SessionFacts& facts) {
   writer.string("mode", facts.mode);
   writer.number("since", microseconds(facts.since));
   writer.string("command", wire::escape(facts.command));
+  writer.number("waiting_calls", facts.waiting_calls);
   writer.finish();
   return out;
 }

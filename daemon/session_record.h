@@ -29,6 +29,7 @@ struct SessionFacts {
   std::string mode;           // enforce, audit, disabled
   WallTime since;             // microseconds are kept
   std::string command;        // as shown
+  size_t waiting_calls = 0;   // that it was given (call_shares.h)
 };
 
 // That a session was told to end.

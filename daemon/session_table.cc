@@ -50,6 +50,7 @@ struct SessionTable::Session {
   SessionDirectory directory;
   SupervisorProcess process;
   Quota::Ticket ticket;
+  Quota::Ticket calls;
   bool restored = false;
   Step step = Step::starting;
   std::optional<EndOrder> end;  // it was told to
@@ -84,6 +85,7 @@ Result<> SessionTable::add(SessionFacts facts, SessionDirectory directory, Super
                                                    .directory = std::move(directory),
                                                    .process = std::move(process),
                                                    .ticket = std::move(ticket)});
+  count_calls(*session);
   // The supervisor has its own copies of the listening sockets.
   session->directory.close_listeners();
   Session& s = *session;
@@ -98,6 +100,11 @@ Result<> SessionTable::add(SessionFacts facts, SessionDirectory directory, Super
   return std::unexpected(error);
 }
 
+void SessionTable::count_calls(Session& session) {
+  const Quota::Ticket& place = session.ticket;
+  session.calls = calls_.take(place.user(), place.standing(), session.facts.waiting_calls);
+}
+
 Result<> SessionTable::restore(SessionFacts facts, SessionDirectory directory, SupervisorProcess process,
                                std::optional<EndOrder> end, Quota::Ticket ticket) {
   // The sockets go with the hand-offs, so they tell how far it had come.
@@ -108,6 +115,7 @@ Result<> SessionTable::restore(SessionFacts facts, SessionDirectory directory, S
                                                    .ticket = std::move(ticket),
                                                    .restored = true,
                                                    .step = step});
+  count_calls(*session);
   Session& s = *session;
   if (auto entered = enter(std::move(session)); !entered) {
     const std::string id = s.facts.id;
@@ -232,7 +240,8 @@ Result<> SessionTable::on_state(Session& session, wire::SupervisorState state) {
 
 // Where too many wait already nobody is asked, and the answer is no.
 Result<> SessionTable::on_question(Session& session, const wire::QuestionReport& question) {
-  if (questions_.has_room(session.facts.uid)) return questions_.add(session.facts, question, session.restored);
+  const uint64_t user = session.ticket.user();
+  if (questions_.has_room(user)) return questions_.add(session.facts, user, question, session.restored);
   const wire::AnswerOrder no{
       .question = question.question, .allow = false, .by = "the service, because too many questions of this user wait"};
   Result<> sent = fail("supervisor takes no answers");

@@ -60,6 +60,8 @@ class SessionTable {
 
   // What each user has open. A ticket of it belongs to each session.
   [[nodiscard]] Quota& places() { return places_; }
+  // How many waiting calls the sessions were given.
+  [[nodiscard]] const Quota& calls() const { return calls_; }
 
   // A supervisor that has its configuration. On failure it is killed, its directory removed, its descriptors taken out
   // of the store.
@@ -88,6 +90,7 @@ class SessionTable {
  private:
   enum class Step { starting, handing_off, running, terminating, finished };
   struct Session;
+  void count_calls(Session& session);
   [[nodiscard]] Result<> enter(std::unique_ptr<Session> session);
   [[nodiscard]] Result<> set_deadline(Session& session, std::chrono::milliseconds limit);
   [[nodiscard]] Result<> arm_for_step(Session& session);
@@ -124,6 +127,7 @@ class SessionTable {
   std::function<void()> on_running_;
   StaleCheck stale_;
   Quota places_;
+  Quota calls_;
   QuestionTable questions_;
   std::map<std::string, std::unique_ptr<Session>, std::less<>> sessions_;
 };

@@ -22,7 +22,7 @@ constexpr size_t kMaxEntry = 65536;
 std::string ask(uid_t uid) {
   std::array<int, 2> ends;
   if (::pipe2(ends.data(), O_CLOEXEC) < 0) return {};
-  const UniqueFd from(ends[0]);
+  UniqueFd from(ends[0]);
   UniqueFd to(ends[1]);
   std::string program(kGetent);
   std::string database("passwd");
@@ -37,6 +37,7 @@ std::string ask(uid_t uid) {
   to.reset();
   if (error != 0) return {};
   auto text = read_all(from.get(), kMaxEntry);
+  from.reset();  // one that has more to say does not wait for us
   int status = 0;
   pid_t ended = -1;
   do ended = ::waitpid(pid, &status, 0);

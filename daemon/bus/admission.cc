@@ -121,7 +121,7 @@ void Admission::answer(sd_bus_message* message, const char* name, const char* wh
   if (sd_bus_message_get_expect_reply(message) <= 0) return;
   if (const char* sender = sd_bus_message_get_sender(message)) {
     auto who = senders_.find(sender);
-    if (!unread_.take_word(sender, who ? who->payer : kStrangers, kRefusal, Unread::Clock::now())) return;
+    if (!unread_.take_refusal(sender, who ? who->payer : kStrangers, kRefusal, Unread::Clock::now())) return;
   }
   auto sent = raw::reply_error(message, name, why);
   // Once per connection: who provokes this must not fill the journal with it.

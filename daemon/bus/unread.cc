@@ -43,12 +43,16 @@ Load Unread::of_payer(uid_t payer) const {
   return it == payers_.end() ? Load{} : it->second.load;
 }
 
+bool Unread::crowded(const std::string& client, uid_t payer) const {
+  auto paid = payers_.find(payer);
+  return paid != payers_.end() && paid->second.clients.size() >= kMostClients && !paid->second.clients.contains(client);
+}
+
 Unread::Scope Unread::obstacle(const std::string& client, uid_t payer, Load load) const {
   if (!fits(of(client), load, kPerClient)) return Scope::client;
   auto paid = payers_.find(payer);
   if (paid != payers_.end()) {
-    const bool crowded = paid->second.clients.size() >= kMostClients && !paid->second.clients.contains(client);
-    if (crowded || !fits(paid->second.load, load, most_of(payer))) return Scope::payer;
+    if (crowded(client, payer) || !fits(paid->second.load, load, most_of(payer))) return Scope::payer;
   }
   if (payer == 0) return Scope::nobody;
   const Load after = sum(total_, load);
@@ -63,16 +67,25 @@ bool Unread::take(const std::string& client, uid_t payer, Load load, Clock::time
   return true;
 }
 
-bool Unread::take_word(const std::string& client, uid_t payer, size_t bytes, Clock::time_point now) {
-  const auto fits = [bytes](size_t there, size_t limit) { return there + bytes <= limit + kWords; };
-  if (!fits(of(client).bytes, kPerClient.bytes) || !fits(of_payer(payer).bytes, most_of(payer).bytes) ||
-      (payer != 0 && !fits(total_.bytes, kInAll.bytes) && of_payer(payer).bytes + bytes > kShare.bytes)) {
-    // The bus then says what it has read.
-    if (accounts_.contains(client)) question(client, nullptr);
-    return false;
+Unread::Scope Unread::obstacle_of_refusal(const std::string& client, uid_t payer, size_t bytes) const {
+  const auto fits = [bytes](size_t there, size_t limit) { return there + bytes <= limit + kRefusalRoom; };
+  if (!fits(of(client).bytes, kPerClient.bytes)) return Scope::client;
+  const size_t paid = of_payer(payer).bytes;
+  if (crowded(client, payer) || !fits(paid, most_of(payer).bytes)) return Scope::payer;
+  if (payer != 0 && !fits(total_.bytes, kInAll.bytes) && paid + bytes > kShare.bytes) return Scope::all;
+  return Scope::nobody;
+}
+
+bool Unread::take_refusal(const std::string& client, uid_t payer, size_t bytes, Clock::time_point now) {
+  const Scope scope = obstacle_of_refusal(client, payer, bytes);
+  if (scope == Scope::nobody) {
+    add(client, payer, {.bytes = bytes}, now);
+    return true;
   }
-  add(client, payer, {.bytes = bytes}, now);
-  return true;
+  // The bus then says what it has read, and a client that has gone is forgotten.
+  query(client, nullptr);
+  query_all_in_the_way(scope, payer, nullptr, now);
+  return false;
 }
 
 void Unread::add(const std::string& client, uid_t payer, Load load, Clock::time_point now) {
@@ -81,7 +94,7 @@ void Unread::add(const std::string& client, uid_t payer, Load load, Clock::time_
   account.charged = now;
   // Asked in time, a client that reads is never held up.
   if (account.load.bytes > kPerClient.bytes / 2 || account.load.descriptors > kPerClient.descriptors / 2) {
-    question(client, nullptr);
+    query(client, nullptr);
   }
 }
 
@@ -91,7 +104,11 @@ void Unread::find_out(const std::string& client, uid_t payer, Load load, Clock::
   const Scope scope = obstacle(client, payer, load);
   if (scope == Scope::nobody) return;
   // How often it calls is bounded (rates.h), what others have is looked at now and then.
-  question(client, round);
+  query(client, round);
+  query_all_in_the_way(scope, payer, round, now);
+}
+
+void Unread::query_all_in_the_way(Scope scope, uid_t payer, const Round& round, Clock::time_point now) {
   switch (scope) {
     case Scope::nobody:
     case Scope::client:
@@ -102,7 +119,7 @@ void Unread::find_out(const std::string& client, uid_t payer, Load load, Clock::
       paid->second.swept = now;
       // Asking may find out at once, and forget.
       const std::vector<std::string> names(paid->second.clients.begin(), paid->second.clients.end());
-      for (const std::string& name : names) question(name, round);
+      for (const std::string& name : names) query(name, round);
       return;
     }
     case Scope::all: {
@@ -112,7 +129,7 @@ void Unread::find_out(const std::string& client, uid_t payer, Load load, Clock::
       for (const auto& [name, account] : accounts_) {
         if (account.payer != 0) names.push_back(name);
       }
-      for (const std::string& name : names) question(name, round);
+      for (const std::string& name : names) query(name, round);
       return;
     }
   }
@@ -161,19 +178,19 @@ void Unread::erase(const std::string& client) {
 }
 
 // Each client is asked about once at a time; who comes later waits for the same answer.
-void Unread::question(const std::string& client, const Round& round) {
+void Unread::query(const std::string& client, const Round& round) {
   auto it = accounts_.find(client);
   if (it == accounts_.end()) return;
   if (round) it->second.waiting.push_back(round);
   if (std::exchange(it->second.asked, true)) return;
-  questions_.push_back(client);
-  send_questions();
+  queries_.push_back(client);
+  send_queries();
 }
 
-void Unread::send_questions() {
-  while (!questions_.empty() && asking_ < kAtOnce) {
-    const std::string client = std::move(questions_.front());
-    questions_.pop_front();
+void Unread::send_queries() {
+  while (!queries_.empty() && asking_ < kAtOnce) {
+    const std::string client = std::move(queries_.front());
+    queries_.pop_front();
     auto it = accounts_.find(client);
     if (it == accounts_.end()) continue;
     // The bus takes what we send in order: its answer counts what was sent before.
@@ -182,7 +199,7 @@ void Unread::send_questions() {
     ask_(client, [this, client](const Answer& answer) {
       --asking_;
       on_answer(client, answer);
-      send_questions();
+      send_queries();
     });
   }
 }

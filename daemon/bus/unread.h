@@ -46,9 +46,9 @@ class Unread {
   static constexpr Load kShare{.bytes = 64 << 10, .descriptors = 1};
   static constexpr size_t kMostDescriptors = 48;  // the rest are root's
   // A refusal is a reply, too. A client that does not read refusals either gets no answer at all.
-  static constexpr size_t kWords = 64 << 10;
+  static constexpr size_t kRefusalRoom = 64 << 10;
   static constexpr size_t kMostClients = 256;  // of one payer; the bus's max_connections_per_user
-  static constexpr size_t kAtOnce = 32;        // questions to the bus
+  static constexpr size_t kAtOnce = 32;        // queries to the bus
   static constexpr std::chrono::milliseconds kSweepInterval{100};
   static constexpr std::chrono::seconds kForget{1};
 
@@ -64,7 +64,7 @@ class Unread {
   // Charges a reply of this size, if it fits as far as we know.
   [[nodiscard]] bool take(const std::string& client, uid_t payer, Load load, Clock::time_point now);
   // The same for a refusal.
-  [[nodiscard]] bool take_word(const std::string& client, uid_t payer, size_t bytes, Clock::time_point now);
+  [[nodiscard]] bool take_refusal(const std::string& client, uid_t payer, size_t bytes, Clock::time_point now);
   // Charges it in any case: it is sent, or its size was not known before.
   void add(const std::string& client, uid_t payer, Load load, Clock::time_point now);
   // Finds out what those have read who stand in the way of such a reply, and calls `done` then; maybe at once.
@@ -75,7 +75,7 @@ class Unread {
   [[nodiscard]] size_t clients() const noexcept { return accounts_.size(); }
 
  private:
-  // Calls `done` when the last question of it is answered.
+  // Calls `done` when the last query of it is answered.
   struct Waiter {
     explicit Waiter(std::function<void()> then) : done(std::move(then)) {}
     Waiter(const Waiter&) = delete;
@@ -100,13 +100,16 @@ class Unread {
   enum class Scope { nobody, client, payer, all };
   // Who stands in the way.
   [[nodiscard]] Scope obstacle(const std::string& client, uid_t payer, Load load) const;
+  [[nodiscard]] Scope obstacle_of_refusal(const std::string& client, uid_t payer, size_t bytes) const;
+  [[nodiscard]] bool crowded(const std::string& client, uid_t payer) const;
   [[nodiscard]] Load of_payer(uid_t payer) const;
   Account& account_of(const std::string& client, uid_t payer);
   void charge(Account& account, Load load);
   void set(Account& account, Load load);
   void erase(const std::string& client);
-  void question(const std::string& client, const Round& round);
-  void send_questions();
+  void query(const std::string& client, const Round& round);
+  void query_all_in_the_way(Scope scope, uid_t payer, const Round& round, Clock::time_point now);
+  void send_queries();
   void on_answer(const std::string& client, const Answer& answer);
 
   Ask ask_;
@@ -114,7 +117,7 @@ class Unread {
   std::unordered_map<uid_t, Payer> payers_;
   Load total_;  // of all but root
   Clock::time_point swept_;
-  std::deque<std::string> questions_;
+  std::deque<std::string> queries_;
   size_t asking_ = 0;
 };
 

@@ -7,6 +7,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <string>
 #include <utility>
 
 namespace wrapd::audit {
@@ -21,27 +24,78 @@ uint64_t nanoseconds(std::chrono::steady_clock::time_point time) {
 }  // namespace
 
 Result<Allowance> Allowance::open(int directory_fd, const char* name) {
-  constexpr off_t kSize = sizeof(Slot) * kSlots;
-  UniqueFd fd(::openat(directory_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC, 0600));
+  auto fd = find(directory_fd, name);
+  if (!fd) return std::unexpected(fd.error());
+  if (auto good = *fd ? check(fd->get()) : Result<>(); !good) {
+    std::fprintf(stderr, "wrapd: %s; begins a new one\n", good.error().message.c_str());
+    fd->reset();
+  }
+  if (!*fd) fd = make(directory_fd, name);
+  if (!fd) return std::unexpected(fd.error());
+  auto mapped = map(fd->get());
+  if (mapped) mapped->fd_ = std::move(*fd);
+  return mapped;
+}
+
+// None if there is no such file.
+Result<UniqueFd> Allowance::find(int directory_fd, const char* name) {
+  UniqueFd fd(::openat(directory_fd, name, O_RDWR | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
+  if (!fd && errno == ENOENT) return fd;
   if (!fd) return fail_errno("cannot open the records' allowance");
   struct stat st {};
   if (::fstat(fd.get(), &st) < 0) return fail_errno("cannot stat the records' allowance");
   if (!S_ISREG(st.st_mode) || st.st_uid != ::geteuid() || (st.st_mode & 077) != 0) {
     return fail("the file of the records' allowance is not ours alone");
   }
-  if (st.st_size == 0 && ::ftruncate(fd.get(), kSize) < 0) return fail_errno("cannot size the records' allowance");
-  auto mapped = map(fd.get());
-  if (mapped) mapped->fd_ = std::move(fd);
-  return mapped;
+  return fd;
+}
+
+// It gets its name when it is complete. All of it has its place: in a hole, with a full file system, the first write
+// would be the end (SIGBUS) of the service or of a supervisor.
+Result<UniqueFd> Allowance::make(int directory_fd, const char* name) {
+  const std::string draft = std::string(name) + ".new";
+  if (::unlinkat(directory_fd, draft.c_str(), 0) < 0 && errno != ENOENT) {
+    return fail_errno("cannot remove an unfinished file of the records' allowance");
+  }
+  UniqueFd fd(::openat(directory_fd, draft.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOCTTY | O_CLOEXEC, 0600));
+  if (!fd) return fail_errno("cannot make the records' allowance");
+  auto finish = [&]() -> Result<> {
+    if (const int error = ::posix_fallocate(fd.get(), 0, kSize); error != 0) {
+      return fail_errno("cannot make room for the records' allowance", error);
+    }
+    const Header header;
+    if (::pwrite(fd.get(), &header, sizeof(header), 0) != static_cast<ssize_t>(sizeof(header))) {
+      return fail_errno("cannot write the records' allowance");
+    }
+    if (::renameat(directory_fd, draft.c_str(), directory_fd, name) < 0) {
+      return fail_errno("cannot name the records' allowance");
+    }
+    return {};
+  };
+  if (auto finished = finish(); !finished) {
+    static_cast<void>(::unlinkat(directory_fd, draft.c_str(), 0));  // the next one does it, too
+    return std::unexpected(finished.error());
+  }
+  return fd;
+}
+
+Result<> Allowance::check(int fd) {
+  struct stat st {};
+  if (::fstat(fd, &st) < 0) return fail_errno("cannot stat the records' allowance");
+  Header header{.magic = 0, .version = 0};
+  const bool read = ::pread(fd, &header, sizeof(header), 0) == static_cast<ssize_t>(sizeof(header));
+  if (st.st_size == static_cast<off_t>(kSize) && read && header.magic == Header::kMagic &&
+      header.version == Header::kVersion) {
+    return {};
+  }
+  return fail("the file of the records' allowance has another format");
 }
 
 Result<Allowance> Allowance::map(int fd) {
-  struct stat st {};
-  if (::fstat(fd, &st) < 0) return fail_errno("cannot stat the records' allowance");
-  if (st.st_size != static_cast<off_t>(sizeof(Slot) * kSlots)) return fail("the records' allowance has a wrong size");
-  void* memory = ::mmap(nullptr, sizeof(Slot) * kSlots, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (auto good = check(fd); !good) return std::unexpected(good.error());
+  void* memory = ::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (memory == MAP_FAILED) return fail_errno("cannot map the records' allowance");
-  return Allowance(UniqueFd(), static_cast<Slot*>(memory));
+  return Allowance(UniqueFd(), memory);
 }
 
 Allowance::Allowance(Allowance&& other) noexcept
@@ -54,7 +108,7 @@ Allowance& Allowance::operator=(Allowance&& other) noexcept {
 }
 
 Allowance::~Allowance() {
-  if (slots_ != nullptr) ::munmap(slots_, sizeof(Slot) * kSlots);
+  if (slots_ != nullptr) ::munmap(reinterpret_cast<std::byte*>(slots_) - sizeof(Header), kSize);
 }
 
 bool Allowance::take_from(size_t slot, uint64_t rate, uint64_t most, uint64_t bytes, uint64_t now) {
@@ -74,18 +128,21 @@ bool Allowance::take(size_t slot, bool shared, uint64_t bytes, Use use, std::chr
   const uint64_t at = nanoseconds(now);
   if (!take_from(slot, kUserRate, kUserBurst + (must ? kUserReserve : 0), bytes, at)) return false;
   if (!shared || take_from(kEverybody, kAllRate, kAllBurst + (must ? kAllReserve : 0), bytes, at)) return true;
+  if (must && slots_[slot].used_until.load(std::memory_order_relaxed) - at <= kFew * (kNanoseconds / kUserRate)) {
+    return true;
+  }
   slots_[slot].used_until.fetch_sub(bytes * (kNanoseconds / kUserRate), std::memory_order_relaxed);
   return false;
 }
 
-std::optional<uid_t> Allowance::owner(size_t slot) const {
+std::optional<uint64_t> Allowance::owner(size_t slot) const {
   const uint64_t owner = slots_[slot].owner.load(std::memory_order_relaxed);
   if (owner == 0) return std::nullopt;
-  return static_cast<uid_t>(owner - 1);
+  return owner - 1;
 }
 
-void Allowance::give(size_t slot, uid_t uid) {
-  slots_[slot].owner.store(uint64_t{uid} + 1, std::memory_order_relaxed);
+void Allowance::give(size_t slot, uint64_t user) {
+  slots_[slot].owner.store(user + 1, std::memory_order_relaxed);
 }
 
 bool Allowance::full(size_t slot, std::chrono::steady_clock::time_point now) const {

@@ -36,13 +36,13 @@ std::string kind_of(const Event& event) {
 
 }  // namespace
 
-bool Budget::is_first(const Event& event) {
-  if (event.action == "allowed" && event.decision == "allow") return false;
+unsigned* Budget::among_the_first(const Event& event) {
+  if (event.action == "allowed" && event.decision == "allow") return nullptr;
   std::string key = kind_of(event);
   auto known = kinds_.find(key);
-  if (known == kinds_.end() && kinds_.size() >= kMostKinds) return false;
+  if (known == kinds_.end() && kinds_.size() >= kMostKinds) return nullptr;
   if (known == kinds_.end()) known = kinds_.emplace(std::move(key), 0).first;
-  return ++known->second <= kFirstOfAKind;
+  return known->second < kFirstOfAKind ? &known->second : nullptr;
 }
 
 bool Budget::take(uint64_t bytes, Allowance::Use use, Clock::time_point now) {
@@ -50,8 +50,11 @@ bool Budget::take(uint64_t bytes, Allowance::Use use, Clock::time_point now) {
 }
 
 bool Budget::fits(const Event& event, Clock::time_point now) {
-  if (must_be_recorded(event) || is_first(event)) {
-    return take(bytes_in_the_journal(event), Allowance::Use::must, now);
+  unsigned* const recorded = must_be_recorded(event) ? nullptr : among_the_first(event);
+  if (recorded != nullptr || must_be_recorded(event)) {
+    if (!take(bytes_in_the_journal(event), Allowance::Use::must, now)) return false;
+    if (recorded != nullptr) ++*recorded;
+    return true;
   }
   if (!bucket_.holds(now, kRest)) return false;  // the usual case in a flood: it need not be rendered
   const uint64_t bytes = bytes_in_the_journal(event);

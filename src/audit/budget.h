@@ -53,7 +53,8 @@ class Budget {
 
  private:
   [[nodiscard]] bool fits(const Event& event, Clock::time_point now);
-  [[nodiscard]] bool is_first(const Event& event);
+  // How many of its kind were recorded because they are the first; null: it is none of these.
+  [[nodiscard]] unsigned* among_the_first(const Event& event);
   [[nodiscard]] bool take(uint64_t bytes, Allowance::Use use, Clock::time_point now);
 
   std::optional<Share> share_;

@@ -336,6 +336,7 @@ Result<> Supervisor::supervise(Handoffs handoffs) {
                          .control = std::move(fd(wire::ConfigFd::control)),
                          .proc = std::move(proc_),
                          .root = std::move(root_),
+                         .waiting_calls = config_.waiting_calls,
                          .events = config_.events,
                          .sink = std::move(sink_),
                          .budget = std::move(budget_)};

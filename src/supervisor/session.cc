@@ -224,9 +224,10 @@ void Session::loop_until_hang_up() {
          .revents = 0},
     };
     auto limit = timeout(Loop::Clock::now());
-    if (limit.count() < 0 && !idle) limit = kIdleAfter;
+    const bool may_idle = limit.count() < 0 && !idle;
+    if (may_idle) limit = kIdleAfter;
     int n = ::poll(polls, std::size(polls), static_cast<int>(limit.count()));
-    idle = n == 0 && limit == kIdleAfter;
+    idle = n == 0 && may_idle;
     if (idle) release_program_pages();
     if (n < 0 || idle) continue;  // EINTR; nothing has happened
     bool readable = (polls[0].revents & POLLIN) != 0;

@@ -35,6 +35,7 @@ std::string encode(const SupervisorConfig& config) {
   writer.boolean("events", config.events);
   writer.boolean("profile", config.profile);
   writer.number("record_slot", config.record_slot);
+  writer.number("waiting_calls", config.waiting_calls);
   writer.raw("reply", encode(config.reply));
   writer.finish();
   return out;
@@ -57,6 +58,8 @@ Result<SupervisorConfig> decode_supervisor_config(std::string_view text) {
   config.events = fields.boolean("events");
   config.profile = fields.boolean("profile");
   config.record_slot = fields.number("record_slot", kMaxRecordSlot);
+  config.waiting_calls = fields.number("waiting_calls", kMaxWaitingCalls);
+  fields.require(config.waiting_calls > 0, "waiting_calls", "a number of calls");
   const Value* reply = fields.take("reply", Value::Type::object);
   if (groups != nullptr) {
     for (const Value& group : groups->items) {

@@ -30,6 +30,7 @@ enum class ConfigFd : size_t {
 };
 inline constexpr size_t kConfigFds = 8;
 inline constexpr uint64_t kMaxRecordSlot = 65535;
+inline constexpr uint64_t kMaxWaitingCalls = 1024;
 
 struct SupervisorConfig {
   uid_t own_uid = static_cast<uid_t>(-1);  // real and saved ids of the supervisor: the system user `wrapd`
@@ -40,9 +41,10 @@ struct SupervisorConfig {
   pid_t client_pid = 0;  // decoration for the audit
   std::string command;   // decoration
   bool events = false;
-  bool profile = false;    // the client sends one, wire::kProfileMessage
-  size_t record_slot = 0;  // the user's in the allowance of records
-  SessionReply reply;      // sent to the client as soon as the supervisor is ready
+  bool profile = false;      // the client sends one, wire::kProfileMessage
+  size_t record_slot = 0;    // the user's in the allowance of records
+  size_t waiting_calls = 1;  // that may wait at once
+  SessionReply reply;        // sent to the client as soon as the supervisor is ready
 };
 [[nodiscard]] std::string encode(const SupervisorConfig& config);
 [[nodiscard]] Result<SupervisorConfig> decode_supervisor_config(std::string_view text);

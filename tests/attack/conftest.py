@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The service of tests/integration/daemon, with users of these tests' own."""
 
+import contextlib
 import importlib.util
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -25,14 +25,10 @@ USERS = {"wrapd-attack-a": ALICE, "wrapd-attack-m": MALLORY}
 
 @pytest.fixture(scope="session")
 def users():
-    made = []
-    for name, how in [*((name, ["--uid", str(uid)]) for name, uid in USERS.items()), ("wrapd", ["--system"])]:
-        if not harness.user_exists(name):
-            subprocess.run(["useradd", "--no-create-home", "--shell", "/usr/sbin/nologin", *how, name], check=True)
-            made.append(name)
-    yield
-    for name in made:
-        subprocess.run(["userdel", name], check=True)
+    with contextlib.ExitStack() as made:
+        for name, how in [*((name, ["--uid", str(uid)]) for name, uid in USERS.items()), ("wrapd", ["--system"])]:
+            harness.make_user(made, name, how)
+        yield
 
 
 @pytest.fixture

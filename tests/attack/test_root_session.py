@@ -173,8 +173,9 @@ def service(make_service):
     service = make_service(supervisor=SUPERVISOR,
                            prefix=["setpriv", "--no-new-privs", f"--bounding-set={capabilities_of_the_unit()}"])
     service.write_policy("default", text=POLICY)
-    # The ids that are dropped to are nobody's account.
-    service.config.write_text("version: 1\naccess: [{users: ['*+'], policies: [default], default: default}]\n", encoding="utf-8")
+    # Nobody has an account with the uid that is used here.
+    service.config.write_text("version: 1\naccess:\n  - {users: ['*+'], policies: [default], default: default}\n",
+                              encoding="utf-8")
     service.start()
     return service
 

@@ -5,6 +5,7 @@ Nothing here waits for time to pass: the service's readiness comes from its noti
 from its socket, what is recorded from the service's stderr."""
 
 import array
+import contextlib
 import json
 import os
 import pwd
@@ -302,20 +303,23 @@ def user_exists(name):
         return False
 
 
+def make_user(made, name, how):
+    """Unless it is there; it goes with the stack `made`, also when another cannot be made."""
+    if not user_exists(name):
+        subprocess.run(["useradd", "--no-create-home", "--shell", "/usr/sbin/nologin", *how, name], check=True)
+        made.callback(subprocess.run, ["userdel", name], check=True)
+
+
 @pytest.fixture(scope="session")
 def users():
     """Two users with passwd entries, and the supervisors' user, for as long as the tests run."""
-    made = []
     wanted = [("wrapd-test-a", ["--uid", str(ALICE), "--home-dir", "/home/wrapd-test-a"]),
               ("wrapd-test-b", ["--uid", str(BOB), "--home-dir", "/home/wrapd-test-b"]),
               ("wrapd", ["--system"])]
-    for name, how in wanted:
-        if not user_exists(name):
-            subprocess.run(["useradd", "--no-create-home", "--shell", "/usr/sbin/nologin", *how, name], check=True)
-            made.append(name)
-    yield
-    for name in made:
-        subprocess.run(["userdel", name], check=True)
+    with contextlib.ExitStack() as made:
+        for name, how in wanted:
+            make_user(made, name, how)
+        yield
 
 
 @pytest.fixture

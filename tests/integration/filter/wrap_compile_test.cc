@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <pwd.h>
+#include <sched.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -216,6 +218,28 @@ TEST_F(WrapCompileTest, RefusesAWrongCommandLine) {
     EXPECT_EQ(std::ranges::count(o.error, '\n'), 1) << o.error;
     EXPECT_EQ(o.json, "");
   }
+}
+
+[[noreturn]] void compile_with_passwd(const std::filesystem::path& passwd, const std::filesystem::path& profile) {
+  alarm(60);
+  if (unshare(CLONE_NEWNS) < 0 || mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0 ||
+      mount(passwd.c_str(), "/etc/passwd", nullptr, MS_BIND, nullptr) < 0) {
+    std::_Exit(99);
+  }
+  const int out = memfd_create("scratch", 0);
+  const std::string number = std::to_string(out);
+  const char* environment[] = {nullptr};
+  execle(WRAP_COMPILE, WRAP_COMPILE, "--rules-fd", number.c_str(), "--filter-fd", number.c_str(), "--", profile.c_str(),
+         nullptr, environment);
+  std::_Exit(98);
+}
+
+TEST_F(WrapCompileTest, AnEntryWithoutEndIsNone) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root: mounts";
+  const std::string passwd = directory_ / "passwd";
+  std::ofstream(passwd) << "root:x:0:0:" << std::string(1 << 20, 'x') << ":/root:/bin/sh\n";
+  const std::string file = write(profile("{mode: enforce}", "/tmp/${USER}"));
+  EXPECT_EXIT(compile_with_passwd(passwd, file), testing::ExitedWithCode(1), "USER");
 }
 
 }  // namespace

@@ -3,8 +3,12 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -191,12 +195,49 @@ TEST_F(Shares, BoundAUserInAllSessions) {
 }
 
 // Users enough to use up what all have together: root keeps its own.
+// All that is for all is used up by a few.
+size_t use_up(Allowance& allowance, Clock::time_point now) {
+  size_t slot = 1;
+  for (; allowance.take(slot, true, 1U << 20, Allowance::Use::must, now); ++slot) {
+    while (allowance.take(slot, true, 16U << 10, Allowance::Use::must, now)) continue;
+  }
+  return slot;
+}
+
 TEST_F(Shares, LeaveRoomForRoot) {
   Allowance allowance = open();
-  for (size_t slot = 1; allowance.take(slot, true, Allowance::kUserReserve, Allowance::Use::must, now_);) ++slot;
-  EXPECT_FALSE(budget(300).admits(denial("/x"), now_));
+  use_up(allowance, now_);
+  EXPECT_FALSE(allowance.take(300, true, 1000, Allowance::Use::ordinary, now_));
   Budget root(Budget::Share{.allowance = open(), .slot = 301, .of_all = false});
   EXPECT_TRUE(root.admits(denial("/x"), now_));
+  EXPECT_TRUE(allowance.take(301, false, 1000, Allowance::Use::ordinary, now_));
+}
+
+TEST_F(Shares, LeaveEachTheFirstRecords) {
+  Allowance allowance = open();
+  const size_t users = use_up(allowance, now_);
+  EXPECT_LE(users, 5U);
+  Budget budget = this->budget(100);
+  EXPECT_TRUE(budget.admits(make_event(Kind::session_opened), now_));
+  for (unsigned i = 0; i < Budget::kFirstOfAKind; ++i) EXPECT_TRUE(budget.admits(denial("/docker"), now_));
+  EXPECT_FALSE(budget.admits(denial("/docker"), now_));
+  EXPECT_TRUE(budget.admits(make_event(Kind::session_closed), now_));
+  // No more than these few, and nothing more for those who have used up theirs.
+  while (allowance.take(100, true, 1000, Allowance::Use::must, now_)) continue;
+  EXPECT_FALSE(allowance.take(1, true, 1000, Allowance::Use::must, now_));
+  const auto refilled = now_ + std::chrono::seconds(Allowance::kFew / Allowance::kUserRate);
+  EXPECT_FALSE(allowance.full(100, refilled - 10s));
+  EXPECT_TRUE(allowance.full(100, refilled));
+}
+
+TEST_F(Shares, CountOnlyWhatWasRecordedAmongTheFirst) {
+  Allowance allowance = open();
+  ASSERT_TRUE(allowance.take(1, true, Allowance::kUserBurst + Allowance::kUserReserve, Allowance::Use::must, now_));
+  Budget budget = this->budget(1);
+  for (int i = 0; i < 10; ++i) EXPECT_FALSE(budget.admits(denial("/docker"), now_));
+  const auto later = now_ + std::chrono::minutes(1);
+  for (unsigned i = 0; i < Budget::kFirstOfAKind; ++i) EXPECT_TRUE(budget.admits(denial("/docker"), later)) << i;
+  EXPECT_FALSE(budget.admits(denial("/docker"), later));
 }
 
 TEST_F(Shares, AreFilledWithTime) {
@@ -228,12 +269,63 @@ TEST_F(Shares, AreNotTakenFromOthers) {
   ASSERT_EQ(::symlink("elsewhere", (directory_ + "/records").c_str()), 0);
   EXPECT_FALSE(Allowance::open(directory_fd_.get(), "records"));
   std::filesystem::remove(directory_ + "/records");
-  UniqueFd other(::open((directory_ + "/records").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  ASSERT_EQ(::ftruncate(other.get(), 100), 0);
-  EXPECT_FALSE(Allowance::open(directory_fd_.get(), "records")) << "of another size";
-  ASSERT_EQ(::ftruncate(other.get(), 0), 0);
+  UniqueFd other(::open((directory_ + "/records").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
   ASSERT_EQ(::fchmod(other.get(), 0666), 0);
   EXPECT_FALSE(Allowance::open(directory_fd_.get(), "records")) << "everybody can write it";
+}
+
+TEST_F(Shares, OfAnotherVersionAreReplaced) {
+  Allowance first = open();
+  struct stat made {};
+  ASSERT_EQ(::fstat(first.fd(), &made), 0);
+  const std::string path = directory_ + "/records";
+  const auto spoil = {
+      +[](int fd) { return ::ftruncate(fd, 0); },
+      +[](int fd) { return ::ftruncate(fd, 100); },
+      +[](int fd) { return ::ftruncate(fd, 1 << 20); },
+      +[](int fd) { return ::pwrite(fd, "x", 1, 0) == 1 ? 0 : -1; },
+      +[](int fd) { return ::pwrite(fd, "\x7f", 1, 8) == 1 ? 0 : -1; },
+  };
+  for (const auto& how : spoil) {
+    UniqueFd old(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    ASSERT_EQ(how(old.get()), 0);
+    EXPECT_FALSE(Allowance::map(old.get()));
+    Allowance made_new = open();
+    EXPECT_TRUE(made_new.take(1, true, 1000, Allowance::Use::must, now_));
+    struct stat was {};
+    struct stat is {};
+    ASSERT_EQ(::fstat(old.get(), &was), 0);
+    ASSERT_EQ(::stat(path.c_str(), &is), 0);
+    EXPECT_NE(was.st_ino, is.st_ino);
+    EXPECT_EQ(is.st_size, made.st_size);
+  }
+  // What was left of one that was not finished does not matter, and nothing is left of those that are.
+  ASSERT_EQ(::close(::open((path + ".new").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), 0);
+  std::filesystem::remove(path);
+  const Allowance anew = open();
+  EXPECT_FALSE(std::filesystem::exists(path + ".new"));
+}
+
+// Exits with 0 if the file is refused where it has no room, and nothing is left of it.
+[[noreturn]] void open_where_it_is_full(const std::string& directory) {
+  if (::unshare(CLONE_NEWNS) < 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0 ||
+      ::mount("none", directory.c_str(), "tmpfs", 0, "size=64k") < 0) {
+    std::_Exit(2);
+  }
+  const UniqueFd filler(::open((directory + "/filler").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  const std::string block(4096, 'x');
+  while (::write(filler.get(), block.data(), block.size()) > 0) continue;
+  const UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  auto allowance = Allowance::open(fd.get(), "records");
+  // Where it was opened, it must bear being written to.
+  if (allowance) std::_Exit(allowance->take(1, true, 1, Allowance::Use::must, Clock::now()) ? 3 : 4);
+  const bool left = std::filesystem::exists(directory + "/records.new");
+  std::_Exit(allowance.error().code == ENOSPC && !left ? 0 : 5);
+}
+
+TEST_F(Shares, NeedRoomInTheFileSystem) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: mounts";
+  EXPECT_EXIT(open_where_it_is_full(directory_), ::testing::ExitedWithCode(0), "");
 }
 
 }  // namespace

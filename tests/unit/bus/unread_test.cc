@@ -153,17 +153,55 @@ TEST(Unread, RefusalsAreCountedAndEndInSilence) {
   Bus bus;
   Unread unread(bus.ask());
   bus.unread[":1"] = Load{.bytes = 10 << 20};
-  int words = 0;
-  for (int i = 0; i < 100000; ++i) words += unread.take_word(":1", 1000, 256, kStart) ? 1 : 0;
-  EXPECT_EQ(static_cast<size_t>(words), (Unread::kPerClient.bytes + Unread::kWords) / 256);
+  int refusals = 0;
+  for (int i = 0; i < 100000; ++i) refusals += unread.take_refusal(":1", 1000, 256, kStart) ? 1 : 0;
+  EXPECT_EQ(static_cast<size_t>(refusals), (Unread::kPerClient.bytes + Unread::kRefusalRoom) / 256);
   // It is spoken to again once it reads; the bus is asked without anybody waiting.
   bus.unread[":1"] = Load{};
-  EXPECT_FALSE(unread.take_word(":1", 1000, 256, kStart));
+  EXPECT_FALSE(unread.take_refusal(":1", 1000, 256, kStart));
   bus.answer_all();
-  EXPECT_TRUE(unread.take_word(":1", 1000, 256, kStart));
+  EXPECT_TRUE(unread.take_refusal(":1", 1000, 256, kStart));
 }
 
-TEST(Unread, WhatWasSentAfterTheQuestionStays) {
+TEST(Unread, RefusalsToClientsThatHaveGoneAreForgotten) {
+  constexpr uid_t kStrangers = static_cast<uid_t>(-1);
+  Bus bus;
+  Unread unread(bus.ask());
+  auto now = kStart;
+  int silent = 0;
+  for (int i = 0; i < 6000; ++i) {
+    now += milliseconds(1);
+    silent += unread.take_refusal(":" + std::to_string(i), kStrangers, 256, now) ? 0 : 1;
+    if (i % 50 == 0) bus.answer_all();
+    ASSERT_LE(unread.clients(), Unread::kMostClients);
+  }
+  // In a flood some are left out, for a moment each time.
+  EXPECT_LT(silent, 6000 / 2);
+  now += Unread::kSweepInterval;
+  static_cast<void>(unread.take_refusal(":later", kStrangers, 256, now));
+  bus.answer_all();
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_TRUE(unread.take_refusal(":later" + std::to_string(i), kStrangers, 256, now));
+  }
+}
+
+TEST(Unread, RefusalsThatOthersDoNotReadDoNotSilenceAnybodyForLong) {
+  Bus bus;
+  Unread unread(bus.ask());
+  // All are in the way of one who has a part of its own unread already.
+  for (uid_t uid = 1000; uid < 1024; ++uid) {
+    const std::string client = ":" + std::to_string(uid);
+    bus.unread[client] = Load{.bytes = 1 << 20};
+    EXPECT_TRUE(unread.take(client, uid, {.bytes = 1 << 20}, kStart));
+  }
+  bus.answer_all();
+  bus.unread.clear();  // they go
+  for (int i = 0; unread.take_refusal(":new" + std::to_string(i), 5000, 4 * kKiB, kStart); ++i) ASSERT_LT(i, 1000);
+  bus.answer_all();
+  EXPECT_TRUE(unread.take_refusal(":new", 5000, 4 * kKiB, kStart));
+}
+
+TEST(Unread, WhatWasSentAfterTheQueryStays) {
   Bus bus;
   Unread unread(bus.ask());
   bus.unread[":1"] = Load{};
@@ -201,7 +239,7 @@ TEST(Unread, ABusThatDoesNotSayItIsNotHeldAgainstAnybodyForLong) {
 TEST(Unread, WhoPaysMayBecomeKnownLater) {
   Bus bus;
   Unread unread(bus.ask());
-  EXPECT_TRUE(unread.take_word(":1", static_cast<uid_t>(-1), 256, kStart));
+  EXPECT_TRUE(unread.take_refusal(":1", static_cast<uid_t>(-1), 256, kStart));
   EXPECT_TRUE(unread.take(":1", 0, {.bytes = 100}, kStart));
   EXPECT_EQ(unread.of(":1").bytes, 356U);
   EXPECT_EQ(unread.total().bytes, 0U);  // root's are not among all

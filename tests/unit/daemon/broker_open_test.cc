@@ -20,6 +20,7 @@
 
 #include "audit/sink.h"
 #include "daemon/broker.h"
+#include "daemon/call_shares.h"
 #include "policy/load.h"
 #include "tests/unit/daemon/temporary_directory.h"
 
@@ -170,6 +171,28 @@ TEST_F(BrokerOpen, TheSameRulesHoldAsOnTheControlSocket) {
   EXPECT_EQ(open(caller(true)).error().code, "Confined");
   EXPECT_EQ(open(caller(), "not/absolute").error().code, "InvalidArgument");
   EXPECT_EQ(sessions_->size(), 0U);
+}
+
+TEST_F(BrokerOpen, TheSessionsOfAUserShareItsWaitingCalls) {
+  size_t before = 0;
+  size_t share = CallShares::kMost;
+  for (int i = 0; i < 12; ++i) {
+    auto opened = open(caller());
+    ASSERT_TRUE(opened) << opened.error().message;
+    const size_t now = sessions_->calls().of(kStranger);
+    EXPECT_GE(now - before, CallShares::kFew);
+    EXPECT_LE(now - before, share);
+    share = now - before;
+    before = now;
+    EXPECT_LE(now, CallShares::kPerUser);
+  }
+  EXPECT_LT(share, CallShares::kMost / 8);
+  for (const SessionInfo& session : sessions_->list()) ASSERT_TRUE(sessions_->terminate(session.id, "uid 0"));
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(40);
+  while (sessions_->calls().total() > 0 && std::chrono::steady_clock::now() < deadline) {
+    EXPECT_TRUE(loop_->run_once(std::chrono::milliseconds(100)));
+  }
+  EXPECT_EQ(sessions_->calls().total(), 0U);
 }
 
 }  // namespace

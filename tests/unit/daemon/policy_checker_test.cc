@@ -46,7 +46,7 @@ class Checker : public ::testing::Test {
   Answer check(std::string_view text, const std::string& program = WRAPD_TEST_WRAP_COMPILE) {
     PolicyChecker checker(*loop_, program);
     std::optional<Answer> answer;
-    checker.check({.pid = 1, .uid = kStranger, .gid = kStranger, .groups = {}}, text,
+    checker.check({.pid = 1, .uid = kStranger, .gid = kStranger, .groups = {}}, kStranger, text,
                   [&](Answer given) { answer = std::move(given); });
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
     while (!answer && std::chrono::steady_clock::now() < deadline) {
@@ -159,13 +159,35 @@ TEST_F(Checker, AFewAtOncePerUser) {
   const PeerCredentials one{.pid = 1, .uid = kStranger, .gid = kStranger, .groups = {}};
   size_t refused = 0;
   for (size_t i = 0; i < PolicyChecker::kMostPerUser + 1; ++i) {
-    checker.check(one, "x", [&](const Answer& answer) {
+    checker.check(one, kStranger, "x", [&](const Answer& answer) {
       ASSERT_FALSE(answer);
       EXPECT_EQ(answer.error().code, "LimitExceeded");
       ++refused;
     });
   }
   EXPECT_EQ(refused, 1U);
+}
+
+// Whoever comes with many ids is one user, and many users leave each other one.
+TEST_F(Checker, NobodyUsesUpWhatIsThereForAll) {
+  PolicyChecker checker(*loop_, script("while :; do sleep 1; done"));
+  size_t refused = 0;
+  const auto start = [&](uid_t uid, uint64_t user) {
+    const size_t before = refused;
+    checker.check({.pid = 1, .uid = uid, .gid = kStranger, .groups = {}}, user, "x", [&](const Answer& answer) {
+      ASSERT_FALSE(answer);
+      EXPECT_EQ(answer.error().code, "LimitExceeded");
+      ++refused;
+    });
+    return refused == before;
+  };
+  constexpr uint64_t kOwner = uint64_t{1} << 32;
+  size_t started = 0;
+  for (uid_t i = 0; i < 8; ++i) started += start(kStranger + i, kOwner) ? 1U : 0U;
+  EXPECT_EQ(started, PolicyChecker::kMostPerUser);
+  for (uint64_t user = 1000; started < PolicyChecker::kMost; ++user) started += start(kStranger, user) ? 1U : 0U;
+  EXPECT_TRUE(start(kStranger, 2000));
+  EXPECT_FALSE(start(kStranger, 2000));
 }
 
 }  // namespace

@@ -11,13 +11,14 @@ class Questions : public ::testing::Test {
   Questions() : loop_(std::move(*EventLoop::create())), table_(loop_, std::chrono::milliseconds(0)) {}
 
   // As many as there is room for, in as many sessions as that takes.
-  size_t fill(uid_t uid, size_t most) {
+  size_t fill(uint64_t user, size_t most) {
     size_t asked = 0;
-    while (asked < most && table_.has_room(uid)) {
-      const SessionFacts facts{.id = std::to_string(uid) + "-" + std::to_string(asked / QuestionTable::kMostPerSession),
-                               .uid = uid};
+    while (asked < most && table_.has_room(user)) {
+      const SessionFacts facts{
+          .id = std::to_string(user) + "-" + std::to_string(asked / QuestionTable::kMostPerSession),
+          .uid = next_uid_++};
       const wire::QuestionReport report{.question = asked % QuestionTable::kMostPerSession, .timeout_ms = 600'000};
-      EXPECT_TRUE(table_.add(facts, report, false));
+      EXPECT_TRUE(table_.add(facts, user, report, false));
       ++asked;
     }
     return asked;
@@ -25,6 +26,7 @@ class Questions : public ::testing::Test {
 
   EventLoop loop_;
   QuestionTable table_;
+  uid_t next_uid_ = 100000;  // a user may come with many
 };
 
 TEST_F(Questions, AUserHasSoManyWhateverItsSessionsAre) {

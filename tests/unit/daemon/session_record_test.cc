@@ -20,7 +20,8 @@ SessionFacts facts() {
           .policy_digest = std::string(64, '0'),
           .mode = "audit",
           .since = WallTime(std::chrono::microseconds(1'700'000'000'123'456)),
-          .command = std::string("sh -c 'x\n\xff\0\"\\'", 15)};
+          .command = std::string("sh -c 'x\n\xff\0\"\\'", 15),
+          .waiting_calls = 321};
 }
 
 TEST(SessionRecord, ComesBackByteForByte) {
@@ -39,6 +40,7 @@ TEST(SessionRecord, ComesBackByteForByte) {
   EXPECT_EQ(back->mode, facts().mode);
   EXPECT_EQ(back->since, facts().since);
   EXPECT_EQ(back->command, facts().command);
+  EXPECT_EQ(back->waiting_calls, 321U);
 }
 
 TEST(SessionRecord, TheLongestCommandFits) {

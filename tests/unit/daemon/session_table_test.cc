@@ -99,7 +99,7 @@ class Sessions : public ::testing::Test {
                                             SessionTable::Deadlines{deadline, deadline, deadline});
   }
   [[nodiscard]] SessionFacts facts() const {
-    return {.id = id_, .uid = kStranger, .client_pid = 1, .policy = "p", .mode = "enforce"};
+    return {.id = id_, .uid = kStranger, .client_pid = 1, .policy = "p", .mode = "enforce", .waiting_calls = 40};
   }
   // As the next run of the service finds it.
   void find_again(std::chrono::milliseconds deadline, std::optional<EndOrder> end) {
@@ -108,8 +108,9 @@ class Sessions : public ::testing::Test {
     SupervisorProcess process;
     process.channel.reset(::fcntl(channel_.get(), F_DUPFD_CLOEXEC, 3));
     process.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
-    ASSERT_TRUE(
-        table_->restore(facts(), SessionDirectory::adopt(runtime_, id_), std::move(process), std::move(end), {}));
+    ASSERT_TRUE(table_->restore(facts(), SessionDirectory::adopt(runtime_, id_), std::move(process), std::move(end),
+                                table_->places().take(kStranger)));
+    EXPECT_EQ(table_->calls().of(kStranger), 40U) << "what it was given before counts";
   }
   void say(wire::SupervisorState state) {
     ASSERT_TRUE(wire::send_packet(supervisor_.get(), wire::encode(wire::StateReport{state}), {}, true));
@@ -143,6 +144,7 @@ class Sessions : public ::testing::Test {
     EXPECT_EQ(events_.at(0).kind, audit::Kind::session_closed);
     EXPECT_EQ(table_->size(), 0U);
     EXPECT_EQ(table_->places().total(), 0U);
+    EXPECT_EQ(table_->calls().total(), 0U);
     EXPECT_TRUE(sockets_gone());
     return events_.at(0);
   }

@@ -334,6 +334,7 @@ TEST(SupervisorConfig, RoundTrip) {
   config.client_pid = 4711;
   config.command = "a\nb";
   config.events = true;
+  config.waiting_calls = 77;
   config.reply = good_reply();
   auto back = decode_supervisor_config(encode(config));
   ASSERT_TRUE(back) << back.error().message;
@@ -345,7 +346,12 @@ TEST(SupervisorConfig, RoundTrip) {
   EXPECT_EQ(back->client_pid, 4711);
   EXPECT_EQ(back->command, "a\nb");
   EXPECT_TRUE(back->events);
+  EXPECT_EQ(back->waiting_calls, 77U);
   EXPECT_EQ(encode(back->reply), encode(config.reply));
+  for (size_t wrong : {size_t{0}, size_t{kMaxWaitingCalls} + 1}) {
+    config.waiting_calls = wrong;
+    EXPECT_FALSE(decode_supervisor_config(encode(config)));
+  }
 }
 
 TEST(SupervisorConfig, ForgottenIdsAreRefused) {
