@@ -681,6 +681,114 @@ TEST(Identity, AnAuditingLayerDeniesNothing) {
   EXPECT_EQ(outcome.record->decision.recorded, Verdict::deny);
 }
 
+// Errors of lookups as a task meets that is not root.
+void as_nobody(const std::function<void()>& what) {
+  ASSERT_EQ(::seteuid(65534), 0);
+  what();
+  ASSERT_EQ(::seteuid(0), 0);
+}
+
+// The program closes its directory, and what was made and linked there before it did is not seen.
+TEST(Identity, ADirectoryThatItsOwnerClosedHidesNothing) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to become another";
+  for (bool at_the_start : {false, true}) {
+    Scene s;
+    const std::string kept = s.place / "kept", other = s.place.socket("other");
+    std::filesystem::create_directory(kept);
+    for (const std::string& path : {s.place / "", kept}) ASSERT_EQ(::chown(path.c_str(), 65534, 65534), 0);
+    std::filesystem::create_hard_link(other, kept + "/s");
+    ASSERT_EQ(::chmod(other.c_str(), 0777), 0);
+    if (at_the_start) {
+      ASSERT_EQ(::chmod(kept.c_str(), 0), 0);
+    }
+    as_nobody([&] { s.rules({{kept + "/s", Verdict::deny}, {"/**", Verdict::allow}}); });
+    std::filesystem::create_hard_link(s.place.socket("new"), kept + "/s2");
+    std::filesystem::rename(kept + "/s2", kept + "/s");
+    ASSERT_EQ(::chmod(kept.c_str(), 0), 0);
+    as_nobody([&] {
+      auto outcome = s.call(SYS_connect, unix_bytes(s.place / "new"));
+      EXPECT_EQ(outcome.answer.error, EACCES);
+      EXPECT_EQ(outcome.record->reason, "a denied name cannot be looked up, and may lead here");
+      EXPECT_EQ(outcome.record->decision.rule, 0);
+    });
+    EXPECT_TRUE(s.kernel.done.empty());
+    // Open again, it says what is there.
+    ASSERT_EQ(::chmod(kept.c_str(), 0700), 0);
+    const std::string free = s.place.socket("free");
+    as_nobody([&] {
+      EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place / "new")).answer.error, EACCES);
+      EXPECT_EQ(s.call(SYS_connect, unix_bytes(free)).answer.error, 0);
+    });
+  }
+}
+
+// Others' closed directories are nothing that the program could have closed.
+TEST(Identity, ADirectoryThatOthersClosedKeepsNobodyFromOtherSockets) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to become another";
+  Scene s;
+  const std::string kept = s.place / "kept";
+  std::filesystem::create_directories(kept + "/deep");
+  ASSERT_EQ(::chmod((s.place / "").c_str(), 0755), 0);
+  const std::string old = s.place.socket("old");
+  ASSERT_EQ(::chmod(kept.c_str(), 0), 0);
+  as_nobody([&] {
+    s.rules({{kept + "/deep/s", Verdict::deny}, {kept + "/s", Verdict::deny}, {"/**", Verdict::allow}});
+  });
+  const std::string fresh = s.place.socket("fresh");
+  as_nobody([&] {
+    EXPECT_EQ(s.call(SYS_connect, unix_bytes(old)).answer.error, 0);
+    EXPECT_EQ(s.call(SYS_connect, unix_bytes(fresh)).answer.error, 0);
+  });
+}
+
+// Names that cannot be looked up for another reason: only what is older than the last look is known.
+TEST(Identity, AfterAnotherErrorWhatIsNewMayBeTheDeniedOne) {
+  Scene s;
+  const std::string old = s.place.socket("old");
+  std::filesystem::create_directory(s.place / "kept");
+  const auto first_tick = [] {
+    timespec now{};
+    ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    return now.tv_nsec;
+  };
+  for (const auto tick = first_tick(); tick == first_tick();) ::usleep(1000);
+  s.rules({{s.place / "kept/s", Verdict::deny}, {"/**", Verdict::allow}});
+  std::filesystem::remove(s.place / "kept");
+  std::filesystem::create_symlink("kept", s.place / "kept");  // ELOOP
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(old)).answer.error, 0);
+  for (const auto tick = first_tick(); tick == first_tick();) ::usleep(1000);
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place.socket("new"))).answer.error, EACCES);
+}
+
+// However many sockets come and go at a denied name, one that was there is not forgotten.
+TEST(Identity, NoneIsForgottenForManyOthers) {
+  Scene s;
+  const std::string first = s.place.socket("denied"), other = s.place.socket("other");
+  std::filesystem::create_hard_link(first, s.place / "first");
+  s.rules({{s.place / "denied", Verdict::deny}, {"/**", Verdict::allow}});
+  s.identities.emplace(s.kernel, s.root.get(), s.layers, 8);
+  std::vector<std::string> held;
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(s.call(SYS_connect, unix_bytes(other)).answer.error, 0) << i;
+    held.push_back(s.place / ("held" + std::to_string(i)));
+    std::filesystem::rename(s.place / "denied", held.back());  // its number stays its own
+    (void)s.place.socket("denied");
+    EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place / "denied")).answer.error, EACCES);
+    (void)s.call(SYS_connect, unix_bytes(s.place / "first"));
+  }
+  for (const std::string& path : held) EXPECT_EQ(s.call(SYS_connect, unix_bytes(path)).answer.error, EACCES) << path;
+  // No room for another one: nothing can be told from it any more.
+  std::filesystem::rename(s.place / "denied", s.place / "last");
+  (void)s.place.socket("denied");
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place / "denied")).answer.error, EACCES);
+  std::filesystem::rename(s.place / "denied", s.place / "more");
+  (void)s.place.socket("denied");
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place / "first")).answer.error, EACCES);
+  auto outcome = s.call(SYS_connect, unix_bytes(other));
+  EXPECT_EQ(outcome.answer.error, EACCES);
+  EXPECT_EQ(outcome.record->reason, "too many sockets stood at denied names");
+}
+
 // --- names
 
 TEST(Names, WhatNobodyRulesIsDone) {
