@@ -61,7 +61,6 @@ Identities::Identities(kernel::Objects& kernel, int root, const policy::Layers& 
   look_at_all();
 }
 
-// Where a name leads, if it leads anywhere (`id.mode` is 0 else).
 Identities::Sight Identities::find(std::string_view path, kernel::ObjectId& id) const {
   const int rc = kernel_.identify(root_, std::string(path.substr(1)).c_str(), id);
   if (rc == 0) return Sight::clear;

@@ -48,6 +48,10 @@ class Identities {
   // its real path.
   [[nodiscard]] std::optional<Denial> denial(int object, std::string_view path) const;
 
+  // What can be seen at a name. clear: `id`, or nothing (its mode is 0); also nothing where others closed the way.
+  enum class Sight : uint8_t { clear, doubtful, closed };
+  [[nodiscard]] Sight find(std::string_view path, kernel::ObjectId& id) const;
+
  private:
   using Clock = std::chrono::steady_clock;
   struct Literal {
@@ -70,10 +74,8 @@ class Identities {
     timespec born;
     uint32_t literal;  // the strictest
   };
-  enum class Sight : uint8_t { clear, doubtful, closed };
   void look(uint32_t literal) const;
   void look_at_all() const;
-  [[nodiscard]] Sight find(std::string_view path, kernel::ObjectId& id) const;
   void remember(const kernel::ObjectId& id, uint32_t literal) const;
   // A literal that may lead to the object, for all that can be seen.
   [[nodiscard]] std::optional<uint32_t> unseen(const kernel::ObjectId& id) const;

@@ -746,17 +746,17 @@ TEST(Identity, AfterAnotherErrorWhatIsNewMayBeTheDeniedOne) {
   Scene s;
   const std::string old = s.place.socket("old");
   std::filesystem::create_directory(s.place / "kept");
-  const auto first_tick = [] {
-    timespec now{};
+  struct stat made {};
+  ASSERT_EQ(::stat(old.c_str(), &made), 0);
+  for (timespec now{}; now.tv_sec < made.st_ctim.tv_sec ||
+                       (now.tv_sec == made.st_ctim.tv_sec && now.tv_nsec <= made.st_ctim.tv_nsec);) {
+    ::usleep(1000);
     ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    return now.tv_nsec;
-  };
-  for (const auto tick = first_tick(); tick == first_tick();) ::usleep(1000);
+  }
   s.rules({{s.place / "kept/s", Verdict::deny}, {"/**", Verdict::allow}});
   std::filesystem::remove(s.place / "kept");
   std::filesystem::create_symlink("kept", s.place / "kept");  // ELOOP
   EXPECT_EQ(s.call(SYS_connect, unix_bytes(old)).answer.error, 0);
-  for (const auto tick = first_tick(); tick == first_tick();) ::usleep(1000);
   EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place.socket("new"))).answer.error, EACCES);
 }
 
@@ -835,6 +835,36 @@ TEST(Names, DirectoriesAboveADeniedNameAreKept) {
   EXPECT_EQ(s.move("other", s.place / "a/d", SYS_symlink).answer.error, 0);
   EXPECT_EQ(s.move(s.place / "other", s.place / "a/d").answer.error, 0);
   EXPECT_EQ(s.kernel.done.size(), 2U);
+}
+
+// Nothing comes to stand at a denied name, but for a socket that may be bound there.
+TEST(Names, ADeniedNameIsNotMadeALink) {
+  Scene s;
+  const std::string kept = s.place / "kept", half = s.place / "half", open = s.place / "open";
+  s.rules({{open, Verdict::allow},
+           {kept, Verdict::deny},
+           {half, Verdict::deny, 1},  // connect
+           {open, Verdict::deny},
+           {"/**", Verdict::allow}});
+  std::filesystem::create_symlink("other", s.place / "link");
+  std::filesystem::create_directory(s.place / "directory");
+  const std::string socket = s.place.socket("other");
+  for (const std::string& name : {kept, half}) {
+    EXPECT_EQ(s.move("other", name, SYS_symlink).answer.error, EACCES) << name;
+    EXPECT_EQ(s.move(s.place / "link", name, SYS_link).answer.error, EACCES) << name;
+    EXPECT_EQ(s.move(s.place / "link", name).answer.error, EACCES) << name;
+    EXPECT_EQ(s.move(s.place / "directory", name).answer.error, EACCES) << name;
+  }
+  EXPECT_EQ(s.move(socket, kept, SYS_link).answer.error, EACCES);
+  EXPECT_EQ(s.move(socket, kept).answer.error, EACCES);
+  EXPECT_TRUE(s.kernel.done.empty());
+  EXPECT_EQ(s.move(socket, half, SYS_link).answer.error, 0);
+  EXPECT_EQ(s.move(socket, half).answer.error, 0);
+  EXPECT_EQ(s.move("other", open, SYS_symlink).answer.error, 0);
+  // Out of the way is no danger.
+  std::filesystem::create_symlink("other", kept);
+  EXPECT_EQ(s.move(kept, s.place / "away").answer.error, 0);
+  EXPECT_EQ(s.kernel.done.size(), 4U);
 }
 
 TEST(Names, ProtectedPlaces) {
