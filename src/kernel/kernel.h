@@ -54,6 +54,7 @@ struct ObjectId {
   struct timespec changed {};
   nlink_t links = 0;
   mode_t mode = 0;
+  uid_t owner = 0;
   bool mounted = false;  // something is mounted there, and this is what was mounted
   [[nodiscard]] bool has_birth() const { return born.tv_sec != 0 || born.tv_nsec != 0; }
 };

@@ -374,6 +374,7 @@ int RealKernel::identify(int directory, const char* path, ObjectId& id) {
         .changed = {.tv_sec = stx.stx_ctime.tv_sec, .tv_nsec = stx.stx_ctime.tv_nsec},
         .links = stx.stx_nlink,
         .mode = stx.stx_mode,
+        .owner = stx.stx_uid,
         .mounted = (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0};
   if ((stx.stx_mask & STATX_BTIME) != 0) {
     id.born = {.tv_sec = stx.stx_btime.tv_sec, .tv_nsec = stx.stx_btime.tv_nsec};

@@ -193,7 +193,6 @@ LayerVerdict judge(std::span<const std::byte> bytes, uint32_t root, UnixOperatio
 
 // Nodes that are looked at to answer for all names beneath a directory: where no is no harm, and where it is.
 constexpr size_t kMaxForUniform = 4096;
-constexpr size_t kMaxForDenied = 1U << 18;
 
 // True if `holds` does for these nodes and all below them; false also if they are too many.
 template <class Holds>
@@ -438,31 +437,61 @@ std::optional<Verdict> RuleSet::uniform_beneath(UnixOperation operation, std::st
   return same ? std::optional(verdict) : std::nullopt;
 }
 
-std::optional<int32_t> RuleSet::denied_beneath(std::string_view directory) const {
-  if (!judges_unix_sockets()) return std::nullopt;
-  while (directory.ends_with('/')) directory.remove_suffix(1);
+std::optional<std::vector<RuleSet::KeptName>> RuleSet::kept_names(size_t most_bytes) const {
+  std::vector<KeptName> names;
+  if (!judges_unix_sockets()) return names;
   Block block(block_);
-  uint32_t at = kPathRoot;
-  auto go = [&](char c) {
-    at = block.child(block.node(at), static_cast<uint8_t>(c));
-    return at != kNone;
-  };
-  if (!std::ranges::all_of(directory, go) || !go('/')) return std::nullopt;
-  int32_t found = 0;
-  bool none = for_all_beneath(block, std::span(&at, 1), kMaxForDenied, [&](uint32_t index) {
+  auto denies = [&](uint32_t index) {
     uint32_t accept = block.node(index).accept;
-    if (accept == kNone) return true;
+    if (accept == kNone) return kNone;
     for (auto operation : {UnixOperation::connect, UnixOperation::listen}) {
       uint32_t rule = block.accept(accept, operation);
       if (rule == kNone) continue;
       Verdict decision = block.decision(rule);
-      if (decision != Verdict::deny && decision != Verdict::ask) continue;
-      found = static_cast<int32_t>(rule);
-      return false;
+      if (decision == Verdict::deny || decision == Verdict::ask) return rule;
     }
-    return true;
-  });
-  return none ? std::nullopt : std::optional(found);
+    return kNone;
+  };
+  // The first rule that denies at or below each node (kNone is the largest). Children come behind their parents.
+  std::vector<uint32_t> below(block.u32(kHeaderNodes));
+  for (uint32_t index = block.u32(kHeaderNodes); index-- > 0;) {
+    below[index] = denies(index);
+    Block::Node node = block.node(index);
+    for (uint32_t i = 0; i < node.child_count(); ++i)
+      below[index] = std::min(below[index], below[node.first_child + i]);
+  }
+  struct Step {
+    uint32_t node;
+    size_t length;  // of the name before this node's byte
+  };
+  std::vector<Step> waiting;
+  std::string name;
+  size_t bytes = 0;
+  auto expand = [&](uint32_t index, size_t length) {
+    Block::Node node = block.node(index);
+    for (uint32_t i = 0; i < node.byte_children; ++i) {
+      if (below[node.first_child + i] != kNone) waiting.push_back({node.first_child + i, length});
+    }
+  };
+  auto add = [&](uint32_t rule, bool leads) {
+    bytes += name.size() + sizeof(KeptName);
+    if (bytes <= most_bytes) names.push_back({name, static_cast<int32_t>(rule), leads});
+    return bytes <= most_bytes;
+  };
+  expand(kPathRoot, 0);
+  while (!waiting.empty()) {
+    const Step step = waiting.back();
+    waiting.pop_back();
+    name.resize(step.length);
+    const char byte = static_cast<char>(block.label(step.node));
+    if (byte == '/' && !name.empty()) {
+      if (!add(below[step.node], true)) return std::nullopt;
+    }
+    name += byte;
+    if (uint32_t rule = denies(step.node); rule != kNone && !add(rule, false)) return std::nullopt;
+    expand(step.node, name.size());
+  }
+  return names;
 }
 
 bool RuleSet::allows_any_abstract() const {

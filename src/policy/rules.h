@@ -73,10 +73,15 @@ class RuleSet {
 
   // The one verdict that all names beneath `directory` get, or nothing if they differ or it would take long to tell.
   [[nodiscard]] std::optional<Verdict> uniform_beneath(UnixOperation operation, std::string_view directory) const;
-  // The rule, if there is one, that denies (or asks about) connecting to or listening on a name that lies beneath
-  // `directory` for certain: it stands in the part of the pattern before the first wildcard. Where that takes long to
-  // tell, any rule may be named.
-  [[nodiscard]] std::optional<int32_t> denied_beneath(std::string_view directory) const;
+  // What must stay what it is, so that names which are denied (or asked about) for connect or listen lead where they
+  // are judged: the directories before the first wildcard, and the names that have none.
+  struct KeptName {
+    std::string path;
+    int32_t rule;
+    bool leads;  // a directory on the way to denied names; else it is one
+  };
+  // Nothing if they take more than so many bytes.
+  [[nodiscard]] std::optional<std::vector<KeptName>> kept_names(size_t most_bytes) const;
 
   // Literal paths that are denied or asked about, whose (device, inode) is compared as well; index -> {path, rule}.
   struct Literal {

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "supervisor/identities.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
-#include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <functional>
 #include <string>
+
+#include "base/unique_fd.h"
 
 namespace wrapd::supervisor {
 namespace {
 
 constexpr auto kPatience = std::chrono::seconds(1);
-constexpr int kShare = 50;                // of the time goes to looking at all, at most
-constexpr size_t kMaxRemembered = 16384;  // objects; more only if more literals lead to something at once
+constexpr int kShare = 50;  // of the time goes to looking at all, at most
 
 bool is_stricter(const policy::Decision& a, const policy::Decision& b) {
   return a.verdict != b.verdict ? a.verdict < b.verdict : a.recorded < b.recorded;
@@ -27,9 +30,10 @@ bool is_before(const timespec& a, const timespec& b) {
   return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
 }
 
-// Number and device are another's once an object is gone.
-bool same_object(const kernel::ObjectId& a, const kernel::ObjectId& b) {
-  return a.device == b.device && a.inode == b.inode && same_time(a.born, b.born);
+timespec file_time() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  return now;
 }
 
 size_t ending_of(std::string_view path) {
@@ -38,7 +42,7 @@ size_t ending_of(std::string_view path) {
 
 }  // namespace
 
-Identities::Identities(kernel::Objects& kernel, int root, const policy::Layers& layers)
+Identities::Identities(kernel::Objects& kernel, int root, const policy::Layers& layers, size_t most_remembered)
     : kernel_(kernel), root_(root), layers_(layers) {
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
     const policy::RuleSet& rules = layers_.layer(layer);
@@ -51,34 +55,91 @@ Identities::Identities(kernel::Objects& kernel, int root, const policy::Layers& 
     }
   }
   std::ranges::sort(literals_, {}, &Literal::ending);
+  most_remembered_ = most_remembered + literals_.size();
+  sights_.assign(literals_.size(), Sight::clear);
+  seen_.assign(literals_.size(), file_time());
   look_at_all();
+}
+
+Identities::Sight Identities::find(std::string_view path, kernel::ObjectId& id) const {
+  const int rc = kernel_.identify(root_, std::string(path.substr(1)).c_str(), id);
+  if (rc == 0) return Sight::clear;
+  id = {};
+  if (rc == -ENOENT || rc == -ENOTDIR) return Sight::clear;
+  if (rc != -EACCES) return Sight::doubtful;
+  // The first that can be looked at is the one that lets nobody through. What is in the way besides is a link.
+  for (std::string_view above = path;;) {
+    const size_t slash = above.rfind('/');
+    const std::string_view last = above.substr(slash + 1);
+    above = above.substr(0, slash);
+    kernel::ObjectId closed;
+    const int looked = kernel_.identify(root_, above.empty() ? "." : std::string(above.substr(1)).c_str(), closed);
+    if (looked == -EACCES && !above.empty()) continue;
+    if (looked < 0) return Sight::doubtful;
+    struct stat st {};
+    UniqueFd directory(kernel_.open_at(root_, above.empty() ? "." : std::string(above.substr(1)).c_str(), O_PATH, 0));
+    if (!directory || kernel_.stat_at(directory.get(), std::string(last).c_str(), st) != -EACCES)
+      return Sight::doubtful;
+    return closed.owner == ::geteuid() ? Sight::closed : Sight::clear;
+  }
 }
 
 // Where one of the literal names leads now.
 void Identities::look(uint32_t literal) const {
   const Literal& at = literals_[literal];
-  std::string path(layers_.layer(at.layer).literal(at.index).path);
+  const timespec before = file_time();
   kernel::ObjectId id;
-  // A name that does not exist, or that the caller cannot look up, has no identity to protect.
-  if (kernel_.identify(root_, path.c_str() + 1, id) < 0 || !S_ISSOCK(id.mode)) return;
-  auto [begin, end] = known_.equal_range(id.inode);
-  if (std::any_of(begin, end, [&](const auto& known) {
-        return known.second.literal == literal && same_object(known.second.id, id);
-      })) {
+  sights_[literal] = find(layers_.layer(at.layer).literal(at.index).path, id);
+  if (sights_[literal] == Sight::clear) seen_[literal] = before;
+  if (S_ISSOCK(id.mode)) remember(id, literal);
+}
+
+// A name leads to this one, so one of another birth that had its number is gone.
+void Identities::remember(const kernel::ObjectId& id, uint32_t literal) const {
+  const Number number{id.device, id.inode};
+  auto at = known_.find(number);
+  if (at == known_.end()) {
+    if (known_.size() >= most_remembered_) {
+      if (!without_room_ || is_stricter(decision_of(literals_[literal]), decision_of(literals_[*without_room_])))
+        without_room_ = literal;
+    } else {
+      known_.emplace(number, Known{id.born, literal});
+    }
     return;
   }
-  if (known_.size() >= kMaxRemembered + literals_.size()) known_.erase(known_.begin());
-  known_.emplace(id.inode, Known{id, literal});
+  Known& known = at->second;
+  if (same_time(known.born, id.born) &&
+      !is_stricter(decision_of(literals_[literal]), decision_of(literals_[known.literal]))) {
+    return;
+  }
+  known = {id.born, literal};
 }
 
 void Identities::look_at_all() const {
   const auto begin = Clock::now();
-  ::clock_gettime(CLOCK_REALTIME_COARSE, &looked_);
+  looked_ = file_time();
   // What has no birth time cannot be told from a later object: it counts while a name leads to it.
-  std::erase_if(known_, [](const auto& known) { return !known.second.id.has_birth(); });
-  for (uint32_t i = 0; i < literals_.size(); ++i) look(i);
+  std::erase_if(known_, [](const auto& known) { return same_time(known.second.born, timespec{}); });
+  obscure_.clear();
+  for (uint32_t i = 0; i < literals_.size(); ++i) {
+    look(i);
+    if (sights_[i] != Sight::clear) obscure_.push_back(i);
+  }
   const auto end = Clock::now();
   next_look_ = end + std::max<Clock::duration>(kPatience, kShare * (end - begin));
+}
+
+std::optional<uint32_t> Identities::unseen(const kernel::ObjectId& id) const {
+  std::optional<uint32_t> strictest;
+  for (uint32_t literal : obscure_) {
+    look(literal);
+    if (sights_[literal] == Sight::clear) continue;
+    if (sights_[literal] == Sight::doubtful && id.has_birth() && is_before(id.changed, seen_[literal])) continue;
+    if (!strictest || is_stricter(decision_of(literals_[literal]), decision_of(literals_[*strictest]))) {
+      strictest = literal;
+    }
+  }
+  return strictest;
 }
 
 policy::Decision Identities::decision_of(const Literal& literal) const {
@@ -91,26 +152,34 @@ policy::Decision Identities::decision_of(const Literal& literal) const {
   return decision;
 }
 
-std::optional<policy::Decision> Identities::denial(int object, std::string_view path) const {
+std::optional<Identities::Denial> Identities::denial(int object, std::string_view path) const {
   if (literals_.empty()) return std::nullopt;
   kernel::ObjectId id;
   // An object that cannot be looked at is one that cannot be told from those that are denied.
-  if (kernel_.identify(object, "", id) < 0) return policy::Decision{};
+  if (kernel_.identify(object, "", id) < 0) return Denial{{}, "object cannot be looked at"};
   std::lock_guard guard(lock_);
   if (id.links > 1 || id.mounted || !id.has_birth() || !is_before(id.changed, looked_) || Clock::now() >= next_look_) {
     look_at_all();
   } else {
     const size_t ending = ending_of(path);
     auto alike = std::ranges::equal_range(literals_, ending, {}, &Literal::ending);
-    for (const Literal& literal : alike) look(static_cast<uint32_t>(&literal - literals_.data()));
+    for (const Literal& literal : alike) {
+      const auto index = static_cast<uint32_t>(&literal - literals_.data());
+      look(index);
+      if (sights_[index] != Sight::clear && std::ranges::find(obscure_, index) == obscure_.end())
+        obscure_.push_back(index);
+    }
   }
-  std::optional<policy::Decision> denial;
-  auto [begin, end] = known_.equal_range(id.inode);
-  for (auto at = begin; at != end; ++at) {
-    if (!same_object(at->second.id, id)) continue;
-    policy::Decision decision = decision_of(literals_[at->second.literal]);
-    if (!denial || is_stricter(decision, *denial)) denial = decision;
+  std::optional<Denial> denial;
+  auto add = [&](const Denial& other) {
+    if (!denial || is_stricter(other.decision, denial->decision)) denial = other;
+  };
+  if (auto known = known_.find({id.device, id.inode}); known != known_.end() && same_time(known->second.born, id.born))
+    add({decision_of(literals_[known->second.literal])});
+  if (auto literal = unseen(id)) {
+    add({decision_of(literals_[*literal]), "a denied name cannot be looked up, and may lead here"});
   }
+  if (without_room_) add({decision_of(literals_[*without_room_]), "too many sockets stood at denied names"});
   return denial;
 }
 

@@ -6,6 +6,7 @@
 #include <linux/fs.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstring>
 #include <memory>
@@ -14,6 +15,7 @@ namespace wrapd::supervisor {
 namespace {
 
 constexpr int kMaxDepth = 64;
+constexpr size_t kMaxKeptBytes = 16U << 20;
 constexpr int kMaxEntries = 20000;  // of a directory that is renamed and might carry sockets
 
 struct CloseDirectory {
@@ -133,18 +135,58 @@ bool NameHandler::never_widens(const std::string& from, const std::string& to) c
   return true;
 }
 
-std::optional<policy::Decision> NameHandler::keeps(const std::string& real) const {
-  std::optional<policy::Decision> strictest;
+policy::Decision NameHandler::kept_by(size_t layer, int32_t rule) const {
+  policy::Decision decision{.layer = static_cast<uint8_t>(layer), .rule = rule};
+  if (session_.layers.layer(layer).unix_socket_mode() != policy::Mode::enforce) {
+    decision.verdict = policy::Verdict::allow;
+  }
+  return decision;
+}
+
+void NameHandler::learn_kept() {
   for (size_t i = 0; i < session_.layers.size(); ++i) {
-    const policy::RuleSet& layer = session_.layers.layer(i);
-    auto rule = layer.denied_beneath(real);
-    if (!rule) continue;
-    policy::Decision decision{.verdict = policy::Verdict::deny,
-                              .recorded = policy::Verdict::deny,
-                              .layer = static_cast<uint8_t>(i),
-                              .rule = *rule};
-    if (layer.unix_socket_mode() != policy::Mode::enforce) decision.verdict = policy::Verdict::allow;
-    if (!strictest || decision.verdict < strictest->verdict) strictest = decision;
+    auto names = session_.layers.layer(i).kept_names(kMaxKeptBytes);
+    if (!names) {
+      auto decision = kept_by(i, -1);
+      if (!keeps_all_ || decision.verdict < keeps_all_->verdict) keeps_all_ = decision;
+      continue;
+    }
+    for (auto& name : *names) {
+      std::string last = name.path.substr(name.path.rfind('/') + 1);
+      kept_.push_back({std::move(last), std::move(name.path), i, name.rule, name.leads});
+    }
+  }
+  std::ranges::sort(kept_, {}, &Kept::last);
+}
+
+// True if the end is this name, or the same by a mount of the directory in another place. What leads to it then has the
+// same last element, for a directory has one name.
+bool NameHandler::is_kept(const End& end, const std::string& path) {
+  if (path == end.real) return true;
+  kernel::ObjectId id;
+  const auto sight = session_.identities.find(path.substr(0, std::max<size_t>(path.rfind('/'), 1)), id);
+  if (sight != Identities::Sight::clear) return true;
+  return S_ISDIR(id.mode) && id.device == end.parent.st.st_dev && id.inode == end.parent.st.st_ino;
+}
+
+std::optional<policy::Decision> NameHandler::keeps(const End& end, std::optional<mode_t> made) {
+  if (end.name.empty()) return std::nullopt;
+  std::call_once(kept_once_, [&] { learn_kept(); });
+  std::optional<policy::Decision> strictest = keeps_all_;
+  for (const Kept& kept : std::ranges::equal_range(kept_, end.name, {}, &Kept::last)) {
+    if (!kept.leads) {
+      if (!made) continue;
+      if (S_ISSOCK(*made) && session_.layers.judge_path(policy::UnixOperation::bind, kept.path).permits()) continue;
+      // An earlier rule may open the name that this one closes.
+      const policy::RuleSet& layer = session_.layers.layer(kept.layer);
+      if (is_open(layer.judge_path(policy::UnixOperation::connect, kept.path).verdict) &&
+          is_open(layer.judge_path(policy::UnixOperation::listen, kept.path).verdict)) {
+        continue;
+      }
+    }
+    policy::Decision decision = kept_by(kept.layer, kept.rule);
+    if ((strictest && decision.verdict >= strictest->verdict) || !is_kept(end, kept.path)) continue;
+    strictest = decision;
   }
   return strictest;
 }
@@ -185,8 +227,7 @@ std::optional<policy::Decision> NameHandler::tree_widening(int directory, const 
     std::string name = entry->d_name;
     if (name == "." || name == "..") continue;
     if (--budget < 0) return unknown;
-    if (entry->d_type != DT_SOCK && entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN) continue;
-    struct stat st {};
+    struct stat st {};  // the directory says what is there, not what is mounted on it
     int found = kernel_.stat_at(fd, name.c_str(), st);
     if (found == -ENOENT) continue;  // gone meanwhile
     if (found < 0) return unknown;   // a directory that can be listed but not searched
@@ -280,8 +321,8 @@ NameHandler::Attempt NameHandler::rename(const Caller& call, CallContext& contex
   record.path = from->real;
   record.target = to->real;
   const bool exchange = (arguments.flags & RENAME_EXCHANGE) != 0;
-  judged.forbidden = keeps(from->real);
-  if (!judged.forbidden) judged.forbidden = keeps(to->real);
+  judged.forbidden = keeps(*from, exchange ? std::optional(to->object.st.st_mode) : std::nullopt);
+  if (!judged.forbidden) judged.forbidden = keeps(*to, from->object.st.st_mode);
   if (!judged.forbidden) judged.forbidden = widening(from->object, from->real, to->real);
   if (!judged.forbidden && exchange) judged.forbidden = widening(to->object, to->real, from->real);
   return decide(call, context, turn, std::move(judged), act);
@@ -305,14 +346,15 @@ NameHandler::Attempt NameHandler::link(const Caller& call, CallContext& context,
   record.target = to->real;
   // What has no link left gets none again, but for files that were made without one.
   if (to->name.empty() || !S_ISSOCK(source->st.st_mode) || source->st.st_nlink == 0) {
-    if (S_ISLNK(source->st.st_mode) && !to->name.empty()) judged.forbidden = keeps(to->real);
+    judged.forbidden = keeps(*to, source->st.st_mode);
     return decide(call, context, turn, std::move(judged), act);
   }
   auto from = NamedObject::of(kernel_, session_.root, std::move(*source));
   if (!from) return failed(call, record, from.error());
   object = from->fd();
   record.path = from->path();
-  judged.forbidden = socket_widening(from->path(), to->real);
+  judged.forbidden = keeps(*to, S_IFSOCK);
+  if (!judged.forbidden) judged.forbidden = socket_widening(from->path(), to->real);
   return decide(call, context, turn, std::move(judged), act);
 }
 
@@ -330,7 +372,7 @@ NameHandler::Attempt NameHandler::symlink(const Caller& call, CallContext& conte
   if (!to) return failed(call, record, to.error());
   if (to->dead) return Outcome{.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
   record.path = to->real;
-  if (!to->name.empty()) judged.forbidden = keeps(to->real);
+  judged.forbidden = keeps(*to, S_IFLNK);
   return decide(call, context, turn, std::move(judged),
                 [&] { return call.act().symlink(target.c_str(), to->parent.fd.get(), to->last.c_str()); });
 }

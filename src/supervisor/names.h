@@ -7,8 +7,10 @@
 // one would have the server outside make its socket somewhere else. Trapped only where a policy needs it
 // (plan/plan.cc).
 
+#include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "supervisor/caller.h"
 #include "supervisor/handler.h"
@@ -74,12 +76,29 @@ class NameHandler final : public Handler {
                                                               const std::string& to, int depth, int& budget);
   // True if nothing beneath `from` could be forbidden beneath `to`, as far as the rules alone tell.
   [[nodiscard]] bool never_widens(const std::string& from, const std::string& to) const;
-  // The decision that keeps a directory in its place, because it leads to a name that is denied.
-  [[nodiscard]] std::optional<policy::Decision> keeps(const std::string& real) const;
+  // The decision that keeps this name what it is, because it leads to a name that is denied, by whatever way the
+  // program has come to it. `made`: what is to get the name, if something is: at a denied name itself there may be
+  // nothing else than a socket that may be bound there.
+  [[nodiscard]] std::optional<policy::Decision> keeps(const End& end, std::optional<mode_t> made);
+  void learn_kept();
+  [[nodiscard]] bool is_kept(const End& end, const std::string& path);
+  [[nodiscard]] policy::Decision kept_by(size_t layer, int32_t rule) const;
+
+  // What keeps() asks for, by the last elements of the names. One of a layer that has too many keeps all names.
+  struct Kept {
+    std::string last;
+    std::string path;
+    size_t layer;
+    int32_t rule;
+    bool leads;
+  };
 
   SessionObjects session_;
   kernel::Objects& kernel_;
   PathWalk walk_;
+  std::once_flag kept_once_;  // at the first call: a session's start costs nothing for each rule
+  std::vector<Kept> kept_;    // sorted
+  std::optional<policy::Decision> keeps_all_;
 };
 
 }  // namespace wrapd::supervisor

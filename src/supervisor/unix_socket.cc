@@ -190,16 +190,23 @@ std::optional<std::chrono::microseconds> UnixSocketHandler::send_timeout(int soc
   return std::chrono::seconds(timeout.tv_sec) + std::chrono::microseconds(timeout.tv_usec);
 }
 
-policy::Decision UnixSocketHandler::judge(policy::UnixOperation operation, const std::string& path, int object) const {
-  policy::Decision decision = session_.layers.judge_path(operation, path);
+policy::Decision UnixSocketHandler::judge(policy::UnixOperation operation, const std::string& path) const {
+  return session_.layers.judge_path(operation, path);
+}
+
+void UnixSocketHandler::judge(policy::UnixOperation operation, int object, Record& record) const {
+  policy::Decision& decision = record.decision;
+  decision = judge(operation, record.path);
   // Nothing is stricter than a denial.
-  if (object < 0 || (decision.verdict == policy::Verdict::deny && decision.recorded == policy::Verdict::deny))
-    return decision;
-  auto denial = session_.identities.denial(object, path);
-  if (!denial || (denial->verdict >= decision.verdict && denial->recorded >= decision.recorded)) return decision;
-  denial->verdict = policy::strictest(denial->verdict, decision.verdict);
-  denial->recorded = policy::strictest(denial->recorded, decision.recorded);
-  return *denial;
+  if (decision.verdict == policy::Verdict::deny && decision.recorded == policy::Verdict::deny) return;
+  auto denial = session_.identities.denial(object, record.path);
+  if (!denial) return;
+  policy::Decision& other = denial->decision;
+  if (other.verdict >= decision.verdict && other.recorded >= decision.recorded) return;
+  other.verdict = policy::strictest(other.verdict, decision.verdict);
+  other.recorded = policy::strictest(other.recorded, decision.recorded);
+  decision = other;
+  record.reason = denial->reason;
 }
 
 Outcome UnixSocketHandler::connect(const Caller& call, CallContext& context) {
@@ -271,7 +278,7 @@ Outcome UnixSocketHandler::connect_path(const Caller& call, CallContext& context
     record.reason = "protected";
     return denied(call, std::move(record));
   }
-  record.decision = judge(policy::UnixOperation::connect, record.path, named->fd());
+  judge(policy::UnixOperation::connect, named->fd(), record);
   // Everything above was read by the task's number: it counts only if the task is still there, in this call.
   if (!call.waits()) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
   if (auto refused = refuse(call, record, &named->st())) return std::move(*refused);
@@ -527,7 +534,7 @@ Outcome UnixSocketHandler::listen(const Caller& call, CallContext& context) {
       return denied(call, std::move(record));
     }
     record.path = named->path();
-    record.decision = judge(policy::UnixOperation::listen, record.path, named->fd());
+    judge(policy::UnixOperation::listen, named->fd(), record);
   }
   if (!record.abstract && is_protected(record.path)) {
     record.reason = "protected";

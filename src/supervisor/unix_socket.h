@@ -89,7 +89,9 @@ class UnixSocketHandler final : public Handler {
   Outcome denied(const Caller& call, Record record, int error = EACCES);
   Outcome failed(const Caller& call, const char* operation, const Error& error);
   Outcome failed(const Caller& call, Record record, const Error& error);
-  [[nodiscard]] policy::Decision judge(policy::UnixOperation operation, const std::string& path, int object = -1) const;
+  [[nodiscard]] policy::Decision judge(policy::UnixOperation operation, const std::string& path) const;
+  // Also by what the object is; says why where no rule does. `record`: its path is judged.
+  void judge(policy::UnixOperation operation, int object, Record& record) const;
 
   SessionObjects session_;
   kernel::Objects& kernel_;

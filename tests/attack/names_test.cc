@@ -84,6 +84,89 @@ TEST(Denied, DirectoryAboveIsKept) {
   for (const char* what : {"link of a link", "directory again", "elsewhere"}) EXPECT_EQ(story.of(what), "ok") << what;
 }
 
+// The same by a mount of the directory in another place, and by its own name.
+TEST(Denied, DirectoryAboveIsKeptUnderItsOtherNames) {
+  Place place;
+  for (const char* name : {"home", "alias", "open", "other"}) make_directory(place / name);
+  make_directory(place / "home/x");
+  make_directory(place / "home/x/deep");
+  Mounted mount(place / "home", place / "alias");
+  if (!mount) GTEST_SKIP() << "no mounts here";
+  Story story;
+  run_wrapped(
+      place, story, {{{place / "home/x/deep/s"}, Verdict::deny}, {{"/**"}, Verdict::allow}},
+      [](const Place& where, Story& told) {
+        const std::string x = where / "alias/x", other = where / "other", link = where / "link";
+        told.tell("move", outcome(::rename(x.c_str(), (where / "alias/y").c_str())));
+        told.tell("deep", outcome(::rename((x + "/deep").c_str(), (x + "/y").c_str())));
+        told.tell("exchange",
+                  outcome(::syscall(SYS_renameat2, AT_FDCWD, other.c_str(), AT_FDCWD, x.c_str(), RENAME_EXCHANGE)));
+        told.tell("name made a link", outcome(::symlink("../../../open/s", (x + "/deep/s").c_str())));
+        if (::rmdir((x + "/deep").c_str()) < 0 || ::rmdir(x.c_str()) < 0) ::_exit(1);
+        told.tell("link", outcome(::symlink(where.path().c_str(), x.c_str())));
+        if (::symlink(where.path().c_str(), link.c_str()) < 0) ::_exit(1);
+        told.tell("moved link", outcome(::rename(link.c_str(), x.c_str())));
+        told.tell("linked link", outcome(::link(link.c_str(), x.c_str())));
+        // The same names elsewhere are others.
+        told.tell("elsewhere", outcome(::symlink("nothing", (where / "other/x").c_str())));
+        told.tell("elsewhere moved", outcome(::rename((where / "other/x").c_str(), (where / "other/deep").c_str())));
+      },
+      ours(), {true, true});
+  for (const char* what : {"move", "deep", "name made a link", "link", "moved link", "linked link"})
+    EXPECT_EQ(story.of(what), "EACCES") << what;
+  EXPECT_EQ(story.of("exchange"), "EACCES");
+  for (const char* what : {"elsewhere", "elsewhere moved"}) EXPECT_EQ(story.of(what), "ok") << what;
+}
+
+// A socket that is mounted on a file is carried like any other.
+TEST(Denied, SocketMountedOnAFileIsNotCarriedIntoReach) {
+  Place place;
+  for (const char* name : {"no", "ok", "served"}) make_directory(place / name);
+  make_directory(place / "no/tree");
+  UniqueFd(::open((place / "no/tree/s").c_str(), O_CREAT | O_CLOEXEC, 0644)).reset();
+  Server server(place / "served/s");
+  Mounted mount(place / "served/s", place / "no/tree/s");
+  if (!mount) GTEST_SKIP() << "no mounts here";
+  Story story;
+  run_wrapped(place, story, {{{place / "ok/**"}, Verdict::allow}},
+              [](const Place& where, Story& told) {
+                told.tell("move", outcome(::rename((where / "no/tree").c_str(), (where / "ok/tree").c_str())));
+                told.tell("connect", connect_to(where / "ok/tree/s"));
+              },
+              ours(), {true, true});
+  EXPECT_EQ(story.of("move"), "EACCES");
+  server.settle();
+  EXPECT_EQ(server.reached(), 0U);
+}
+
+// A server makes its socket again, and the name that is denied a second name of it; then the program closes the
+// directory, so that the denied name leads nowhere.
+TEST(Denied, ClosingTheDirectoryHidesNothing) {
+  for (bool hard : {true, false}) {
+    Denied scene;
+    Turns turns;
+    Story story;
+    std::unique_ptr<Server> again;
+    auto outside = [&] {
+      again = std::make_unique<Server>(scene.place / "open/again");
+      ::unlink(scene.name.c_str());
+      const std::string made = scene.place / "open/again";
+      EXPECT_EQ(hard ? ::link(made.c_str(), scene.name.c_str()) : ::symlink(made.c_str(), scene.name.c_str()), 0);
+    };
+    run_with(turns, outside, scene.place, story, scene.rules(), [&](const Place& place, Story& told) {
+      told.tell("before", connect_to(place / "kept/s"));
+      turns.let_outside_act();
+      if (::chmod((place / "kept").c_str(), 0) < 0) ::_exit(1);
+      told.tell("while closed", connect_to(place / "open/again"));
+      if (::chmod((place / "kept").c_str(), 0755) < 0) ::_exit(1);
+      told.tell("open again", connect_to(place / "open/again"));
+    });
+    for (const char* when : {"before", "while closed", "open again"}) EXPECT_EQ(story.of(when), "EACCES") << when;
+    again->settle();
+    EXPECT_EQ(again->reached(), 0U) << hard;
+  }
+}
+
 // " (deleted)" is what the kernel writes behind a name that is gone, and a name like any other.
 TEST(Names, ThatLookDeleted) {
   Place place;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <optional>
 #include <random>
 #include <string>
@@ -243,16 +244,20 @@ TEST(RuleSet, PrefixesEndBeforeTheFirstWildcard) {
   EXPECT_THAT(rules->allowed_connect_prefixes(), ElementsAre("/", "//", "/ask", "/run", "/run/a", "/run/b", "/run/c/"));
 }
 
-TEST(RuleSet, DeniedBeneath) {
+TEST(RuleSet, KeptNames) {
   Compiled rules(
       make_policy({make_rule("open", {"/a/open/**"}, Verdict::allow), make_rule("no", {"/a/b/s"}, Verdict::deny),
-                   make_rule("ask", {"/c/d*/e/s"}, Verdict::ask), make_rule("bind", {"/f/s"}, Verdict::deny, kBind)}));
-  EXPECT_EQ(rules->denied_beneath("/"), std::optional<int32_t>(2));
-  EXPECT_EQ(rules->denied_beneath("/a"), std::optional<int32_t>(1));
-  EXPECT_EQ(rules->denied_beneath("/a/b/"), std::optional<int32_t>(1));
-  EXPECT_EQ(rules->denied_beneath("/c"), std::optional<int32_t>(2));
-  for (const char* no : {"/a/b/s", "/a/open", "/c/d", "/c/dx", "/c/dx/e", "/f", "/x", "/a/bc"})
-    EXPECT_FALSE(rules->denied_beneath(no)) << no;
+                   make_rule("ask", {"/c/d*/e/s"}, Verdict::ask), make_rule("bind", {"/f/s"}, Verdict::deny, kBind),
+                   make_rule("listen", {"/a/b"}, Verdict::deny, kListen)}));
+  auto names = rules->kept_names(1 << 20);
+  ASSERT_TRUE(names);
+  std::map<std::pair<std::string, bool>, int32_t> found;
+  for (const auto& name : *names) found[{name.path, name.leads}] = name.rule;
+  EXPECT_EQ(found.size(), names->size());
+  const std::map<std::pair<std::string, bool>, int32_t> wanted{
+      {{"/a", true}, 1}, {{"/a/b", true}, 1}, {{"/a/b", false}, 4}, {{"/a/b/s", false}, 1}, {{"/c", true}, 2}};
+  EXPECT_EQ(found, wanted);
+  EXPECT_FALSE(rules->kept_names(100));
 }
 
 TEST(RuleSet, LiteralsAreDeniedOrAskedPathsWithoutWildcards) {

@@ -712,6 +712,114 @@ TEST(Identity, AnAuditingLayerDeniesNothing) {
   EXPECT_EQ(outcome.record->decision.recorded, Verdict::deny);
 }
 
+// Errors of lookups as a task meets that is not root.
+void as_nobody(const std::function<void()>& what) {
+  ASSERT_EQ(::seteuid(65534), 0);
+  what();
+  ASSERT_EQ(::seteuid(0), 0);
+}
+
+// The program closes its directory, and what was made and linked there before it did is not seen.
+TEST(Identity, ADirectoryThatItsOwnerClosedHidesNothing) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to become another";
+  for (bool at_the_start : {false, true}) {
+    Scene s;
+    const std::string kept = s.place / "kept", other = s.place.socket("other");
+    std::filesystem::create_directory(kept);
+    for (const std::string& path : {s.place / "", kept}) ASSERT_EQ(::chown(path.c_str(), 65534, 65534), 0);
+    std::filesystem::create_hard_link(other, kept + "/s");
+    ASSERT_EQ(::chmod(other.c_str(), 0777), 0);
+    if (at_the_start) {
+      ASSERT_EQ(::chmod(kept.c_str(), 0), 0);
+    }
+    as_nobody([&] { s.rules({{kept + "/s", Verdict::deny}, {"/**", Verdict::allow}}); });
+    std::filesystem::create_hard_link(s.place.socket("new"), kept + "/s2");
+    std::filesystem::rename(kept + "/s2", kept + "/s");
+    ASSERT_EQ(::chmod(kept.c_str(), 0), 0);
+    as_nobody([&] {
+      auto outcome = s.call(SYS_connect, unix_bytes(s.place / "new"));
+      EXPECT_EQ(outcome.answer.error, EACCES);
+      EXPECT_EQ(outcome.record->reason, "a denied name cannot be looked up, and may lead here");
+      EXPECT_EQ(outcome.record->decision.rule, 0);
+    });
+    EXPECT_TRUE(s.kernel.done.empty());
+    // Open again, it says what is there.
+    ASSERT_EQ(::chmod(kept.c_str(), 0700), 0);
+    const std::string free = s.place.socket("free");
+    as_nobody([&] {
+      EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place / "new")).answer.error, EACCES);
+      EXPECT_EQ(s.call(SYS_connect, unix_bytes(free)).answer.error, 0);
+    });
+  }
+}
+
+// Others' closed directories are nothing that the program could have closed.
+TEST(Identity, ADirectoryThatOthersClosedKeepsNobodyFromOtherSockets) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to become another";
+  Scene s;
+  const std::string kept = s.place / "kept";
+  std::filesystem::create_directories(kept + "/deep");
+  ASSERT_EQ(::chmod((s.place / "").c_str(), 0755), 0);
+  const std::string old = s.place.socket("old");
+  ASSERT_EQ(::chmod(kept.c_str(), 0), 0);
+  as_nobody([&] {
+    s.rules({{kept + "/deep/s", Verdict::deny}, {kept + "/s", Verdict::deny}, {"/**", Verdict::allow}});
+  });
+  const std::string fresh = s.place.socket("fresh");
+  as_nobody([&] {
+    EXPECT_EQ(s.call(SYS_connect, unix_bytes(old)).answer.error, 0);
+    EXPECT_EQ(s.call(SYS_connect, unix_bytes(fresh)).answer.error, 0);
+  });
+}
+
+// Names that cannot be looked up for another reason: only what is older than the last look is known.
+TEST(Identity, AfterAnotherErrorWhatIsNewMayBeTheDeniedOne) {
+  Scene s;
+  const std::string old = s.place.socket("old");
+  std::filesystem::create_directory(s.place / "kept");
+  struct stat made {};
+  ASSERT_EQ(::stat(old.c_str(), &made), 0);
+  for (timespec now{}; now.tv_sec < made.st_ctim.tv_sec ||
+                       (now.tv_sec == made.st_ctim.tv_sec && now.tv_nsec <= made.st_ctim.tv_nsec);) {
+    ::usleep(1000);
+    ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  }
+  s.rules({{s.place / "kept/s", Verdict::deny}, {"/**", Verdict::allow}});
+  std::filesystem::remove(s.place / "kept");
+  std::filesystem::create_symlink("kept", s.place / "kept");  // ELOOP
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(old)).answer.error, 0);
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place.socket("new"))).answer.error, EACCES);
+}
+
+// However many sockets come and go at a denied name, one that was there is not forgotten.
+TEST(Identity, NoneIsForgottenForManyOthers) {
+  Scene s;
+  const std::string first = s.place.socket("denied"), other = s.place.socket("other");
+  std::filesystem::create_hard_link(first, s.place / "first");
+  s.rules({{s.place / "denied", Verdict::deny}, {"/**", Verdict::allow}});
+  s.identities.emplace(s.kernel, s.root.get(), s.layers, 8);
+  std::vector<std::string> held;
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(s.call(SYS_connect, unix_bytes(other)).answer.error, 0) << i;
+    held.push_back(s.place / ("held" + std::to_string(i)));
+    std::filesystem::rename(s.place / "denied", held.back());  // its number stays its own
+    (void)s.place.socket("denied");
+    EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place / "denied")).answer.error, EACCES);
+    (void)s.call(SYS_connect, unix_bytes(s.place / "first"));
+  }
+  for (const std::string& path : held) EXPECT_EQ(s.call(SYS_connect, unix_bytes(path)).answer.error, EACCES) << path;
+  // No room for another one: nothing can be told from it any more.
+  std::filesystem::rename(s.place / "denied", s.place / "last");
+  (void)s.place.socket("denied");
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place / "denied")).answer.error, EACCES);
+  std::filesystem::rename(s.place / "denied", s.place / "more");
+  (void)s.place.socket("denied");
+  EXPECT_EQ(s.call(SYS_connect, unix_bytes(s.place / "first")).answer.error, EACCES);
+  auto outcome = s.call(SYS_connect, unix_bytes(other));
+  EXPECT_EQ(outcome.answer.error, EACCES);
+  EXPECT_EQ(outcome.record->reason, "too many sockets stood at denied names");
+}
+
 // --- names
 
 TEST(Names, WhatNobodyRulesIsDone) {
@@ -817,77 +925,106 @@ TEST(Names, AreLookedAtAgainIfOthersWereMovedMeanwhile) {
   EXPECT_EQ(s.move(s.place / "tree", s.place / "open/tree").answer.error, EACCES);
   EXPECT_TRUE(looked_through);
   EXPECT_EQ(s.kernel.done.size(), 1U);
-}
 
-TEST(Names, ProtectedPlaces) {
-  Scene s;
-  s.rules({{"/**", Verdict::allow}});
-  UniqueFd(::open((s.place / "file").c_str(), O_CREAT | O_CLOEXEC, 0600)).reset();
-  auto outcome = s.move(s.place / "file", "/etc/wrapd");
-  EXPECT_EQ(outcome.answer.error, EACCES);
-  EXPECT_TRUE(s.kernel.done.empty());
-}
+  // Nothing comes to stand at a denied name, but for a socket that may be bound there.
+  TEST(Names, ADeniedNameIsNotMadeALink) {
+    Scene s;
+    const std::string kept = s.place / "kept", half = s.place / "half", open = s.place / "open";
+    s.rules({{open, Verdict::allow},
+             {kept, Verdict::deny},
+             {half, Verdict::deny, 1},  // connect
+             {open, Verdict::deny},
+             {"/**", Verdict::allow}});
+    std::filesystem::create_symlink("other", s.place / "link");
+    std::filesystem::create_directory(s.place / "directory");
+    const std::string socket = s.place.socket("other");
+    for (const std::string& name : {kept, half}) {
+      EXPECT_EQ(s.move("other", name, SYS_symlink).answer.error, EACCES) << name;
+      EXPECT_EQ(s.move(s.place / "link", name, SYS_link).answer.error, EACCES) << name;
+      EXPECT_EQ(s.move(s.place / "link", name).answer.error, EACCES) << name;
+      EXPECT_EQ(s.move(s.place / "directory", name).answer.error, EACCES) << name;
+    }
+    EXPECT_EQ(s.move(socket, kept, SYS_link).answer.error, EACCES);
+    EXPECT_EQ(s.move(socket, kept).answer.error, EACCES);
+    EXPECT_TRUE(s.kernel.done.empty());
+    EXPECT_EQ(s.move(socket, half, SYS_link).answer.error, 0);
+    EXPECT_EQ(s.move(socket, half).answer.error, 0);
+    EXPECT_EQ(s.move("other", open, SYS_symlink).answer.error, 0);
+    // Out of the way is no danger.
+    std::filesystem::create_symlink("other", kept);
+    EXPECT_EQ(s.move(kept, s.place / "away").answer.error, 0);
+    EXPECT_EQ(s.kernel.done.size(), 4U);
+  }
 
-// --- what others are told
+  TEST(Names, ProtectedPlaces) {
+    Scene s;
+    s.rules({{"/**", Verdict::allow}});
+    UniqueFd(::open((s.place / "file").c_str(), O_CREAT | O_CLOEXEC, 0600)).reset();
+    auto outcome = s.move(s.place / "file", "/etc/wrapd");
+    EXPECT_EQ(outcome.answer.error, EACCES);
+    EXPECT_TRUE(s.kernel.done.empty());
+  }
 
-TEST(CallReport, LongNamesKeepTheirEndOnTheWayToWhoeverIsAsked) {
-  const policy::Layers layers;
-  for (const std::string& padding : {std::string(4000, 'x'), std::string(4000, '\x01'), std::string(1300, '\xff')}) {
-    Record record{.operation = "connect", .path = "/tmp/" + padding + "/docker.sock", .exe = "/" + padding + "/curl"};
-    auto report = wire::decode_supervisor_report(
-        wire::encode(wire::SupervisorReport(wire::DenialReport{.call = call_report(layers, record, 1)})));
-    ASSERT_TRUE(report) << report.error().message;
-    const wire::CallReport& call = std::get<wire::DenialReport>(*report).call;
-    EXPECT_TRUE(call.target.starts_with("/tmp/"));
-    EXPECT_TRUE(call.target.ends_with("/docker.sock"));
-    EXPECT_TRUE(call.exe.ends_with("/curl"));
-    EXPECT_TRUE(printable(call.target).ends_with("/docker.sock")) << "what the bus says";
-    EXPECT_EQ(call.target == record.path, padding[0] == 'x');
+  // --- what others are told
+
+  TEST(CallReport, LongNamesKeepTheirEndOnTheWayToWhoeverIsAsked) {
+    const policy::Layers layers;
+    for (const std::string& padding : {std::string(4000, 'x'), std::string(4000, '\x01'), std::string(1300, '\xff')}) {
+      Record record{.operation = "connect", .path = "/tmp/" + padding + "/docker.sock", .exe = "/" + padding + "/curl"};
+      auto report = wire::decode_supervisor_report(
+          wire::encode(wire::SupervisorReport(wire::DenialReport{.call = call_report(layers, record, 1)})));
+      ASSERT_TRUE(report) << report.error().message;
+      const wire::CallReport& call = std::get<wire::DenialReport>(*report).call;
+      EXPECT_TRUE(call.target.starts_with("/tmp/"));
+      EXPECT_TRUE(call.target.ends_with("/docker.sock"));
+      EXPECT_TRUE(call.exe.ends_with("/curl"));
+      EXPECT_TRUE(printable(call.target).ends_with("/docker.sock")) << "what the bus says";
+      EXPECT_EQ(call.target == record.path, padding[0] == 'x');
+      Denials denials(layers);
+      denials.count(record);
+      EXPECT_EQ(denials.summary().denials.at(0).target, call.target);
+    }
+  }
+
+  // --- denials
+
+  TEST(Denials, NameTheRuleThatAskedAndNoneThatWouldHaveAllowed) {
+    Scene s;
+    s.rules({{"@asked", Verdict::ask}, {"@open", Verdict::allow}});
+    for (const char* name : {"asked", "open"}) {
+      Denials denials(s.layers);
+      denials.count({.operation = "connect",
+                     .decision = s.layers.judge_abstract(policy::UnixOperation::connect, name),
+                     .path = name,
+                     .abstract = true,
+                     .reason = "said"});
+      const wire::DenialLine& line = denials.summary().denials.at(0);
+      EXPECT_EQ(line.reason, "said");
+      EXPECT_EQ(line.rule, name == std::string("asked") ? "r0" : "");
+      EXPECT_EQ(line.guidance, name == std::string("asked") ? "Why r0" : "");
+    }
+  }
+
+  TEST(Denials, AreBoundedAndCounted) {
+    policy::Layers layers;
     Denials denials(layers);
+    Record record{.operation = "connect"};
+    for (size_t i = 0; i < Denials::kMaxLines + 10; ++i) {
+      record.path = "/s" + std::to_string(i);
+      denials.count(record);
+      denials.count(record);
+    }
+    EXPECT_EQ(denials.summary().denied, 2 * (Denials::kMaxLines + 10));
+    EXPECT_EQ(denials.summary().denials.size(), Denials::kMaxLines);
+    EXPECT_EQ(denials.summary().denials[0].count, 2U);
+    EXPECT_GE(denials.summary().more, 10U);
+    record.done = true;
+    record.decision.recorded = Verdict::allow;
     denials.count(record);
-    EXPECT_EQ(denials.summary().denials.at(0).target, call.target);
+    EXPECT_EQ(denials.summary().allowed, 1U);
+    denials.count_lost(5);
+    EXPECT_EQ(denials.summary().lost, 5U);
   }
-}
-
-// --- denials
-
-TEST(Denials, NameTheRuleThatAskedAndNoneThatWouldHaveAllowed) {
-  Scene s;
-  s.rules({{"@asked", Verdict::ask}, {"@open", Verdict::allow}});
-  for (const char* name : {"asked", "open"}) {
-    Denials denials(s.layers);
-    denials.count({.operation = "connect",
-                   .decision = s.layers.judge_abstract(policy::UnixOperation::connect, name),
-                   .path = name,
-                   .abstract = true,
-                   .reason = "said"});
-    const wire::DenialLine& line = denials.summary().denials.at(0);
-    EXPECT_EQ(line.reason, "said");
-    EXPECT_EQ(line.rule, name == std::string("asked") ? "r0" : "");
-    EXPECT_EQ(line.guidance, name == std::string("asked") ? "Why r0" : "");
-  }
-}
-
-TEST(Denials, AreBoundedAndCounted) {
-  policy::Layers layers;
-  Denials denials(layers);
-  Record record{.operation = "connect"};
-  for (size_t i = 0; i < Denials::kMaxLines + 10; ++i) {
-    record.path = "/s" + std::to_string(i);
-    denials.count(record);
-    denials.count(record);
-  }
-  EXPECT_EQ(denials.summary().denied, 2 * (Denials::kMaxLines + 10));
-  EXPECT_EQ(denials.summary().denials.size(), Denials::kMaxLines);
-  EXPECT_EQ(denials.summary().denials[0].count, 2U);
-  EXPECT_GE(denials.summary().more, 10U);
-  record.done = true;
-  record.decision.recorded = Verdict::allow;
-  denials.count(record);
-  EXPECT_EQ(denials.summary().allowed, 1U);
-  denials.count_lost(5);
-  EXPECT_EQ(denials.summary().lost, 5U);
-}
 
 }  // namespace
 }  // namespace wrapd::supervisor
