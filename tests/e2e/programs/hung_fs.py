@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """hung_fs.py DIRECTORY...: a file system on each, with the directory `in` alone. Says "ready", answers until a line comes on
-stdin, says "hung", and takes requests without an answer from then on: who asks sleeps where SIGKILL does not wake. Says
-"asked" when the first of these has come to each directory. Ends with stdin."""
+stdin, says "hung", and takes requests without an answer from then on: who asks sleeps where SIGKILL does not wake. Ends
+with stdin."""
 
 import ctypes
 import errno
@@ -50,7 +50,7 @@ def main(directories):
         if libc.mount(b"hung", os.fsencode(directory), b"fuse", 0, options) < 0:
             sys.exit(f"cannot mount: {os.strerror(ctypes.get_errno())}")
         devices.append(device)
-    hung, asked = False, set()
+    hung = False
     try:
         print("ready", flush=True)
         while True:
@@ -65,10 +65,6 @@ def main(directories):
                     request = os.read(device, 1 << 17)
                     if not hung:
                         answer(device, request)
-                    elif len(asked) < len(devices):
-                        asked.add(device)
-                        if len(asked) == len(devices):
-                            print("asked", flush=True)
     finally:
         for directory in directories:
             libc.umount2(os.fsencode(directory), MNT_DETACH)
