@@ -925,106 +925,107 @@ TEST(Names, AreLookedAtAgainIfOthersWereMovedMeanwhile) {
   EXPECT_EQ(s.move(s.place / "tree", s.place / "open/tree").answer.error, EACCES);
   EXPECT_TRUE(looked_through);
   EXPECT_EQ(s.kernel.done.size(), 1U);
+}
 
-  // Nothing comes to stand at a denied name, but for a socket that may be bound there.
-  TEST(Names, ADeniedNameIsNotMadeALink) {
-    Scene s;
-    const std::string kept = s.place / "kept", half = s.place / "half", open = s.place / "open";
-    s.rules({{open, Verdict::allow},
-             {kept, Verdict::deny},
-             {half, Verdict::deny, 1},  // connect
-             {open, Verdict::deny},
-             {"/**", Verdict::allow}});
-    std::filesystem::create_symlink("other", s.place / "link");
-    std::filesystem::create_directory(s.place / "directory");
-    const std::string socket = s.place.socket("other");
-    for (const std::string& name : {kept, half}) {
-      EXPECT_EQ(s.move("other", name, SYS_symlink).answer.error, EACCES) << name;
-      EXPECT_EQ(s.move(s.place / "link", name, SYS_link).answer.error, EACCES) << name;
-      EXPECT_EQ(s.move(s.place / "link", name).answer.error, EACCES) << name;
-      EXPECT_EQ(s.move(s.place / "directory", name).answer.error, EACCES) << name;
-    }
-    EXPECT_EQ(s.move(socket, kept, SYS_link).answer.error, EACCES);
-    EXPECT_EQ(s.move(socket, kept).answer.error, EACCES);
-    EXPECT_TRUE(s.kernel.done.empty());
-    EXPECT_EQ(s.move(socket, half, SYS_link).answer.error, 0);
-    EXPECT_EQ(s.move(socket, half).answer.error, 0);
-    EXPECT_EQ(s.move("other", open, SYS_symlink).answer.error, 0);
-    // Out of the way is no danger.
-    std::filesystem::create_symlink("other", kept);
-    EXPECT_EQ(s.move(kept, s.place / "away").answer.error, 0);
-    EXPECT_EQ(s.kernel.done.size(), 4U);
+// Nothing comes to stand at a denied name, but for a socket that may be bound there.
+TEST(Names, ADeniedNameIsNotMadeALink) {
+  Scene s;
+  const std::string kept = s.place / "kept", half = s.place / "half", open = s.place / "open";
+  s.rules({{open, Verdict::allow},
+           {kept, Verdict::deny},
+           {half, Verdict::deny, 1},  // connect
+           {open, Verdict::deny},
+           {"/**", Verdict::allow}});
+  std::filesystem::create_symlink("other", s.place / "link");
+  std::filesystem::create_directory(s.place / "directory");
+  const std::string socket = s.place.socket("other");
+  for (const std::string& name : {kept, half}) {
+    EXPECT_EQ(s.move("other", name, SYS_symlink).answer.error, EACCES) << name;
+    EXPECT_EQ(s.move(s.place / "link", name, SYS_link).answer.error, EACCES) << name;
+    EXPECT_EQ(s.move(s.place / "link", name).answer.error, EACCES) << name;
+    EXPECT_EQ(s.move(s.place / "directory", name).answer.error, EACCES) << name;
   }
+  EXPECT_EQ(s.move(socket, kept, SYS_link).answer.error, EACCES);
+  EXPECT_EQ(s.move(socket, kept).answer.error, EACCES);
+  EXPECT_TRUE(s.kernel.done.empty());
+  EXPECT_EQ(s.move(socket, half, SYS_link).answer.error, 0);
+  EXPECT_EQ(s.move(socket, half).answer.error, 0);
+  EXPECT_EQ(s.move("other", open, SYS_symlink).answer.error, 0);
+  // Out of the way is no danger.
+  std::filesystem::create_symlink("other", kept);
+  EXPECT_EQ(s.move(kept, s.place / "away").answer.error, 0);
+  EXPECT_EQ(s.kernel.done.size(), 4U);
+}
 
-  TEST(Names, ProtectedPlaces) {
-    Scene s;
-    s.rules({{"/**", Verdict::allow}});
-    UniqueFd(::open((s.place / "file").c_str(), O_CREAT | O_CLOEXEC, 0600)).reset();
-    auto outcome = s.move(s.place / "file", "/etc/wrapd");
-    EXPECT_EQ(outcome.answer.error, EACCES);
-    EXPECT_TRUE(s.kernel.done.empty());
-  }
+TEST(Names, ProtectedPlaces) {
+  Scene s;
+  s.rules({{"/**", Verdict::allow}});
+  UniqueFd(::open((s.place / "file").c_str(), O_CREAT | O_CLOEXEC, 0600)).reset();
+  auto outcome = s.move(s.place / "file", "/etc/wrapd");
+  EXPECT_EQ(outcome.answer.error, EACCES);
+  EXPECT_TRUE(s.kernel.done.empty());
+}
 
-  // --- what others are told
+// --- what others are told
 
-  TEST(CallReport, LongNamesKeepTheirEndOnTheWayToWhoeverIsAsked) {
-    const policy::Layers layers;
-    for (const std::string& padding : {std::string(4000, 'x'), std::string(4000, '\x01'), std::string(1300, '\xff')}) {
-      Record record{.operation = "connect", .path = "/tmp/" + padding + "/docker.sock", .exe = "/" + padding + "/curl"};
-      auto report = wire::decode_supervisor_report(
-          wire::encode(wire::SupervisorReport(wire::DenialReport{.call = call_report(layers, record, 1)})));
-      ASSERT_TRUE(report) << report.error().message;
-      const wire::CallReport& call = std::get<wire::DenialReport>(*report).call;
-      EXPECT_TRUE(call.target.starts_with("/tmp/"));
-      EXPECT_TRUE(call.target.ends_with("/docker.sock"));
-      EXPECT_TRUE(call.exe.ends_with("/curl"));
-      EXPECT_TRUE(printable(call.target).ends_with("/docker.sock")) << "what the bus says";
-      EXPECT_EQ(call.target == record.path, padding[0] == 'x');
-      Denials denials(layers);
-      denials.count(record);
-      EXPECT_EQ(denials.summary().denials.at(0).target, call.target);
-    }
-  }
-
-  // --- denials
-
-  TEST(Denials, NameTheRuleThatAskedAndNoneThatWouldHaveAllowed) {
-    Scene s;
-    s.rules({{"@asked", Verdict::ask}, {"@open", Verdict::allow}});
-    for (const char* name : {"asked", "open"}) {
-      Denials denials(s.layers);
-      denials.count({.operation = "connect",
-                     .decision = s.layers.judge_abstract(policy::UnixOperation::connect, name),
-                     .path = name,
-                     .abstract = true,
-                     .reason = "said"});
-      const wire::DenialLine& line = denials.summary().denials.at(0);
-      EXPECT_EQ(line.reason, "said");
-      EXPECT_EQ(line.rule, name == std::string("asked") ? "r0" : "");
-      EXPECT_EQ(line.guidance, name == std::string("asked") ? "Why r0" : "");
-    }
-  }
-
-  TEST(Denials, AreBoundedAndCounted) {
-    policy::Layers layers;
+TEST(CallReport, LongNamesKeepTheirEndOnTheWayToWhoeverIsAsked) {
+  const policy::Layers layers;
+  for (const std::string& padding : {std::string(4000, 'x'), std::string(4000, '\x01'), std::string(1300, '\xff')}) {
+    Record record{.operation = "connect", .path = "/tmp/" + padding + "/docker.sock", .exe = "/" + padding + "/curl"};
+    auto report = wire::decode_supervisor_report(
+        wire::encode(wire::SupervisorReport(wire::DenialReport{.call = call_report(layers, record, 1)})));
+    ASSERT_TRUE(report) << report.error().message;
+    const wire::CallReport& call = std::get<wire::DenialReport>(*report).call;
+    EXPECT_TRUE(call.target.starts_with("/tmp/"));
+    EXPECT_TRUE(call.target.ends_with("/docker.sock"));
+    EXPECT_TRUE(call.exe.ends_with("/curl"));
+    EXPECT_TRUE(printable(call.target).ends_with("/docker.sock")) << "what the bus says";
+    EXPECT_EQ(call.target == record.path, padding[0] == 'x');
     Denials denials(layers);
-    Record record{.operation = "connect"};
-    for (size_t i = 0; i < Denials::kMaxLines + 10; ++i) {
-      record.path = "/s" + std::to_string(i);
-      denials.count(record);
-      denials.count(record);
-    }
-    EXPECT_EQ(denials.summary().denied, 2 * (Denials::kMaxLines + 10));
-    EXPECT_EQ(denials.summary().denials.size(), Denials::kMaxLines);
-    EXPECT_EQ(denials.summary().denials[0].count, 2U);
-    EXPECT_GE(denials.summary().more, 10U);
-    record.done = true;
-    record.decision.recorded = Verdict::allow;
     denials.count(record);
-    EXPECT_EQ(denials.summary().allowed, 1U);
-    denials.count_lost(5);
-    EXPECT_EQ(denials.summary().lost, 5U);
+    EXPECT_EQ(denials.summary().denials.at(0).target, call.target);
   }
+}
+
+// --- denials
+
+TEST(Denials, NameTheRuleThatAskedAndNoneThatWouldHaveAllowed) {
+  Scene s;
+  s.rules({{"@asked", Verdict::ask}, {"@open", Verdict::allow}});
+  for (const char* name : {"asked", "open"}) {
+    Denials denials(s.layers);
+    denials.count({.operation = "connect",
+                   .decision = s.layers.judge_abstract(policy::UnixOperation::connect, name),
+                   .path = name,
+                   .abstract = true,
+                   .reason = "said"});
+    const wire::DenialLine& line = denials.summary().denials.at(0);
+    EXPECT_EQ(line.reason, "said");
+    EXPECT_EQ(line.rule, name == std::string("asked") ? "r0" : "");
+    EXPECT_EQ(line.guidance, name == std::string("asked") ? "Why r0" : "");
+  }
+}
+
+TEST(Denials, AreBoundedAndCounted) {
+  policy::Layers layers;
+  Denials denials(layers);
+  Record record{.operation = "connect"};
+  for (size_t i = 0; i < Denials::kMaxLines + 10; ++i) {
+    record.path = "/s" + std::to_string(i);
+    denials.count(record);
+    denials.count(record);
+  }
+  EXPECT_EQ(denials.summary().denied, 2 * (Denials::kMaxLines + 10));
+  EXPECT_EQ(denials.summary().denials.size(), Denials::kMaxLines);
+  EXPECT_EQ(denials.summary().denials[0].count, 2U);
+  EXPECT_GE(denials.summary().more, 10U);
+  record.done = true;
+  record.decision.recorded = Verdict::allow;
+  denials.count(record);
+  EXPECT_EQ(denials.summary().allowed, 1U);
+  denials.count_lost(5);
+  EXPECT_EQ(denials.summary().lost, 5U);
+}
 
 }  // namespace
 }  // namespace wrapd::supervisor
