@@ -143,7 +143,7 @@ TEST(Denied, SocketMountedOnAFileIsNotCarriedIntoReach) {
 // directory, so that the denied name leads nowhere.
 TEST(Denied, ClosingTheDirectoryHidesNothing) {
   for (bool hard : {true, false}) {
-    Denied scene;
+    DeniedSocket scene;
     Turns turns;
     Story story;
     std::unique_ptr<Server> again;
