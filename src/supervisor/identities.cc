@@ -170,14 +170,15 @@ std::optional<Identities::Denial> Identities::denial(int object, std::string_vie
         obscure_.push_back(index);
     }
   }
+  const auto may_lead_here = unseen(id);  // looks again at names, which may be seen by now
   std::optional<Denial> denial;
   auto add = [&](const Denial& other) {
     if (!denial || is_stricter(other.decision, denial->decision)) denial = other;
   };
   if (auto known = known_.find({id.device, id.inode}); known != known_.end() && same_time(known->second.born, id.born))
     add({decision_of(literals_[known->second.literal])});
-  if (auto literal = unseen(id)) {
-    add({decision_of(literals_[*literal]), "a denied name cannot be looked up, and may lead here"});
+  if (may_lead_here) {
+    add({decision_of(literals_[*may_lead_here]), "a denied name cannot be looked up, and may lead here"});
   }
   if (without_room_) add({decision_of(literals_[*without_room_]), "too many sockets stood at denied names"});
   return denial;
