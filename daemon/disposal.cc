@@ -41,11 +41,11 @@ Result<> Disposal::ready() {
   return refusing_ ? Result<>() : keepers_.ready();
 }
 
-Result<Disposal::Hold> Disposal::take(int socket) {
-  if (rights_refused(socket)) return Hold{};
-  auto kept = keepers_.hold(socket);
-  if (!kept) return std::unexpected(kept.error());
-  return Hold{.kept = *kept};
+Disposal::Hold Disposal::take(int socket) {
+  if (rights_refused(socket)) return {};
+  const Hold hold{.kept = keepers_.hold(socket)};
+  if (refusing_ && !letting_go_.active()) let_go_later();
+  return hold;
 }
 
 void Disposal::close(UniqueFd fd, Hold hold, uint64_t user, Quota::Ticket ticket) {

@@ -10,8 +10,9 @@
 // other one (older kernels, and what connected before the service had told the socket) is given to a keeper before the
 // service does anything with it: a process that closes last, and that nobody waits for (keepers.h).
 //
-// What is left on older kernels: a service that is killed between accept(2) and the next send(2), and a service manager
-// that stops the control socket while no service runs, may close last.
+// What is left on older kernels: a service that is killed between accept(2) and the next send(2), or while it waits for
+// a new keeper instead of one that died, and a service manager that stops the control socket while no service runs, may
+// close last.
 
 #include <cstdint>
 #include <memory>
@@ -36,8 +37,8 @@ class Disposal {
   };
   // Success: a connection that is accepted now can be taken.
   [[nodiscard]] Result<> ready();
-  // First of all, of every connection that was accepted.
-  [[nodiscard]] Result<Hold> take(int socket);
+  // When ready(), and first of all, of every connection that was accepted.
+  [[nodiscard]] Hold take(int socket);
   // Before somebody else gets a copy, whom the end of the service is not to disturb.
   [[nodiscard]] Result<> give(Hold hold) { return hold.kept == 0 ? Result<>() : keepers_.give(hold.kept); }
   // `ticket` is given back when `fd` is closed by everybody here. `user` tells whose connections wait for each other.

@@ -23,9 +23,9 @@ struct KeeperOrder {
   uint64_t id = 0;
 };
 
-// The connection was closed, or could not be held.
+// Of each connection: it is held, or cannot be; later, that it was closed.
 struct KeeperReport {
-  enum Kind : uint32_t { closed = 1, not_held = 2 };
+  enum Kind : uint32_t { closed = 1, not_held = 2, held = 3 };
   uint32_t kind = 0;
   uint32_t reserved = 0;
   uint64_t id = 0;

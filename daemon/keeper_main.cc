@@ -4,8 +4,10 @@
 // holds every accepted connection for as long as the service does, and closes it last. So the close(2) that may wait
 // for a stranger, and that no signal ends, is this process's: neither the service nor its end, however it comes, waits.
 //
-// One thread receives and holds; it closes nothing. Connections are closed by threads, one for each user who has some
-// to be closed, so that a user's connection that cannot be closed holds up that user's alone.
+// One thread receives and holds. It closes a connection when nothing with a descriptor lies unread in it and nothing
+// can come any more: that waits for nobody. The others are closed by threads, one for each user who has some to be
+// closed, so that a user's connection that cannot be closed holds up that user's alone. So what a user can make us hold
+// costs that user a descriptor in flight each, of which the kernel allows as many as the user's RLIMIT_NOFILE.
 //
 // When the service has gone, who still waits for an answer is told (their connections are shut down), the control
 // socket, if we have it, is held a little longer, so that a service manager that stops it is not the last to close it,
@@ -16,6 +18,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -47,11 +50,37 @@ struct Doomed {
   int fd = -1;
 };
 
-// The channel may be full of reports that a busy service has not read: only closing threads wait for it.
-void report(KeeperReport::Kind kind, uint64_t id, int flags) {
+// The channel may be full of reports that a busy service has not read. The service never waits for us.
+void report(KeeperReport::Kind kind, uint64_t id) {
   const KeeperReport message{.kind = kind, .reserved = 0, .id = id};
-  while (::send(kKeeperChannel, &message, sizeof message, MSG_NOSIGNAL | flags) < 0 && errno == EINTR) {
+  while (::send(kKeeperChannel, &message, sizeof message, MSG_NOSIGNAL) < 0 && errno == EINTR) {
   }
+}
+
+// Whether `socket` can be closed by somebody who must not wait. It is for nobody to read any more: messages without
+// descriptors are thrown away. With SO_PASSCRED each message, and not the end, brings credentials: so an empty message
+// is told from the end. There is room for these alone: MSG_CTRUNC tells that there are descriptors.
+bool closes_at_once(int socket) {
+  constexpr int kMostMessages = 4096;  // more than fit in the largest buffer of a peer without privileges by default
+  const int on = 1;
+  if (::shutdown(socket, SHUT_RD) < 0) return false;
+  if (::setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0) return false;
+  for (int i = 0; i < kMostMessages; ++i) {
+    char byte = 0;
+    iovec iov{.iov_base = &byte, .iov_len = 1};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred))];
+    msghdr message{};
+    message.msg_iov = &iov;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    const ssize_t n = ::recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0 && (errno == EINTR || errno == ECONNRESET)) continue;  // the latter is told once
+    if (n < 0 || (message.msg_flags & MSG_CTRUNC) != 0) return false;
+    if (n == 0 && CMSG_FIRSTHDR(&message) == nullptr) return true;
+    if (::recv(socket, &byte, 1, MSG_DONTWAIT) < 0) return false;
+  }
+  return false;
 }
 
 class Closers {
@@ -82,7 +111,7 @@ class Closers {
         queue.pop_front();
       }
       ::close(next.fd);
-      report(KeeperReport::closed, next.id, 0);
+      report(KeeperReport::closed, next.id);
     }
   }
   std::mutex mutex_;
@@ -126,17 +155,25 @@ class Keeper {
     let_go_ = order.kind == KeeperOrder::leave;
     if (let_go_) return false;
     if (order.kind == KeeperOrder::hold) {
-      // Without waiting: this thread must not. A service that does not hear of it has the connection all the same.
-      if (fd < 0) report(KeeperReport::not_held, order.id, MSG_DONTWAIT);
+      // Without a descriptor left for it, it was dropped in recvmsg(2): the service still has it, until it hears of us.
       if (fd >= 0) held_[order.id] = {.fd = fd};
+      report(fd >= 0 ? KeeperReport::held : KeeperReport::not_held, order.id);
       return true;
     }
     auto found = held_.find(order.id);
     if (found == held_.end()) return true;
-    found->second.given = true;
-    if (order.kind == KeeperOrder::close) {
-      closers_.close(order.thread, {.id = order.id, .fd = found->second.fd});
-      held_.erase(found);
+    if (order.kind == KeeperOrder::given) {
+      found->second.given = true;
+      return true;
+    }
+    const Held doomed = found->second;
+    held_.erase(found);
+    // Who has been given it still reads.
+    if (doomed.given || !closes_at_once(doomed.fd)) {
+      closers_.close(order.thread, {.id = order.id, .fd = doomed.fd});
+    } else {
+      ::close(doomed.fd);
+      report(KeeperReport::closed, order.id);
     }
     return true;
   }
@@ -149,6 +186,14 @@ class Keeper {
   bool let_go_ = false;
   Closers closers_;
 };
+
+Result<> raise_limit() {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) < 0) return fail_errno("cannot read the limit of descriptors");
+  files.rlim_cur = files.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &files) < 0) return fail_errno("cannot raise the limit of descriptors");
+  return {};
+}
 
 Result<> drop_everything() {
   if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
@@ -168,8 +213,10 @@ int run() {
   UniqueFd service(static_cast<int>(::syscall(SYS_pidfd_open, maker.pid, 0)));
   if (!service || ::getppid() != maker.pid) return EXIT_SUCCESS;
   for (int ignored : {SIGHUP, SIGPIPE, SIGINT, SIGTERM}) ::signal(ignored, SIG_IGN);
-  if (auto dropped = drop_everything(); !dropped) {
-    std::fprintf(stderr, "wrapd-keeper: %s; it is started by wrapd, not by hand\n", dropped.error().message.c_str());
+  auto ready = raise_limit();
+  if (ready) ready = drop_everything();
+  if (!ready) {
+    std::fprintf(stderr, "wrapd-keeper: %s; it is started by wrapd, not by hand\n", ready.error().message.c_str());
     return EXIT_FAILURE;
   }
   // Lives to the end of the process: threads use it.

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -19,9 +20,15 @@ namespace {
 constexpr int kAboveTheFixed = 10;
 constexpr int kReportsAtOnce = 64;
 constexpr std::chrono::seconds kShortLife{1};
+constexpr std::chrono::milliseconds kPause{100};
+constexpr size_t kOwnDescriptors = 64;  // more than a keeper has besides connections
 
 std::string_view bytes_of(const KeeperOrder& order) {
   return {reinterpret_cast<const char*>(&order), sizeof order};
+}
+
+bool means_gone(const Error& error) {
+  return error.code == EPIPE || error.code == ECONNRESET;
 }
 
 bool writable(int fd) {
@@ -33,7 +40,17 @@ bool writable(int fd) {
 
 Keepers::~Keepers() = default;
 
+// A keeper without a descriptor left could not take what it is given. It has our limit.
+Result<size_t> Keepers::room_in_keeper() const {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) < 0) return fail_errno("cannot read the limit of descriptors");
+  if (files.rlim_max <= kOwnDescriptors) return fail("the limit of descriptors is too low", EMFILE);
+  return static_cast<size_t>(std::min<rlim_t>(limits_.held, files.rlim_max - kOwnDescriptors));
+}
+
 Result<std::unique_ptr<Keepers::Keeper>> Keepers::spawn() {
+  auto room = room_in_keeper();
+  if (!room) return std::unexpected(room.error());
   auto pair = wire::make_packet_pair(wire::OurEnd::does_not_wait);
   if (!pair) return std::unexpected(pair.error());
   // Away from the numbers that they get in the keeper.
@@ -52,22 +69,35 @@ Result<std::unique_ptr<Keepers::Keeper>> Keepers::spawn() {
   auto keeper = std::make_unique<Keeper>();
   keeper->channel = std::move(pair->ours);
   keeper->pidfd = std::move(child->pidfd);
-  auto source = loop_.on_io(
+  keeper->room = *room;
+  auto reports = loop_.on_io(
       keeper->channel.get(), EPOLLIN, [this, raw = keeper.get()](uint32_t events) { on_channel(*raw, events); },
       EventLoop::kSessions);
-  if (!source) return std::unexpected(source.error());
-  keeper->reports = std::move(*source);
+  if (!reports) return std::unexpected(reports.error());
+  keeper->reports = std::move(*reports);
+  auto end = loop_.on_io(keeper->pidfd.get(), EPOLLIN, [this, raw = keeper.get()](uint32_t) { on_end(*raw); });
+  if (!end) return std::unexpected(end.error());
+  keeper->end = std::move(*end);
   return keeper;
 }
 
 Result<> Keepers::ready() {
-  if (current_ && !current_->gone && current_->held() >= limits_.held) {
+  // Also of use to who takes many and does not come back to the loop in between.
+  if (current_) take_reports(*current_);
+  hold_again();
+  if (!without_keeper_.empty()) return fail("connections wait for a keeper", EAGAIN);
+  return find_room();
+}
+
+Result<> Keepers::find_room() {
+  if (current_ && !current_->gone && current_->held >= current_->room) {
     if (left_behind_.size() >= limits_.left_behind) {
       return fail("too many connections cannot be closed; what comes has to wait", EAGAIN);
     }
     std::fprintf(stderr, "wrapd: %zu connections of strangers cannot be closed; their keeper is left behind\n",
-                 current_->held());
+                 current_->held);
     left_behind_.push_back(std::move(current_));
+    if (left_behind_.back()->held == 0) dismiss(*left_behind_.back());
   }
   if (!current_) {
     if (std::chrono::steady_clock::now() < not_before_) return fail("keepers of connections die at once", EAGAIN);
@@ -79,47 +109,64 @@ Result<> Keepers::ready() {
   return {};
 }
 
-Result<> Keepers::send_hold(Keeper& keeper, uint64_t id, int socket) {
-  const KeeperOrder order{.kind = KeeperOrder::hold, .thread = 0, .id = id};
-  return wire::send_packet(keeper.channel.get(), bytes_of(order), {&socket, 1}, true);
+Result<> Keepers::send_hold(uint64_t id, Connection& connection) {
+  const KeeperOrder hold{.kind = KeeperOrder::hold, .thread = 0, .id = id};
+  auto sent = wire::send_packet(current_->channel.get(), bytes_of(hold), {&connection.socket, 1}, true);
+  if (!sent) {
+    if (means_gone(sent.error())) replace_lost(*current_);
+    return sent;
+  }
+  connection.keeper = current_.get();
+  ++current_->held;
+  if (connection.given) order(*current_, {.kind = KeeperOrder::given, .thread = 0, .id = id});
+  return {};
 }
 
-Result<uint64_t> Keepers::hold(int socket) {
+uint64_t Keepers::hold(int socket) {
   const uint64_t id = next_++;
-  Result<> sent = fail("there is no keeper of connections");
-  for (int attempt = 0; attempt < 2 && !sent; ++attempt) {
-    if (auto there = ready(); !there) return std::unexpected(there.error());
-    sent = send_hold(*current_, id, socket);
-    if (!sent && sent.error().code == EAGAIN) break;
-    if (!sent) replace_lost(*current_);
-  }
-  if (!sent) return fail("cannot hold a connection: " + sent.error().message, sent.error().code);
-  current_->live.emplace(id, socket);
-  keeper_of_[id] = current_.get();
-  ++held_;
+  Connection& connection = connections_[id];
+  connection.socket = socket;
+  without_keeper_.push_back(id);
+  hold_again();
   return id;
 }
 
 Result<> Keepers::give(uint64_t id) {
-  auto found = keeper_of_.find(id);
-  if (found == keeper_of_.end()) return fail("the keeper of connections has died");
-  const KeeperOrder order{.kind = KeeperOrder::given, .thread = 0, .id = id};
-  return wire::send_packet(found->second->channel.get(), bytes_of(order), {}, true);
+  auto found = connections_.find(id);
+  if (found == connections_.end()) return fail("a connection that is not held cannot be given");
+  Connection& connection = found->second;
+  connection.given = true;  // who holds it again is told, too
+  if (connection.keeper == nullptr) return {};
+  const KeeperOrder given{.kind = KeeperOrder::given, .thread = 0, .id = id};
+  auto sent = wire::send_packet(connection.keeper->channel.get(), bytes_of(given), {}, true);
+  if (!sent && !means_gone(sent.error()))
+    return fail("the keeper of connections does not hear: " + sent.error().message);
+  if (!sent) replace_lost(*connection.keeper);
+  return {};
 }
 
 void Keepers::close(uint64_t id, UniqueFd socket, uint32_t thread, Quota::Ticket ticket) {
-  auto found = keeper_of_.find(id);
-  if (found == keeper_of_.end()) {
-    // Its keeper died and no other could be had. Better a descriptor that stays open than a service that stands still.
+  auto found = connections_.find(id);
+  if (found == connections_.end()) {
+    // Nobody holds it. Better a descriptor that stays open than a service that stands still.
     static_cast<void>(socket.release());
     return;
   }
-  Keeper& keeper = *found->second;
-  keeper_of_.erase(found);
-  keeper.live.erase(id);
-  keeper.closing.emplace(id, std::move(ticket));
-  keeper.unsent.push_back({.kind = KeeperOrder::close, .thread = thread, .id = id});
-  socket.reset();
+  Connection& connection = found->second;
+  connection.closing = true;
+  connection.ours = std::move(socket);
+  connection.thread = thread;
+  connection.ticket = std::move(ticket);
+  if (connection.held) order_close(id, connection);
+}
+
+void Keepers::order_close(uint64_t id, Connection& connection) {
+  connection.ours.reset();
+  order(*connection.keeper, {.kind = KeeperOrder::close, .thread = connection.thread, .id = id});
+}
+
+void Keepers::order(Keeper& keeper, KeeperOrder order) {
+  keeper.unsent.push_back(order);
   send_orders(keeper);
 }
 
@@ -148,61 +195,106 @@ void Keepers::take_reports(Keeper& keeper) {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) return;
     if (n != sizeof report) return replace_lost(keeper);
-    // One that it could not hold is ours alone now. It is closed by nobody (see close()).
-    if (report.kind == KeeperReport::not_held && keeper.live.erase(report.id) > 0) {
-      keeper_of_.erase(report.id);
-      --held_;
-    }
-    if (keeper.closing.erase(report.id) > 0) --held_;
+    take_report(keeper, report);
   }
+}
+
+void Keepers::take_report(Keeper& keeper, const KeeperReport& report) {
+  auto found = connections_.find(report.id);
+  if (found == connections_.end() || found->second.keeper != &keeper) return;
+  Connection& connection = found->second;
+  if (report.kind == KeeperReport::held) {
+    connection.held = true;
+    if (connection.closing) order_close(report.id, connection);
+    return;
+  }
+  --keeper.held;
+  if (report.kind == KeeperReport::not_held) {
+    keeper.room = keeper.held;  // whatever its limit said
+    note_short_life(keeper);
+    wait_for_keeper(report.id, connection);
+  } else {
+    connections_.erase(found);
+  }
+  if (keeper.held == 0 && current_.get() != &keeper) dismiss(keeper);
+}
+
+void Keepers::on_end(Keeper& keeper) {
+  keeper.end.reset();
+  keeper.ended = true;
+  replace_lost(keeper);
+  // Not now: this is one of its handlers.
+  if (auto timer = loop_.after(std::chrono::milliseconds(0), [this] { forget_ended(); })) tidying_ = std::move(*timer);
+}
+
+void Keepers::note_short_life(const Keeper& keeper) {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - keeper.started < kShortLife) not_before_ = now + kShortLife;
 }
 
 // Its end: what it closed, or waits for in its end, is no longer counted.
 void Keepers::replace_lost(Keeper& lost) {
-  if (std::exchange(lost.gone, true)) return;
   lost.reports.reset();
-  held_ -= lost.held();
-  lost.closing.clear();
-  const auto live = std::exchange(lost.live, {});
-  for (const auto& [id, socket] : live) keeper_of_.erase(id);
+  if (std::exchange(lost.gone, true)) return;
+  lost.held = 0;
   if (current_.get() == &lost) {
     std::fprintf(stderr, "wrapd: the keeper of connections has died; another one takes its place\n");
     left_behind_.push_back(std::move(current_));
-    const auto now = std::chrono::steady_clock::now();
-    if (now - lost.started < kShortLife) not_before_ = now + kShortLife;
-    if (auto next = ready(); !next) std::fprintf(stderr, "wrapd: %s\n", next.error().message.c_str());
+    note_short_life(lost);
   }
-  for (const auto& [id, socket] : live) {
-    if (!current_ || !send_hold(*current_, id, socket)) continue;
-    current_->live.emplace(id, socket);
-    keeper_of_[id] = current_.get();
-    ++held_;
+  for (auto it = connections_.begin(); it != connections_.end();) {
+    auto& [id, connection] = *it;
+    const bool its = connection.keeper == &lost;
+    if (its && connection.closing && connection.held) {
+      it = connections_.erase(it);
+      continue;
+    }
+    if (its) wait_for_keeper(id, connection);
+    ++it;
   }
-  // Not now: we may be called from one of its handlers.
-  if (auto timer = loop_.after(std::chrono::milliseconds(0), [this] { forget_finished(); })) {
-    tidying_ = std::move(*timer);
+}
+
+void Keepers::wait_for_keeper(uint64_t id, Connection& connection) {
+  connection.keeper = nullptr;
+  connection.held = false;
+  without_keeper_.push_back(id);
+  // Not now: who calls may be about to close it, or hold another one.
+  if (!holding_again_.active()) hold_again_later(std::chrono::milliseconds(0));
+}
+
+void Keepers::hold_again() {
+  while (!without_keeper_.empty()) {
+    const uint64_t id = without_keeper_.front();
+    if (auto room = find_room(); !room) {
+      if (room.error().code != EAGAIN) std::fprintf(stderr, "wrapd: %s\n", room.error().message.c_str());
+      return hold_again_later(kPause);
+    }
+    if (!send_hold(id, connections_.at(id))) return hold_again_later(current_ ? kPause : std::chrono::milliseconds(0));
+    without_keeper_.pop_front();
   }
+  holding_again_.reset();
+}
+
+void Keepers::hold_again_later(std::chrono::milliseconds delay) {
+  auto timer = loop_.after(delay, [this] { hold_again(); });
+  if (timer) holding_again_ = std::move(*timer);  // else ready() does it
 }
 
 void Keepers::let_go() {
-  forget_finished();
-  if (!current_ || current_->held() > 0 || !current_->unsent.empty()) return;
-  const KeeperOrder leave{.kind = KeeperOrder::leave, .thread = 0, .id = 0};
-  if (!wire::send_packet(current_->channel.get(), bytes_of(leave), {}, true)) return;  // then it stays
-  current_->gone = true;
-  current_->reports.reset();
+  if (!current_ || current_->held > 0) return;
   left_behind_.push_back(std::move(current_));
+  dismiss(*left_behind_.back());
 }
 
-// Reaped when they have ended, which may be never.
-void Keepers::forget_finished() {
+// It holds nothing and gets nothing any more.
+void Keepers::dismiss(Keeper& keeper) {
+  if (std::exchange(keeper.gone, true)) return;
+  order(keeper, {.kind = KeeperOrder::leave, .thread = 0, .id = 0});
+}
+
+void Keepers::forget_ended() {
   std::erase_if(left_behind_, [](const std::unique_ptr<Keeper>& keeper) {
-    if (!keeper->gone && keeper->held() == 0 && keeper->unsent.empty()) {
-      const KeeperOrder leave{.kind = KeeperOrder::leave, .thread = 0, .id = 0};
-      keeper->gone = wire::send_packet(keeper->channel.get(), bytes_of(leave), {}, true).has_value();
-      keeper->reports.reset();
-    }
-    return keeper->gone && reap(keeper->pidfd.get()).has_value();
+    return keeper->ended && reap(keeper->pidfd.get()).has_value();
   });
 }
 

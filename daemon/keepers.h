@@ -2,8 +2,11 @@
 #pragma once
 
 // The keepers' side in the service (keeper_main.cc): which connection is held where, and who is told to close it. One
-// keeper takes what comes. One that has died is replaced, and what it held is held again. One that holds too much that
-// it cannot close is left behind, and goes when it has nothing left; how many may be left behind is bounded.
+// keeper takes what comes. One that has died is replaced, and what it held is held again. One that holds as much as its
+// limit of descriptors lets it is left behind, and goes when it has nothing left; how many may be left behind is
+// bounded.
+//
+// Our own copy of a connection is closed when its keeper has said that it holds one, never before.
 
 #include <sys/types.h>
 
@@ -27,7 +30,7 @@ namespace wrapd::daemon {
 class Keepers {
  public:
   struct Limits {
-    size_t held = 65536;  // in one keeper
+    size_t held = 65536;  // in one keeper, if its limit of descriptors allows as many
     size_t left_behind = 16;
   };
   Keepers(EventLoop& loop, std::string program, Limits limits)
@@ -40,14 +43,15 @@ class Keepers {
 
   // Success: a keeper is there and has room. Else nothing is accepted that would have to be held.
   [[nodiscard]] Result<> ready();
-  // Before anything else is done with `socket`. The number to give to close().
-  [[nodiscard]] Result<uint64_t> hold(int socket);
+  // When ready(), and before anything else is done with `socket`, which stays open until it is given to close() with
+  // the number that this returns. What a keeper does not take at once waits for one, and is the last that is accepted.
+  [[nodiscard]] uint64_t hold(int socket);
   // Somebody else gets the connection, whom the end of the service is not to disturb.
   [[nodiscard]] Result<> give(uint64_t id);
-  // Our own copy is closed now, at once: it is not the last. `ticket` is given back when the keeper has closed its own.
+  // Our own copy is closed once it is not the last. `ticket` is given back when the keeper has closed its own.
   void close(uint64_t id, UniqueFd socket, uint32_t thread, Quota::Ticket ticket);
   // How many are held, those that wait to be closed included.
-  [[nodiscard]] size_t held() const noexcept { return held_; }
+  [[nodiscard]] size_t held() const noexcept { return connections_.size(); }
   // A keeper with nothing left to hold ends.
   void let_go();
 
@@ -56,20 +60,42 @@ class Keepers {
     UniqueFd channel;
     UniqueFd pidfd;
     EventSource reports;
-    std::unordered_map<uint64_t, int> live;               // ours, by the connection's number
-    std::unordered_map<uint64_t, Quota::Ticket> closing;  // told, or about to be told
+    EventSource end;
+    size_t room = 0;
+    size_t held = 0;  // has, or will have when it has read what it was sent
     std::deque<KeeperOrder> unsent;
-    bool gone = false;
+    bool gone = false;   // or told to go
+    bool ended = false;  // can be reaped
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
-    [[nodiscard]] size_t held() const { return live.size() + closing.size(); }
+  };
+  struct Connection {
+    int socket = -1;
+    Keeper* keeper = nullptr;  // null: it waits for one
+    bool held = false;         // its keeper has said so
+    bool given = false;
+    bool closing = false;
+    UniqueFd ours;  // closing, and not held yet
+    uint32_t thread = 0;
+    Quota::Ticket ticket;
   };
   [[nodiscard]] Result<std::unique_ptr<Keeper>> spawn();
-  [[nodiscard]] static Result<> send_hold(Keeper& keeper, uint64_t id, int socket);
+  [[nodiscard]] Result<size_t> room_in_keeper() const;
+  [[nodiscard]] Result<> find_room();
+  [[nodiscard]] Result<> send_hold(uint64_t id, Connection& connection);
+  void order(Keeper& keeper, KeeperOrder order);
+  void order_close(uint64_t id, Connection& connection);
   void on_channel(Keeper& keeper, uint32_t events);
   void take_reports(Keeper& keeper);
+  void take_report(Keeper& keeper, const KeeperReport& report);
   void send_orders(Keeper& keeper);
+  void on_end(Keeper& keeper);
   void replace_lost(Keeper& lost);
-  void forget_finished();
+  void note_short_life(const Keeper& keeper);
+  void wait_for_keeper(uint64_t id, Connection& connection);
+  void hold_again();
+  void hold_again_later(std::chrono::milliseconds delay);
+  void dismiss(Keeper& keeper);
+  void forget_ended();
 
   EventLoop& loop_;
   std::string program_;
@@ -77,10 +103,11 @@ class Keepers {
   Limits limits_;
   std::unique_ptr<Keeper> current_;
   std::vector<std::unique_ptr<Keeper>> left_behind_;
-  std::unordered_map<uint64_t, Keeper*> keeper_of_;  // of live connections
+  std::unordered_map<uint64_t, Connection> connections_;
+  std::deque<uint64_t> without_keeper_;  // of connections_
   EventSource tidying_;
+  EventSource holding_again_;
   std::chrono::steady_clock::time_point not_before_;  // the next one is started; those that die at once are few
-  size_t held_ = 0;
   uint64_t next_ = 1;
 };
 

@@ -44,8 +44,8 @@ void Newcomers::accept_some() {
     }
     UniqueFd socket(::accept4(control_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (socket) {
-      if (receive(std::move(socket), reception_.admit)) continue;
-      return pause(kPause);
+      receive(std::move(socket), reception_.admit);
+      continue;
     }
     if (errno == EINTR || errno == ECONNABORTED) continue;
     if (errno != EAGAIN) on_failure(errno);
@@ -53,15 +53,9 @@ void Newcomers::accept_some() {
   }
 }
 
-bool Newcomers::receive(UniqueFd socket, const Reception::Door& door) {
-  auto hold = disposal_.take(socket.get());
-  if (hold) {
-    door(std::move(socket), *hold);
-    return true;
-  }
-  std::fprintf(stderr, "wrapd: %s\n", hold.error().message.c_str());
-  static_cast<void>(socket.release());  // nobody else can close it last
-  return false;
+void Newcomers::receive(UniqueFd socket, const Reception::Door& door) {
+  const auto hold = disposal_.take(socket.get());
+  door(std::move(socket), hold);
 }
 
 void Newcomers::on_failure(int error) {
@@ -76,7 +70,7 @@ bool Newcomers::shed_one() {
   if (!reserve_) return false;
   reserve_.reset();
   UniqueFd socket(::accept4(control_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (socket) static_cast<void>(receive(std::move(socket), reception_.turn_away));
+  if (socket) receive(std::move(socket), reception_.turn_away);
   reserve_ = spare_descriptor();
   return reserve_.valid();
 }

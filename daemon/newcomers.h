@@ -36,8 +36,7 @@ class Newcomers {
  private:
   [[nodiscard]] Result<> listen();
   void accept_some();
-  // False: it could not be held.
-  [[nodiscard]] bool receive(UniqueFd socket, const Reception::Door& door);
+  void receive(UniqueFd socket, const Reception::Door& door);
   void on_failure(int error);
   void pause(std::chrono::milliseconds length);
   [[nodiscard]] bool shed_one();

@@ -32,10 +32,9 @@ void refuse_everybody(Disposal& disposal, int control, const std::string& why) {
   for (int i = 0; i < kMost && disposal.ready(); ++i) {
     UniqueFd socket(::accept4(control, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) return;
-    auto hold = disposal.take(socket.get());
-    if (!hold) return static_cast<void>(complain(hold.error(), 0));
+    const auto hold = disposal.take(socket.get());
     send_refusal(socket.get(), "internal", why);
-    disposal.close(std::move(socket), *hold, 0);
+    disposal.close(std::move(socket), hold, 0);
   }
 }
 

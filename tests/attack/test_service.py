@@ -129,13 +129,21 @@ def takes_descriptors(make_service):
     return make_service(supervisor=SUPERVISOR, prefix=prefix)
 
 
-def send_profile(peer, fds):
-    """Over the channel that the supervisor gives for it."""
+def stop(pid):
+    """Once it does nothing any more."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + PATIENCE
+    while not status_of(pid)["State"].startswith("T"):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def profile_channel(peer):
+    """That the supervisor gives for it."""
     peer.socket.settimeout(PATIENCE)
     text, channels, _, _ = socket.recv_fds(peer.socket, 65536, 1)
     assert json.loads(text)["reply"] == "profile", text
-    with socket.socket(fileno=channels[0]) as channel:
-        socket.send_fds(channel, [b"p"], fds)
+    return socket.socket(fileno=channels[0])
 
 
 @pytest.mark.parametrize("how", ["with the request", "as a profile", "unasked", "without a request", "unread", "two", "253",
@@ -153,7 +161,9 @@ def test_nobody_waits_for_a_descriptor(takes_descriptors, how):
         silent = service.peer(MALLORY)
         assert silent.errno is None
     client, keep = unwilling()
-    service.process.send_signal(signal.SIGSTOP)
+    # Whoever gets them gets them when ours is closed: else it may be us who closes last.
+    stopped = service.process.pid
+    stop(stopped)
     mallory = service.peer(MALLORY)
     if how == "unread":
         mallory.send(b"{}")
@@ -168,7 +178,10 @@ def test_nobody_waits_for_a_descriptor(takes_descriptors, how):
     elif how in ("as a profile", "two", "253"):
         mallory.send(request(profile=True))
         service.process.send_signal(signal.SIGCONT)
-        send_profile(mallory, [client.fileno()] * {"as a profile": 1, "two": 2, "253": 253}[how])
+        with profile_channel(mallory) as channel:
+            stopped, = [pid for pid, uid in supervisors(service).items() if uid == MALLORY]
+            stop(stopped)
+            socket.send_fds(channel, [b"p"], [client.fileno()] * {"as a profile": 1, "two": 2, "253": 253}[how])
     elif how == "with the request":
         mallory.send(request(profile=True), [client.fileno()])
     elif how == "too long":
@@ -181,7 +194,7 @@ def test_nobody_waits_for_a_descriptor(takes_descriptors, how):
     client.close()
     if how == "not waited for":
         mallory.close()
-    service.process.send_signal(signal.SIGCONT)
+    os.kill(stopped, signal.SIGCONT)
     assert opens_promptly(service)
     if how == "behind an empty one":
         assert mallory.receive() is None
@@ -199,7 +212,7 @@ def test_nobody_holds_up_the_end_of_the_service(takes_descriptors):
     mallory = service.peer(MALLORY)
     assert opens_promptly(service)  # by when it has accepted
     client, keep = unwilling()
-    service.process.send_signal(signal.SIGSTOP)
+    stop(service.process.pid)
     service.process.terminate()
     mallory.send(b"x", [client.fileno()])
     client.close()
@@ -217,7 +230,7 @@ def test_unwilling_descriptors_count_against_their_user(takes_descriptors):
     for _ in range(40):
         client, keep = unwilling()
         kept.extend(keep)
-        service.process.send_signal(signal.SIGSTOP)
+        stop(service.process.pid)
         with Peer(service.control, MALLORY) as mallory:
             mallory.send(b"{}", [client.fileno()])
             client.close()
@@ -272,7 +285,8 @@ def test_a_file_system_that_stalls_holds_up_its_user_alone(takes_descriptors, st
         if how == "unread":
             mallory.send(b"p", [fd])
         if how == "as a profile":
-            send_profile(mallory, [fd])
+            with profile_channel(mallory) as channel:
+                socket.send_fds(channel, [b"p"], [fd])
             assert server.readline() == "stalls wrap-supervisor\n"
         os.close(fd)
         assert opens_promptly(service)
