@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/bus/unread.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace wrapd::daemon::bus {
@@ -14,17 +15,24 @@ Load difference(Load a, Load b) {
   return {.bytes = a.bytes - b.bytes, .descriptors = a.descriptors - b.descriptors};
 }
 
-bool within(Load load, Load limit) {
-  return load.bytes <= limit.bytes && load.descriptors <= limit.descriptors;
+Load smaller(Load a, Load b) {
+  return {.bytes = std::min(a.bytes, b.bytes), .descriptors = std::min(a.descriptors, b.descriptors)};
 }
 
 bool empty(Load load) {
   return load.bytes == 0 && load.descriptors == 0;
 }
 
+// What brings no descriptor takes no place of one.
+bool within(Load there, Load more, Load limit) {
+  const Load after = sum(there, more);
+  return after.bytes <= limit.bytes && (more.descriptors == 0 || after.descriptors <= limit.descriptors);
+}
+
 // One that is larger than the limit by itself fits where there is nothing.
 bool fits(Load there, Load more, Load limit) {
-  return empty(there) || within(sum(there, more), limit);
+  const bool nothing = there.bytes == 0 && (more.descriptors == 0 || there.descriptors == 0);
+  return nothing || within(there, more, limit);
 }
 
 Load most_of(uid_t payer) {
@@ -48,16 +56,21 @@ bool Unread::crowded(const std::string& client, uid_t payer) const {
   return paid != payers_.end() && paid->second.clients.size() >= kMostClients && !paid->second.clients.contains(client);
 }
 
+// Who orders something, or looks one thing up, is not refused for what others of its user leave unread.
+bool Unread::small(const std::string& client, uid_t payer, Load load) const {
+  return load.descriptors == 0 && of(client).bytes + load.bytes <= kAnyway && !crowded(client, payer);
+}
+
 Unread::Scope Unread::obstacle(const std::string& client, uid_t payer, Load load) const {
+  if (small(client, payer, load)) return Scope::nobody;
   if (!fits(of(client), load, kPerClient)) return Scope::client;
   auto paid = payers_.find(payer);
   if (paid != payers_.end()) {
     if (crowded(client, payer) || !fits(paid->second.load, load, most_of(payer))) return Scope::payer;
   }
   if (payer == 0) return Scope::nobody;
-  const Load after = sum(total_, load);
-  if (load.descriptors > 0 && after.descriptors > kMostDescriptors) return Scope::all;
-  if (!within(after, kInAll) && !within(sum(of_payer(payer), load), kShare)) return Scope::all;
+  if (load.descriptors > 0 && total_.descriptors + load.descriptors > kMostDescriptors) return Scope::all;
+  if (!within(total_, load, kInAll) && !within(of_payer(payer), load, kShare)) return Scope::all;
   return Scope::nobody;
 }
 
@@ -211,7 +224,8 @@ void Unread::on_answer(const std::string& client, const Answer& answer) {
   account.asked = false;
   const auto waiting = std::exchange(account.waiting, {});
   if (const auto* unread = std::get_if<Load>(&answer)) {
-    const Load now = sum(*unread, account.since);
+    // The bus counts what anybody has sent to that client: it can only show that less of ours is unread.
+    const Load now = sum(smaller(*unread, difference(account.load, account.since)), account.since);
     if (empty(now)) {
       erase(client);
     } else {

@@ -8,7 +8,8 @@
 // answer, and what we send grows in our own memory. It ends no client for not reading. So each reply is charged by its
 // size to the client, to who pays for that client's user, and to all together. What does not fit waits until the bus
 // has said what those have not read who stand in the way (org.freedesktop.DBus.Debug.Stats, which is root's alone), and
-// is refused if it still does not fit.
+// is refused if it still does not fit. The bus counts what anybody sent to a client: what others send it is not held
+// against it, nor against its user.
 //
 // A bus that does not say it (dbus-broker) charges its receivers itself and ends those that do not read: there an
 // account is forgotten once it has rested for kForget.
@@ -47,6 +48,8 @@ class Unread {
   static constexpr size_t kMostDescriptors = 48;  // the rest are root's
   // A refusal is a reply, too. A client that does not read refusals either gets no answer at all.
   static constexpr size_t kRefusalRoom = 64 << 10;
+  // A client that has less than this unread gets its small answer whatever others of its user have.
+  static constexpr size_t kAnyway = 2 << 10;
   static constexpr size_t kMostClients = 256;  // of one payer; the bus's max_connections_per_user
   static constexpr size_t kAtOnce = 32;        // queries to the bus
   static constexpr std::chrono::milliseconds kSweepInterval{100};
@@ -99,6 +102,7 @@ class Unread {
   };
   enum class Scope { nobody, client, payer, all };
   // Who stands in the way.
+  [[nodiscard]] bool small(const std::string& client, uid_t payer, Load load) const;
   [[nodiscard]] Scope obstacle(const std::string& client, uid_t payer, Load load) const;
   [[nodiscard]] Scope obstacle_of_refusal(const std::string& client, uid_t payer, size_t bytes) const;
   [[nodiscard]] bool crowded(const std::string& client, uid_t payer) const;

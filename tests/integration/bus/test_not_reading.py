@@ -5,6 +5,7 @@ a program of which it keeps 127 MiB or 64 descriptors: then nobody would get an 
 import os
 import select
 import signal
+import socket
 import time
 
 import pytest
@@ -103,6 +104,48 @@ def fill(machine, client):
                                     destination=client.name))
     other.driver("GetId")
     assert statistics(machine, client.name)["OutgoingBytes"] > 0
+
+
+def stuff(machine, sender, client, size, descriptors=0):
+    """More than fits into its socket: the bus keeps it, and counts it as not read."""
+    fds = [os.open("/dev/null", os.O_RDONLY) for _ in range(min(descriptors, 16))]
+    for _ in range(size // MIB):
+        sender.send_raw(wire.message(wire.SIGNAL, 7, "s", ["x" * MIB], path="/x", interface="org.example.X", member="X",
+                                     destination=client.name))
+    for _ in range(descriptors // 16):
+        data = wire.message(wire.SIGNAL, 7, "ah", [range(16)], path="/x", interface="org.example.X",
+                                      member="X", destination=client.name, fds=16)
+        socket.send_fds(sender.socket, [data], fds)
+    for fd in fds:
+        os.close(fd)
+    sender.driver("GetId")
+    held = statistics(machine, client.name)
+    assert held["OutgoingBytes"] > size / 2 and held["OutgoingFDs"] == descriptors
+
+
+def test_what_others_send_to_a_client_is_not_held_against_anybody(loaded):
+    """The bus says what a client has not read, whoever sent it."""
+    opened = ("OpenSession", "a{sv}", [{"command": wire.Variant("s", "x"), "cwd": wire.Variant("s", "/")}])
+    attacker = loaded.client(OWNER)
+    own = [loaded.client(OWNER) for _ in range(2)]
+    stopped = loaded.client(OTHER)
+    stuff(loaded, attacker, own[0], 32 * MIB)
+    stuff(loaded, attacker, own[1], MIB, 48)
+    stuff(loaded, attacker, stopped, 32 * MIB)
+    for client in (*own, stopped):
+        for _ in range(3):
+            client.send("org.wrapd1", "/org/wrapd1", "org.wrapd1.Manager", "ListSessions")
+    for uid in (OTHER, 3):
+        reader = loaded.client(uid)
+        for _ in range(3):
+            reader.manager(*opened)
+            assert len(reader.manager("ListSessions")[0]) > 300
+        for fd in reader.take_fds():
+            os.close(fd)
+    # Nor does it keep what the attacker's user orders itself.
+    with pytest.raises(wire.Failure) as refused:
+        loaded.client(OWNER).manager("TerminateSession", "s", ["f" * 32])
+    assert refused.value.name == "NoSuchSession"
 
 
 def subscriber(machine, uid):

@@ -212,12 +212,77 @@ TEST(Unread, WhatWasSentAfterTheQueryStays) {
   EXPECT_EQ(unread.of(":1").bytes, 7U);
 }
 
+// The bus's count is of all that anybody sent to that client.
+TEST(Unread, WhatOthersSendToAClientIsNotHeldAgainstAnybody) {
+  Bus bus;
+  Unread unread(bus.ask());
+  for (int i = 0; i < 4; ++i) {
+    const std::string client = ":stuffed" + std::to_string(i);
+    bus.unread[client] = Load{.bytes = 112 << 20, .descriptors = 64};
+    unread.add(client, 1000, {.bytes = 200 * kKiB}, kStart);
+    bus.answer_all();
+    EXPECT_EQ(unread.of(client).bytes, 200 * kKiB);
+    EXPECT_EQ(unread.of(client).descriptors, 0U);
+  }
+  EXPECT_EQ(unread.total().bytes, 800 * kKiB);
+  EXPECT_EQ(unread.total().descriptors, 0U);
+  // Neither the others nor the same user.
+  EXPECT_TRUE(unread.take(":other", 1001, {.bytes = 1 << 20}, kStart));
+  EXPECT_TRUE(unread.take(":other2", 1002, {.bytes = 100, .descriptors = 1}, kStart));
+  EXPECT_TRUE(unread.take(":same", 1000, {.bytes = 100 * kKiB}, kStart));
+}
+
+TEST(Unread, WhatWasSentAfterTheQueryStaysAlsoWhereOthersSend) {
+  Bus bus;
+  Unread unread(bus.ask());
+  bus.unread[":1"] = Load{.bytes = 10 << 20};
+  unread.add(":1", 1000, {.bytes = 200 * kKiB}, kStart);
+  unread.add(":1", 1000, {.bytes = 7}, kStart);
+  bus.answer_all();
+  EXPECT_EQ(unread.of(":1").bytes, 200 * kKiB + 7);
+}
+
+TEST(Unread, DescriptorsThatWereNotTakenStopOnlyThoseWhoWantSome) {
+  Bus bus;
+  Unread unread(bus.ask());
+  for (size_t i = 0; i < Unread::kPerClient.descriptors; ++i) {
+    ASSERT_TRUE(unread.take(":1", 1000, {.bytes = 1 * kKiB, .descriptors = 1}, kStart));
+  }
+  EXPECT_FALSE(unread.take(":1", 1000, {.bytes = 1 * kKiB, .descriptors = 1}, kStart));
+  EXPECT_TRUE(unread.take(":1", 1000, {.bytes = 100 * kKiB}, kStart));
+  // And the places of all.
+  for (uid_t uid = 2000; unread.take(":u" + std::to_string(uid), uid, {.bytes = 1, .descriptors = 1}, kStart); ++uid) {
+    ASSERT_LT(uid, 2100U);
+  }
+  EXPECT_TRUE(unread.take(":large", 1000, {.bytes = 200 * kKiB}, kStart));
+}
+
+TEST(Unread, OneProgramThatDoesNotReadDoesNotKeepItsUserFromSmallCalls) {
+  constexpr Load kOrder{.bytes = 512};
+  Bus bus;
+  Unread unread(bus.ask());
+  for (int i = 0; i < 8; ++i) {
+    const std::string client = ":hoards" + std::to_string(i);
+    bus.unread[client] = Load{.bytes = 1 << 20};
+    static_cast<void>(take(unread, bus, client, 1000, {.bytes = 200 * kKiB}));
+    while (unread.take_refusal(client, 1000, 256, kStart)) {
+    }
+  }
+  EXPECT_FALSE(unread.take(":new", 1000, {.bytes = 10 * kKiB}, kStart));
+  int taken = 0;
+  while (unread.take(":new", 1000, kOrder, kStart)) ++taken;
+  EXPECT_EQ(static_cast<size_t>(taken), Unread::kAnyway / kOrder.bytes);
+  // One that has read them gets the next.
+  bus.unread[":new"] = Load{};
+  EXPECT_TRUE(take(unread, bus, ":new", 1000, kOrder));
+}
+
 TEST(Unread, TheBusIsAskedAFewThingsAtATime) {
   Bus bus;
   Unread unread(bus.ask());
   for (int i = 0; i < 200; ++i) unread.add(":" + std::to_string(i), 1000, {.bytes = 10 * kKiB}, kStart);
   bool done = false;
-  unread.find_out(":new", 1000, {.bytes = 1}, kStart, [&] { done = true; });
+  unread.find_out(":new", 1000, {.bytes = 4 * kKiB}, kStart, [&] { done = true; });
   EXPECT_EQ(bus.asked.size(), Unread::kAtOnce);
   EXPECT_FALSE(done);
   bus.answer_all();
