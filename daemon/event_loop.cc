@@ -69,7 +69,8 @@ Result<EventSource> EventLoop::on_io(int fd, uint32_t events, std::function<void
   return out;
 }
 
-Result<EventSource> EventLoop::after(std::chrono::milliseconds delay, std::function<void()> handler) {
+Result<EventSource> EventLoop::after(std::chrono::milliseconds delay, std::function<void()> handler,
+                                     Priority priority) {
   EventSource out;
   out.handler_ = std::make_shared<EventSource::Handler>();
   out.handler_->call = [handler = std::move(handler)](uint32_t) { handler(); };
@@ -77,6 +78,7 @@ Result<EventSource> EventLoop::after(std::chrono::milliseconds delay, std::funct
   constexpr uint64_t kAccuracy = 10'000;
   int rc = sd_event_add_time_relative(event_, &out.handler_->source, CLOCK_MONOTONIC, microseconds, kAccuracy,
                                       EventSource::Handler::on_time, out.handler_.get());
+  if (rc >= 0) rc = sd_event_source_set_priority(out.handler_->source, priority);
   if (rc < 0) return fail_errno("cannot set a timer", -rc);
   return out;
 }

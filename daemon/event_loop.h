@@ -39,7 +39,8 @@ class EventSource {
 
 class EventLoop {
  public:
-  // Lower runs first when several are due at once.
+  // Lower runs first when several are due at once, and among equals whoever waits longest. Newcomers and the bus are
+  // equals, so that neither silences the other.
   enum Priority : int64_t { kSessions = -10, kNormal = 0, kNewcomers = 10, kBus = kNewcomers };
 
   [[nodiscard]] static Result<EventLoop> create();
@@ -51,7 +52,8 @@ class EventLoop {
   [[nodiscard]] Result<EventSource> on_io(int fd, uint32_t events, std::function<void(uint32_t)> handler,
                                           Priority priority = kNormal);
   // Once, after `delay`.
-  [[nodiscard]] Result<EventSource> after(std::chrono::milliseconds delay, std::function<void()> handler);
+  [[nodiscard]] Result<EventSource> after(std::chrono::milliseconds delay, std::function<void()> handler,
+                                          Priority priority = kNormal);
   // The signal must be blocked in every thread.
   [[nodiscard]] Result<EventSource> on_signal(int signal, std::function<void()> handler);
 

@@ -16,6 +16,7 @@
 #include "daemon/bus/polkit.h"
 #include "daemon/bus/raw.h"
 #include "daemon/bus/senders.h"
+#include "daemon/bus/serving.h"
 #include "daemon/bus/statistics.h"
 #include "daemon/bus/unread.h"
 
@@ -115,6 +116,7 @@ struct BusApi::Link {
   Objects objects;
   Admission admission;
   raw::Registration filter;
+  std::unique_ptr<Serving> serving;
 };
 
 Result<std::unique_ptr<BusApi>> BusApi::create(EventLoop& loop, ServiceApi& service, BusSettings settings) {
@@ -206,7 +208,9 @@ Result<> BusApi::serve(std::shared_ptr<sdbus::IConnection> connection) {
   if (!filter) return std::unexpected(filter.error());
   link_->filter = std::move(*filter);
   for (const SessionInfo& session : service_.sessions()) link_->objects.show(session);
-  if (auto attached = raw::attach(link_->bus, loop_); !attached) return attached;
+  auto serving = Serving::start(link_->bus, loop_, [this](std::string why) { lose_soon(std::move(why)); });
+  if (!serving) return std::unexpected(serving.error());
+  link_->serving = std::move(*serving);
   link_->senders.begin(link_->bus);
   // Last: who finds the name finds everything.
   auto call = compat::method_call(*link_->driver, "org.freedesktop.DBus", "RequestName");

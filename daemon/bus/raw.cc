@@ -250,13 +250,6 @@ Result<Registration> Registration::all_names(sd_bus* bus,
   return match(bus, kNameOwnerChanged, std::move(on_signal), std::move(installed));
 }
 
-Result<> attach(sd_bus* bus, EventLoop& loop) {
-  if (int rc = sd_bus_attach_event(bus, loop.handle(), EventLoop::kBus); rc < 0) {
-    return broken("cannot serve the bus", rc);
-  }
-  return {};
-}
-
 void close(sd_bus* bus) noexcept {
   sd_bus_close(bus);
 }

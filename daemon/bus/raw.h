@@ -2,7 +2,7 @@
 #pragma once
 
 // sd-bus(3) itself, where sdbus-c++ has nothing: the interactive flag, descriptors that are CLOEXEC from birth, a look
-// at messages before they are dispatched, a match that does not wait, our event loop. One thread; nothing here waits.
+// at messages before they are dispatched, a match that does not wait. One thread; nothing here waits.
 
 #include <sdbus-c++/sdbus-c++.h>
 #include <systemd/sd-bus.h>
@@ -15,7 +15,6 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
-#include "daemon/event_loop.h"
 
 namespace wrapd::daemon::bus::raw {
 
@@ -97,8 +96,6 @@ class Registration {
   std::shared_ptr<State> state_;
 };
 
-// Has `loop` serve `bus` until close().
-[[nodiscard]] Result<> attach(sd_bus* bus, EventLoop& loop);
 // Closes the connection without waiting for anything to be written.
 void close(sd_bus* bus) noexcept;
 

@@ -6,6 +6,7 @@
 //   "ok".
 // What the API makes the service do is told on stdout, a line each.
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -128,6 +129,17 @@ class MemoryService final : public ServiceApi {
       for (const std::string& refusal : std::exchange(refusals_, {})) told(refusal);
     } else if (verb == "calls") {
       told(std::to_string(calls_));
+    } else if (verb == "busy") {
+      // From here on newcomers always wait for their turn.
+      int ends[2];
+      if (::pipe2(ends, O_CLOEXEC) < 0 || ::write(ends[1], "x", 1) != 1) std::abort();
+      sockets_.emplace_back(ends[0]);
+      sockets_.emplace_back(ends[1]);
+      auto source = loop_.on_io(
+          ends[0], EPOLLIN, [this](uint32_t) { ++turns_; }, EventLoop::kNewcomers);
+      timers_.push_back(std::move(*source));
+    } else if (verb == "turns") {
+      told(std::to_string(turns_));
     } else if (verb == "stop") {
       loop_.stop();
     } else {
@@ -249,6 +261,7 @@ class MemoryService final : public ServiceApi {
   std::string reload_problem_;
   bool end_at_once_ = false;
   unsigned calls_ = 0;
+  uint64_t turns_ = 0;
 };
 
 int print_table() {

@@ -43,6 +43,31 @@ def answers(client, count, interface, member, signature="", args=()):
     return out
 
 
+def turns(machine):
+    return int(machine.service.order("turns")[0])
+
+
+def test_newcomers_who_always_wait_do_not_silence_the_bus(busy):
+    """Where the same loop takes connections from somebody who does nothing but connect."""
+    busy.service.order("busy")
+    before = turns(busy)
+    for _ in range(5):  # each a sender that the bus has to be asked about, with the call held meanwhile
+        client = busy.client(OTHER)
+        client.manager("ListSessions")
+    assert turns(busy) > before
+
+
+def test_calls_do_not_silence_newcomers(busy):
+    flooder = busy.client(OWNER)
+    flooder.manager("ListSessions")
+    busy.service.order("busy")
+    before = turns(busy)
+    outcome = answers(flooder, 3000, MANAGER, "ListSessions")
+    assert LIMIT in outcome
+    # A turn of the bus takes a few messages at most.
+    assert turns(busy) - before >= len(outcome) // 16
+
+
 def test_a_user_who_calls_too_often_is_refused_at_once(busy):
     client, other = busy.client(OWNER), busy.client(OTHER)
     client.manager("ListSessions")
