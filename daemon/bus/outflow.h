@@ -30,6 +30,11 @@ class Outflow {
   static constexpr uint64_t kMostEventsUnsent = 1024;
   static constexpr uint64_t kMostUnsent = 8192;
   static constexpr std::chrono::minutes kTellEvery{1};
+  // The bus is given up for being late only where we had our turns meanwhile and have read what it had for us: else it
+  // is we who are late. Messages that others keep it busy with do not put that off for ever.
+  static constexpr std::chrono::seconds kTurnEvery{1};
+  static constexpr int kEnoughTurns = Statistics::kTimeout / kTurnEvery / 2;
+  static constexpr int kMostLate = 3;
 
   // Of events, in bytes; they outlive a connection.
   struct Budgets {
@@ -61,6 +66,8 @@ class Outflow {
 
  private:
   void check();
+  void count_turns();
+  [[nodiscard]] bool may_be_ours();
   void on_checked(const ConnectionStatistics& statistics);
   void leave_out();
   void tell() noexcept;
@@ -73,6 +80,9 @@ class Outflow {
   std::function<void(std::string)> clogged_;
   size_t since_check_ = 0;
   bool checking_ = false;
+  int turns_ = 0;  // since it was asked
+  int late_ = 0;   // answers in a row
+  EventSource turn_;
   uint64_t left_out_ = 0;
   EventSource tell_;
 };

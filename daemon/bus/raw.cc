@@ -2,6 +2,7 @@
 #include "daemon/bus/raw.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <systemd/sd-id128.h>
 
 #include <cstring>
@@ -124,6 +125,13 @@ std::optional<size_t> size_of_arguments(sd_bus_message* message, size_t limit) n
 uint64_t unsent(sd_bus* bus) noexcept {
   uint64_t count = 0;
   return sd_bus_get_n_queued_write(bus, &count) < 0 ? 0 : count;
+}
+
+bool has_unread(sd_bus* bus) noexcept {
+  uint64_t count = 0;
+  if (sd_bus_get_n_queued_read(bus, &count) >= 0 && count > 0) return true;
+  pollfd socket{.fd = sd_bus_get_fd(bus), .events = POLLIN, .revents = 0};
+  return socket.fd >= 0 && ::poll(&socket, 1, 0) > 0 && (socket.revents & POLLIN) != 0;
 }
 
 bool is_in_call(sd_bus* bus, const char* interface) noexcept {

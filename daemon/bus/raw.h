@@ -52,6 +52,8 @@ template <class To, class From>
 
 // Messages that the bus has not taken from us yet.
 [[nodiscard]] uint64_t unsent(sd_bus* bus) noexcept;
+// Something of the bus lies there that we have not looked at yet.
+[[nodiscard]] bool has_unread(sd_bus* bus) noexcept;
 // True while sd-bus lets somebody handle this member of this interface: a property's getter can tell who asks for it.
 [[nodiscard]] bool is_in_call(sd_bus* bus, const char* interface) noexcept;
 

@@ -212,6 +212,25 @@ def test_a_bus_that_takes_nothing_is_given_up(loaded):
     assert len(loaded.client(OTHER).manager("ListSessions")[0]) == 301
 
 
+def test_a_service_that_did_not_get_to_read_does_not_blame_the_bus(loaded):
+    """The answer lies there when its time is over."""
+    first = loaded.watcher.driver("GetNameOwner", "s", ["org.wrapd1"])
+    os.kill(loaded.bus.process.pid, signal.SIGSTOP)
+    try:
+        loaded.service.order("come-and-go 1000 1")  # enough to ask the bus how much it keeps
+        os.kill(loaded.service.pid, signal.SIGSTOP)
+    finally:
+        os.kill(loaded.bus.process.pid, signal.SIGCONT)
+    try:
+        loaded.watcher.driver("GetId")
+        time.sleep(10.5)  # longer than the service waits
+    finally:
+        os.kill(loaded.service.pid, signal.SIGCONT)
+    assert len(loaded.client(OTHER).manager("ListSessions")[0]) == 301
+    assert loaded.watcher.driver("GetNameOwner", "s", ["org.wrapd1"]) == first
+    assert "no D-Bus API" not in loaded.service.stop()
+
+
 def test_who_has_no_account_pays_with_all_who_have_none(loaded):
     strangers = HOARDERS[:4]
     for uid in strangers:
