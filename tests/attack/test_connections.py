@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ALICE, MALLORY, PATIENCE, Peer
-from test_service import opens_promptly, wrap
+from test_service import opens_promptly, status_of, stop, wrap
 
 FUSE_WB = os.environ.get("WRAPD_TEST_FUSE_WB", "")
 FILES = 6  # the kernel makes some of them wait for their own server instead
@@ -24,6 +24,23 @@ WITHOUT = [sys.executable, str(Path(__file__).with_name("without_passrights.py")
 # Anybody may open /dev/fuse where udev runs.
 AS_MALLORY = ('mknod "$1/fuse" c 10 229 && chmod 666 "$1/fuse" && mount -n --bind "$1/fuse" /dev/fuse && shift && '
               'exec setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"')
+LOW = 256  # descriptors that the service and a keeper may have
+FLOOD = """
+import os, socket, sys
+control, count, how = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+peers = []
+for _ in range(count):
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    peer.connect(control)
+    peer.send(b"")
+    for _ in range(3):
+        peer.send(b"{}")
+    if how == "descriptors":
+        socket.send_fds(peer, [b""], [0])
+    peers.append(peer)
+print("sent", flush=True)
+sys.stdin.read()
+"""
 pytestmark = pytest.mark.skipif(not FUSE_WB or not os.path.exists("/dev/fuse"), reason="needs fuse_wb and /dev/fuse")
 
 
@@ -80,6 +97,7 @@ class Attack:
 
 @contextmanager
 def attacking(service, tmp_path, files=FILES):
+    tmp_path.mkdir(exist_ok=True)
     attack = Attack(service.control, tmp_path, files)
     try:
         yield attack
@@ -95,6 +113,16 @@ def keepers():
                 found.append(int(entry.name))
         except OSError:
             continue
+    return found
+
+
+def keepers_of(service):
+    """Zombies are some, too."""
+    found = []
+    for pid in keepers():
+        with suppress(OSError):
+            if int(status_of(pid)["PPid"]) == service.process.pid:
+                found.append(pid)
     return found
 
 
@@ -225,3 +253,78 @@ def test_a_session_outlives_the_service_and_its_keeper(no_keeper_stays, make_ser
         alice.socket.setblocking(False)
         with pytest.raises(BlockingIOError):
             alice.socket.recv(65536)
+
+
+@contextmanager
+def flooded(service, count, how):
+    """Mallory's connections are there before the service sees one of them."""
+    stop(service.process.pid)
+    flood = subprocess.Popen([sys.executable, "-c", FLOOD, service.control, str(count), how], user=MALLORY, group=MALLORY,
+                             extra_groups=[], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert flood.stdout.readline() == "sent\n"
+        service.process.send_signal(signal.SIGCONT)
+        yield
+    finally:
+        flood.communicate(timeout=PATIENCE)
+
+
+@pytest.fixture
+def short_of_descriptors(no_keeper_stays, make_service):
+    service = make_service(supervisor=os.environ["WRAPD_TEST_SUPERVISOR"],
+                           prefix=["prlimit", f"--nofile={LOW}:{LOW}", *WITHOUT])
+    service.start()
+    return service
+
+
+def test_what_a_keeper_has_no_descriptor_for_goes_to_the_next(short_of_descriptors, tmp_path):
+    """The service closes nothing that it alone has, however many connections cannot be closed."""
+    service = short_of_descriptors
+    assert opens_promptly(service)
+    with attacking(service, tmp_path / "first", 2) as first:
+        assert first.until(" sent"), first.said
+        assert opens_promptly(service)
+        with flooded(service, 2 * LOW, "descriptors"), attacking(service, tmp_path / "second") as second:
+            assert second.until(" sent"), second.said
+            service.wait_for_log("their keeper is left behind")
+            assert opens_promptly(service)
+            assert "has died" not in service.text()
+            assert ends_promptly(service, signal.SIGTERM)
+            service.start()
+            assert opens_promptly(service)
+
+
+def test_a_keeper_keeps_nothing_that_can_be_closed_at_once(short_of_descriptors, tmp_path):
+    """Where a user has one connection that cannot be closed, the user's others do not fill keepers behind it."""
+    service = short_of_descriptors
+    with attacking(service, tmp_path / "first", 2) as attack:
+        assert attack.until(" sent"), attack.said
+        assert opens_promptly(service)
+        for _ in range(3):
+            with flooded(service, LOW, "messages"):
+                assert opens_promptly(service)
+        assert "left behind" not in service.text()
+        assert attack.goes_on(), attack.said
+
+
+def test_what_lies_unread_is_found_behind_other_messages(short_of_descriptors, tmp_path):
+    """Nothing is closed at once that has a descriptor unread: each of these stays until the first can be closed."""
+    service = short_of_descriptors
+    keeper, = keepers_of(service)
+    with attacking(service, tmp_path / "first", 2) as attack:
+        assert attack.until(" sent"), attack.said
+        assert opens_promptly(service)
+        with flooded(service, 100, "descriptors"):
+            assert opens_promptly(service)
+            assert len(os.listdir(f"/proc/{keeper}/fd")) > 100
+
+
+def test_a_keeper_that_is_let_go_is_reaped(no_keeper_stays, make_service, refuses_rights):
+    """It leaves no zombie for the life of the service. One is needed at the first start only."""
+    service = make_service(supervisor=os.environ["WRAPD_TEST_SUPERVISOR"]).start()
+    assert len(keepers_of(service)) == 1
+    deadline = time.monotonic() + PATIENCE
+    while keepers_of(service):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)  # nothing tells of the end of a process that is not ours
+    assert opens_promptly(service)
