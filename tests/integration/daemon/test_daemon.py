@@ -425,8 +425,8 @@ def test_refusals_are_counted_not_repeated(service):
 
 
 def test_no_descriptors_left(make_service):
-    service = make_service(prefix=["prlimit", "--nofile=40:40"]).start()
-    crowd = [service.peer(uid) for uid in range(64100, 64104) for _ in range(12)]
+    service = make_service(prefix=["prlimit", "--nofile=104:104"]).start()
+    crowd = [service.peer(uid) for uid in range(64100, 64110) for _ in range(12)]
     replies = [peer.receive() for peer in crowd]
     assert any(reply["code"] == "limit" and "descriptors" in reply["message"] for reply in replies)
     assert all(reply["code"] in ("limit", "bad-request") for reply in replies)
