@@ -319,6 +319,34 @@ def test_what_lies_unread_is_found_behind_other_messages(short_of_descriptors, t
             assert len(os.listdir(f"/proc/{keeper}/fd")) > 100
 
 
+HOARD = """
+import errno, resource, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+sent = 0
+for _ in range(300):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+        peer.connect(sys.argv[1])
+        try:
+            socket.send_fds(peer, [b"x"], [0])
+            sent += 1
+        except OSError as error:
+            assert error.errno == errno.ETOOMANYREFS, error
+print(sent)
+"""
+
+
+def test_a_user_has_as_many_descriptors_in_flight_as_the_limit_allows(short_of_descriptors):
+    """So many connections of a user's can keepers be left with, also where their other ends are closed."""
+    service = short_of_descriptors
+    stop(service.process.pid)
+    hoard = subprocess.run([sys.executable, "-c", HOARD, service.control], user=MALLORY, group=MALLORY, extra_groups=[],
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE)
+    service.process.send_signal(signal.SIGCONT)
+    assert hoard.returncode == 0, hoard.stderr
+    assert 0 < int(hoard.stdout) <= 64 + 1
+    assert opens_promptly(service)
+
+
 def test_a_keeper_that_is_let_go_is_reaped(no_keeper_stays, make_service, refuses_rights):
     """It leaves no zombie for the life of the service. One is needed at the first start only."""
     service = make_service(supervisor=os.environ["WRAPD_TEST_SUPERVISOR"]).start()
