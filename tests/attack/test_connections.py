@@ -281,7 +281,7 @@ def test_what_a_keeper_has_no_descriptor_for_goes_to_the_next(short_of_descripto
     """The service closes nothing that it alone has, however many connections cannot be closed."""
     service = short_of_descriptors
     assert opens_promptly(service)
-    with attacking(service, tmp_path / "first", 2) as first:
+    with attacking(service, tmp_path / "first") as first:
         assert first.until(" sent"), first.said
         assert opens_promptly(service)
         with flooded(service, 2 * LOW, "descriptors"), attacking(service, tmp_path / "second") as second:
@@ -297,7 +297,7 @@ def test_what_a_keeper_has_no_descriptor_for_goes_to_the_next(short_of_descripto
 def test_a_keeper_keeps_nothing_that_can_be_closed_at_once(short_of_descriptors, tmp_path):
     """Where a user has one connection that cannot be closed, the user's others do not fill keepers behind it."""
     service = short_of_descriptors
-    with attacking(service, tmp_path / "first", 2) as attack:
+    with attacking(service, tmp_path / "first") as attack:
         assert attack.until(" sent"), attack.said
         assert opens_promptly(service)
         for _ in range(3):
@@ -311,7 +311,7 @@ def test_what_lies_unread_is_found_behind_other_messages(short_of_descriptors, t
     """Nothing is closed at once that has a descriptor unread: each of these stays until the first can be closed."""
     service = short_of_descriptors
     keeper, = keepers_of(service)
-    with attacking(service, tmp_path / "first", 2) as attack:
+    with attacking(service, tmp_path / "first") as attack:
         assert attack.until(" sent"), attack.said
         assert opens_promptly(service)
         with flooded(service, 100, "descriptors"):
