@@ -44,8 +44,9 @@ Keepers::~Keepers() = default;
 Result<size_t> Keepers::room_in_keeper() const {
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) < 0) return fail_errno("cannot read the limit of descriptors");
-  if (files.rlim_max <= kOwnDescriptors) return fail("the limit of descriptors is too low", EMFILE);
-  return static_cast<size_t>(std::min<rlim_t>(limits_.held, files.rlim_max - kOwnDescriptors));
+  // Where it is very low, half of it: a keeper can do with less, and says so when it cannot hold any more.
+  const rlim_t own = std::min<rlim_t>(kOwnDescriptors, files.rlim_max / 2);
+  return static_cast<size_t>(std::min<rlim_t>(limits_.held, files.rlim_max - own));
 }
 
 Result<std::unique_ptr<Keepers::Keeper>> Keepers::spawn() {

@@ -281,7 +281,7 @@ def test_what_a_keeper_has_no_descriptor_for_goes_to_the_next(short_of_descripto
     """The service closes nothing that it alone has, however many connections cannot be closed."""
     service = short_of_descriptors
     assert opens_promptly(service)
-    with attacking(service, tmp_path / "first", 2) as first:
+    with attacking(service, tmp_path / "first") as first:
         assert first.until(" sent"), first.said
         assert opens_promptly(service)
         with flooded(service, 2 * LOW, "descriptors"), attacking(service, tmp_path / "second") as second:
@@ -297,7 +297,7 @@ def test_what_a_keeper_has_no_descriptor_for_goes_to_the_next(short_of_descripto
 def test_a_keeper_keeps_nothing_that_can_be_closed_at_once(short_of_descriptors, tmp_path):
     """Where a user has one connection that cannot be closed, the user's others do not fill keepers behind it."""
     service = short_of_descriptors
-    with attacking(service, tmp_path / "first", 2) as attack:
+    with attacking(service, tmp_path / "first") as attack:
         assert attack.until(" sent"), attack.said
         assert opens_promptly(service)
         for _ in range(3):
@@ -311,12 +311,40 @@ def test_what_lies_unread_is_found_behind_other_messages(short_of_descriptors, t
     """Nothing is closed at once that has a descriptor unread: each of these stays until the first can be closed."""
     service = short_of_descriptors
     keeper, = keepers_of(service)
-    with attacking(service, tmp_path / "first", 2) as attack:
+    with attacking(service, tmp_path / "first") as attack:
         assert attack.until(" sent"), attack.said
         assert opens_promptly(service)
         with flooded(service, 100, "descriptors"):
             assert opens_promptly(service)
             assert len(os.listdir(f"/proc/{keeper}/fd")) > 100
+
+
+HOARD = """
+import errno, resource, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+sent = 0
+for _ in range(300):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+        peer.connect(sys.argv[1])
+        try:
+            socket.send_fds(peer, [b"x"], [0])
+            sent += 1
+        except OSError as error:
+            assert error.errno == errno.ETOOMANYREFS, error
+print(sent)
+"""
+
+
+def test_a_user_has_as_many_descriptors_in_flight_as_the_limit_allows(short_of_descriptors):
+    """So many connections of a user's can keepers be left with, also where their other ends are closed."""
+    service = short_of_descriptors
+    stop(service.process.pid)
+    hoard = subprocess.run([sys.executable, "-c", HOARD, service.control], user=MALLORY, group=MALLORY, extra_groups=[],
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE)
+    service.process.send_signal(signal.SIGCONT)
+    assert hoard.returncode == 0, hoard.stderr
+    assert 0 < int(hoard.stdout) <= 64 + 1
+    assert opens_promptly(service)
 
 
 def test_a_keeper_that_is_let_go_is_reaped(no_keeper_stays, make_service, refuses_rights):
