@@ -116,10 +116,18 @@ size_t SessionTree::hunt(int signal, std::span<const kernel::Process> found) {
   return signalled;
 }
 
+// A look can miss a process whose parent ended while it was taken: the list then has neither its old parent nor its new
+// one. Such a one is beneath `wrap` at the next look.
 void SessionTree::remember_descendants() {
-  const std::vector<kernel::Process> found = find();
-  std::lock_guard lock(lock_);
-  for (const kernel::Process& process : found) remember(process);
+  std::set<Identity> seen;
+  for (int look = 0; look < kQuietLooks; ++look) {
+    bool found_new = false;
+    const std::vector<kernel::Process> found = find();
+    for (const kernel::Process& process : found) found_new |= seen.emplace(process.pid, process.start).second;
+    if (!found_new) return;
+    std::lock_guard lock(lock_);
+    for (const kernel::Process& process : found) remember(process);
+  }
 }
 
 size_t SessionTree::kill_all(Clock::time_point deadline) {
