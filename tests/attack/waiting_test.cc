@@ -139,7 +139,14 @@ TEST(Waiting, WithATimeoutAHandlerInterrupts) {
 }
 
 TEST(Waiting, WithATimeoutAStopInterrupts) {
-  same([](const Place& place, Story& told) {
+  // A stop that comes before the wait has begun restarts the call, as any signal does.
+  Turns turns;
+  std::thread outside([&] {
+    auto waiting = [] { return supervisor_connecting().value_or(1) == 1; };
+    while (turns.act([&] { EXPECT_TRUE(wait_until(waiting)); })) {
+    }
+  });
+  same([&](const Place& place, Story& told) {
     Full full(place);
     pid_t child = ::fork();
     if (child == 0) {
@@ -149,11 +156,14 @@ TEST(Waiting, WithATimeoutAStopInterrupts) {
       ::_exit(::connect(fd.get(), full.address().get(), full.address().length) < 0 ? errno : 0);
     }
     must_be_connecting(child);
+    turns.let_outside_act();
     ::kill(child, SIGSTOP);
     told.tell("stop", wait_for(child, WUNTRACED));
     ::kill(child, SIGCONT);
     told.tell("end", wait_for(child, 0));
   });
+  turns.end();
+  outside.join();
 }
 
 // Clients that wait are killed; then the server accepts: nobody dead comes, and every survivor does.
