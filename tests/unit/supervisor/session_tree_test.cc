@@ -171,19 +171,27 @@ struct Family {
   static constexpr char kGrown = '\xff';
 };
 
+// Three daemons, which are there when it returns, and whose first parents are gone.
 void daemons(int fd) {
+  int there[2];
+  if (::pipe2(there, O_CLOEXEC) < 0) ::_exit(1);
   for (int i = 0; i < 3; ++i) {
     if (::fork() == 0) {
       ::setsid();
       if (::fork() == 0) {
         for (int s = 1; s < 32; ++s) ::signal(s, SIG_IGN);
         ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-        if (i == 2 && fd >= 0) Family::grown(fd);
+        Family::grown(there[1]);
         linger();
       }
       ::_exit(0);
     }
   }
+  for (int i = 0; i < 3; ++i) {
+    char byte = 0;
+    if (::read(there[0], &byte, 1) != 1 || ::waitpid(-1, nullptr, 0) < 0) ::_exit(1);
+  }
+  if (fd >= 0) Family::grown(fd);
 }
 
 TEST(SessionTree, EndsWhatLivesBeneathTheClientAndNotTheClient) {
