@@ -42,7 +42,7 @@ def test_a_programs_own_proc(machine):
               "socket.socket(socket.AF_UNIX).connect('/proc/self/cwd/s'); print(sorted(os.listdir()), server.getsockname())\n"
               "for name in ('b', 'c', 's'): os.unlink(name)\n")
     native = machine.run("python3", "-c", script, user="alice")
-    wrapped = machine.run(*wrap("--policy", "open", "python3", "-c", script), user="alice")
+    wrapped = machine.run(*wrap("python3", "-c", script, options=("--policy", "open")), user="alice")
     assert (wrapped.returncode, wrapped.stdout, wrapped.stderr) == (0, native.stdout, "")
 
 

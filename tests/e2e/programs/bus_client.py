@@ -76,7 +76,10 @@ def main(options, *addresses):
     os.write(start, b"!")
     os.close(start)
     os.waitpid(pid, 0)
-    connection.send(json.dumps({"version": 1, "request": "finish"}).encode())
+    try:
+        connection.send(json.dumps({"version": 1, "request": "finish"}).encode())
+    except BrokenPipeError:
+        pass  # the summary came unasked, with the end of the last task
     print(connection.recv(65536).decode())
 
 
