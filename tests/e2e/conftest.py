@@ -48,3 +48,13 @@ def machine(shared_machine):
         shared_machine.root(*command)
     if system.configure(shared_machine):
         shared_machine.root("systemctl", "restart", "wrapd.service")
+
+
+@pytest.fixture
+def used_up(machine):
+    """For tests that write so many of a user's records that the user's allowance, which refills in hours, is used up: the
+    tests after them have records to look for."""
+    yield
+    machine.root("systemctl", "stop", "wrapd.socket", "wrapd.service")
+    machine.root("rm", "-f", "/run/wrapd/records")
+    machine.root("systemctl", "start", "wrapd.socket", "wrapd.service")

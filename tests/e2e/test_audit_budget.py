@@ -11,15 +11,7 @@ from system import wrap
 
 CALLS = 30000
 OTHERS = 200
-
-
-@pytest.fixture(autouse=True)
-def nothing_used_up_is_left(machine):
-    """What these tests use up is alice's for hours; the tests after them have records to look for."""
-    yield
-    machine.root("systemctl", "stop", "wrapd.socket", "wrapd.service")
-    machine.root("rm", "-f", "/run/wrapd/records")
-    machine.root("systemctl", "start", "wrapd.socket", "wrapd.service")
+pytestmark = pytest.mark.usefixtures("used_up")
 
 
 @pytest.fixture

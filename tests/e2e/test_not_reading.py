@@ -43,7 +43,7 @@ def seconds(work):
 
 
 @pytest.fixture
-def crowded(machine):
+def crowded(machine, used_up):
     """Many sessions of one user, with long commands."""
     machine.write("/etc/wrapd/wrapd.yaml", system.WRAPD_YAML.replace(
         "sessions_per_user: 20, pending_per_user: 16, sessions: 100",
