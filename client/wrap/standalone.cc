@@ -42,7 +42,7 @@
 #include "client/wrap/run.h"
 #include "client/wrap/tree.h"
 #include "policy/rules.h"
-#include "supervisor/session.h"
+#include "supervisor/session/session.h"
 #include "wire/packet.h"
 
 namespace wrapd::client {

@@ -20,8 +20,8 @@ inline constexpr size_t kMaxChannelMessage = 32768;
 // Of a session, told and not gone. A supervisor with more is taken for one that is not ours.
 inline constexpr size_t kMaxOpenQuestions = 16;
 // Of one supervisor; whoever sends more is taken for one that is not ours, too. An honest one sends a question and its
-// end for each that a policy can allow in a second, ten denials and the counters (supervisor/broker_link.h), and at
-// once what had gathered in the channel while nobody read it: no program can make it send more.
+// end for each that a policy can allow in a second, ten denials and the counters (supervisor/session/broker_link.h),
+// and at once what had gathered in the channel while nobody read it: no program can make it send more.
 inline constexpr double kMaxReportsPerSecond = 300;
 inline constexpr double kMaxReportsAtOnce = 1000;
 

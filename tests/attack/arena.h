@@ -22,11 +22,11 @@
 #include "kernel/kernel.h"
 #include "plan/plan.h"
 #include "policy/layers.h"
+#include "supervisor/calls/rename_link.h"
+#include "supervisor/calls/socket.h"
 #include "supervisor/handler.h"
 #include "supervisor/identities.h"
-#include "supervisor/loop.h"
-#include "supervisor/names.h"
-#include "supervisor/unix_socket.h"
+#include "supervisor/loop/loop.h"
 
 namespace wrapd::attack {
 

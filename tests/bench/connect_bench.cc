@@ -38,7 +38,7 @@
 #include "plan/plan.h"
 #include "policy/rules.h"
 #include "supervisor/identity.h"
-#include "supervisor/session.h"
+#include "supervisor/session/session.h"
 #include "wire/packet.h"
 
 namespace {

@@ -11,7 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "supervisor/unix_socket.h"
+#include "supervisor/calls/socket.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using wrapd::supervisor::AddressCopy;

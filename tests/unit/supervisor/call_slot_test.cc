@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "supervisor/call_slot.h"
+#include "supervisor/loop/call_slot.h"
 
 #include <gtest/gtest.h>
 

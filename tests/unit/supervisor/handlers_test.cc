@@ -19,10 +19,10 @@
 #include "policy/rules.h"
 #include "supervisor/call_report.h"
 #include "supervisor/caller.h"
-#include "supervisor/denials.h"
+#include "supervisor/calls/rename_link.h"
+#include "supervisor/calls/socket.h"
 #include "supervisor/identities.h"
-#include "supervisor/names.h"
-#include "supervisor/unix_socket.h"
+#include "supervisor/session/denials.h"
 
 namespace wrapd::supervisor {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "supervisor/unix_socket.h"
+#include "supervisor/calls/socket.h"
 
 #include <fcntl.h>
 #include <linux/netlink.h>

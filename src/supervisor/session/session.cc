@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "supervisor/session.h"
+#include "supervisor/session/session.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -20,12 +20,12 @@
 #include "policy/layers.h"
 #include "supervisor/approvals.h"
 #include "supervisor/call_report.h"
-#include "supervisor/denials.h"
+#include "supervisor/calls/rename_link.h"
+#include "supervisor/calls/socket.h"
 #include "supervisor/identities.h"
-#include "supervisor/loop.h"
-#include "supervisor/names.h"
-#include "supervisor/session_tree.h"
-#include "supervisor/unix_socket.h"
+#include "supervisor/loop/loop.h"
+#include "supervisor/session/denials.h"
+#include "supervisor/session/session_tree.h"
 #include "wire/control.h"
 #include "wire/packet.h"
 

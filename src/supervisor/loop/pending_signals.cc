@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "supervisor/pending_signals.h"
+#include "supervisor/loop/pending_signals.h"
 
 #include <signal.h>
 

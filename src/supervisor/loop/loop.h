@@ -34,10 +34,10 @@
 #include "base/unique_fd.h"
 #include "kernel/kernel.h"
 #include "supervisor/approvals.h"
-#include "supervisor/call_slot.h"
 #include "supervisor/caller.h"
 #include "supervisor/handler.h"
-#include "supervisor/pending_signals.h"
+#include "supervisor/loop/call_slot.h"
+#include "supervisor/loop/pending_signals.h"
 
 namespace wrapd::supervisor {
 

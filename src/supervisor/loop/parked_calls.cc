@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "supervisor/loop.h"
+#include "supervisor/loop/loop.h"
 
 namespace wrapd::supervisor {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "supervisor/loop.h"
+#include "supervisor/loop/loop.h"
 
 #include <poll.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "supervisor/broker_link.h"
+#include "supervisor/session/broker_link.h"
 
 #include <poll.h>
 

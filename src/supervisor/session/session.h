@@ -14,7 +14,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "kernel/kernel.h"
-#include "supervisor/broker_link.h"
+#include "supervisor/session/broker_link.h"
 
 namespace wrapd::supervisor {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "supervisor/session_tree.h"
+#include "supervisor/session/session_tree.h"
 
 #include <fcntl.h>
 #include <signal.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "supervisor/names.h"
+#include "supervisor/calls/rename_link.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "supervisor/bound_sockets.h"
+#include "supervisor/calls/bound_sockets.h"
 
 #include <sys/socket.h>
 

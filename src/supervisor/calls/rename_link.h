@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "supervisor/caller.h"
+#include "supervisor/calls/socket.h"
 #include "supervisor/handler.h"
 #include "supervisor/named_object.h"
 #include "supervisor/path_walk.h"
-#include "supervisor/unix_socket.h"
 
 namespace wrapd::supervisor {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "supervisor/denials.h"
+#include "supervisor/session/denials.h"
 
 #include "supervisor/call_report.h"
 
