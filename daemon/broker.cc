@@ -395,7 +395,8 @@ std::optional<Broker::Refusal> Broker::pick_policy(Connection& connection) {
   const Catalogue& catalogue = *parts_.catalogue;
   const auto& peer = connection.peer;
   if (!catalogue.problem.empty()) return Refusal{"internal", catalogue.problem};
-  const policy::AccessRule* access = catalogue.config.access_for(peer.uid, peer.gid, peer.groups, connection.account);
+  const policyfile::AccessRule* access =
+      catalogue.config.access_for(peer.uid, peer.gid, peer.groups, connection.account);
   if (access == nullptr && catalogue.config.access_for(peer.uid, peer.gid, peer.groups, true) != nullptr) {
     return Refusal{std::string(wire::kNotPermitted),
                    "you may not open sessions: nobody has an account with your uid; the administrator grants it in "

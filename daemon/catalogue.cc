@@ -9,8 +9,8 @@
 
 #include "base/io.h"
 #include "daemon/session_record.h"
-#include "policy/installed.h"
-#include "policy/load.h"
+#include "policyfile/installed.h"
+#include "policyfile/load.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -22,10 +22,10 @@ bool root_only(const struct stat& st) {
   return st.st_uid == 0 && (st.st_mode & 022) == 0;
 }
 
-Result<policy::ServiceConfig> load_config(const std::string& path) {
-  auto absent = policy::is_absent(path);
+Result<policyfile::ServiceConfig> load_config(const std::string& path) {
+  auto absent = policyfile::is_absent(path);
   if (!absent) return std::unexpected(absent.error());
-  if (*absent) return policy::default_service_config();
+  if (*absent) return policyfile::default_service_config();
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
   if (!fd) return fail_errno("cannot open " + printable(path));
   struct stat file {};
@@ -40,13 +40,13 @@ Result<policy::ServiceConfig> load_config(const std::string& path) {
   }
   auto text = read_all(fd.get(), kMaxConfig);
   if (!text) return fail(printable(path) + ": " + text.error().message, text.error().code);
-  return policy::load_service_config(*text, path);
+  return policyfile::load_service_config(*text, path);
 }
 
 Result<std::shared_ptr<CataloguePolicy>> load_policy(const std::string& path) {
-  auto text = policy::read_policy_file(path, true);
+  auto text = policyfile::read_policy_file(path, true);
   if (!text) return std::unexpected(text.error());
-  auto policy = policy::load_policy(*text, printable(path));
+  auto policy = policyfile::load_policy(*text, printable(path));
   if (!policy) return std::unexpected(policy.error());
   auto digest = policy_digest(*text);
   if (!digest) return std::unexpected(digest.error());
@@ -82,7 +82,7 @@ Result<> check_granted(Catalogue& catalogue, const std::string& file) {
   std::vector<std::string> names;
   for (const auto& [name, entry] : catalogue.policies) names.push_back(name);
   for (const auto& rejected : catalogue.rejected) names.push_back(rejected.name);
-  auto granted = policy::check_granted(catalogue.config, file, names);
+  auto granted = policyfile::check_granted(catalogue.config, file, names);
   if (granted || catalogue.rejected.empty()) return granted;
   catalogue.rejected.push_back({.file = file, .name = {}, .why = granted.error().message});
   return {};
@@ -122,7 +122,7 @@ Result<std::shared_ptr<const Catalogue>> load_catalogue(const CataloguePaths& pa
   if (!config) return std::unexpected(config.error());
   catalogue->config = std::move(*config);
   const std::string directories[] = {paths.policies, paths.vendor_policies};
-  auto files = policy::policy_files(directories);
+  auto files = policyfile::policy_files(directories);
   if (!files) return std::unexpected(files.error());
   for (const auto& [name, path] : *files) add_policy(*catalogue, name.substr(0, name.size() - 5), path);
   if (auto granted = check_granted(*catalogue, paths.config); !granted) return std::unexpected(granted.error());

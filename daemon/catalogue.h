@@ -13,7 +13,7 @@
 
 #include "base/result.h"
 #include "policy/model.h"
-#include "policy/service_config.h"
+#include "policyfile/service_config.h"
 
 namespace wrapd::daemon {
 
@@ -49,7 +49,7 @@ struct RejectedPolicy {
 };
 
 struct Catalogue {
-  policy::ServiceConfig config;
+  policyfile::ServiceConfig config;
   std::map<std::string, std::shared_ptr<const CataloguePolicy>, std::less<>> policies;
   std::vector<RejectedPolicy> rejected;
   std::string problem;  // why nobody can be served; empty: all is well

@@ -13,11 +13,11 @@ bool sees_all(const PeerCredentials& caller) {
   return caller.uid == 0;
 }
 
-const policy::AccessRule* access_of(const Catalogue& catalogue, const PeerCredentials& caller, bool account) {
+const policyfile::AccessRule* access_of(const Catalogue& catalogue, const PeerCredentials& caller, bool account) {
   return catalogue.config.access_for(caller.uid, caller.gid, caller.groups, account);
 }
 
-bool granted(const policy::AccessRule* access, std::string_view name) {
+bool granted(const policyfile::AccessRule* access, std::string_view name) {
   return access != nullptr && std::ranges::find(access->policies, name) != access->policies.end();
 }
 

@@ -16,8 +16,8 @@
 
 #include "base/io.h"
 #include "base/result.h"
-#include "policy/load.h"
 #include "policy/rules.h"
+#include "policyfile/load.h"
 
 namespace wrapd::compile {
 namespace {
@@ -106,7 +106,7 @@ Result<> confine(const std::optional<Ids>& ids) {
 
 // Empty: nothing is wrong.
 std::string problem_with(std::string_view text) {
-  auto policy = policy::load_policy(text, "policy");
+  auto policy = policyfile::load_policy(text, "policy");
   if (!policy) return policy.error().message;
   // Sizes, and what only shows with variables filled in; whose they are makes no difference here.
   const policy::Variables variables{

@@ -34,10 +34,10 @@
 #include "client/compile/user.h"
 #include "plan/others_may_create.h"
 #include "plan/plan.h"
-#include "policy/lint.h"
-#include "policy/load.h"
 #include "policy/notices.h"
 #include "policy/rules.h"
+#include "policyfile/lint.h"
+#include "policyfile/load.h"
 
 namespace wrapd {
 namespace {
@@ -129,7 +129,7 @@ policy::Variables variables_for(const policy::Policy& policy) {
 
 std::vector<std::string> notices_of(const policy::Policy& policy) {
   std::vector<std::string> out = policy::notices(policy, "profile");
-  for (auto& remark : policy::lint(policy)) {
+  for (auto& remark : policyfile::lint(policy)) {
     if (out.size() == kMaxNotices) break;
     out.push_back(remark.as_warning());
   }
@@ -154,7 +154,7 @@ std::string description(const policy::Policy& policy, const plan::Plan& plan) {
 }
 
 Result<> compile(const Options& options) {
-  Result<policy::Policy> policy = policy::load_policy_file(options.file, false);
+  Result<policy::Policy> policy = policyfile::load_policy_file(options.file, false);
   if (!policy) return std::unexpected(policy.error());
   if (options.audit) policy->mode = policy::Mode::audit;
   UniqueFd root(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));

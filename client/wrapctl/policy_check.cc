@@ -11,11 +11,11 @@
 #include "client/wrapctl/output.h"
 #include "client/wrapctl/verbs.h"
 #include "config.h"
-#include "policy/installed.h"
-#include "policy/lint.h"
-#include "policy/load.h"
 #include "policy/rules.h"
-#include "policy/service_config.h"
+#include "policyfile/installed.h"
+#include "policyfile/lint.h"
+#include "policyfile/load.h"
+#include "policyfile/service_config.h"
 
 namespace wrapd::wrapctl {
 namespace {
@@ -29,14 +29,14 @@ struct Checked {
 };
 
 Result<Checked> check(const std::string& file) {
-  auto loaded = policy::load_policy_file(file, false);
+  auto loaded = policyfile::load_policy_file(file, false);
   if (!loaded) return std::unexpected(loaded.error());
   auto variables = variables_of(std::nullopt);
   if (!variables) return std::unexpected(variables.error());
   // Sizes, and what only shows with the variables filled in.
   if (auto rules = policy::compile_rules(*loaded, *variables); !rules) return std::unexpected(rules.error());
   Checked out{.policy = std::move(*loaded), .warnings = {}, .void_denials = {}};
-  for (const auto& remark : policy::lint(out.policy)) {
+  for (const auto& remark : policyfile::lint(out.policy)) {
     if (remark.void_denial) {
       out.void_denials.push_back(remark.as_error());
     } else {
@@ -81,28 +81,28 @@ void note_distrust(const Error& error) {
 // that cannot be read as a policy counts by its name: it is no fault of the configuration's.
 Result<std::vector<std::string>> installed_beside(const std::string& config) {
   std::string directory = std::filesystem::absolute(config).parent_path() / "policies";
-  auto absent = policy::is_absent(directory);
+  auto absent = policyfile::is_absent(directory);
   if (!absent) return std::unexpected(absent.error());
   if (*absent) directory = WRAPD_CONFIG_DIR "/policies";
   const std::string directories[] = {directory, WRAPD_VENDOR_POLICY_DIR};
-  auto files = policy::policy_files(directories);
+  auto files = policyfile::policy_files(directories);
   if (!files) return std::unexpected(files.error());
   std::vector<std::string> names;
   for (const auto& [name, path] : *files) {
-    auto policy = policy::load_policy_file(path, false);
+    auto policy = policyfile::load_policy_file(path, false);
     names.push_back(policy ? policy->name : name.substr(0, name.size() - std::string_view(".yaml").size()));
   }
   return names;
 }
 
-Result<policy::ServiceConfig> load_config(const std::string& file) {
+Result<policyfile::ServiceConfig> load_config(const std::string& file) {
   auto text = read_file(file, kMaxConfig);
   if (!text) return std::unexpected(text.error());
-  auto config = policy::load_service_config(*text, printable(file));
+  auto config = policyfile::load_service_config(*text, printable(file));
   if (!config) return config;
   auto installed = installed_beside(file);
   if (!installed) return std::unexpected(installed.error());
-  if (auto granted = policy::check_granted(*config, file, *installed); !granted)
+  if (auto granted = policyfile::check_granted(*config, file, *installed); !granted)
     return std::unexpected(granted.error());
   return config;
 }
@@ -121,7 +121,7 @@ int check_config(const Context& context, const std::string& file) {
               << '\n';
   }
   // Unlike a policy the configuration may be a link.
-  auto trusted = policy::read_policy_file(file, true);
+  auto trusted = policyfile::read_policy_file(file, true);
   if (!trusted && trusted.error().code != ELOOP) note_distrust(trusted.error());
   return kOk;
 }
@@ -133,7 +133,7 @@ int check_policy(const Context& context, const std::string& file) {
     return kFailed;
   }
   print_checked(context, file, *checked);
-  if (auto trusted = policy::load_policy_file(file, true); !trusted) note_distrust(trusted.error());
+  if (auto trusted = policyfile::load_policy_file(file, true); !trusted) note_distrust(trusted.error());
   return checked->void_denials.empty() ? kOk : kDenied;
 }
 

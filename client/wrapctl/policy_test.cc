@@ -10,8 +10,8 @@
 #include "client/wrapctl/output.h"
 #include "client/wrapctl/verbs.h"
 #include "policy/layers.h"
-#include "policy/load.h"
 #include "policy/rules.h"
+#include "policyfile/load.h"
 
 namespace wrapd::wrapctl {
 namespace {
@@ -83,7 +83,7 @@ Result<Question> question_of(const Options& options) {
 }
 
 Result<Answer> answer_to(const Question& question, const Options& options) {
-  auto loaded = policy::load_policy_file(options.file, false);
+  auto loaded = policyfile::load_policy_file(options.file, false);
   if (!loaded) return std::unexpected(loaded.error());
   auto variables = variables_of(options.user);
   if (!variables) return std::unexpected(variables.error());

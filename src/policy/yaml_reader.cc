@@ -90,6 +90,10 @@ std::string duration_text(unsigned seconds) {
 
 }  // namespace
 
+Error yaml_error(const std::string& file, int line, int column, const std::string& message) {
+  return {file + ":" + std::to_string(line) + ":" + std::to_string(column) + ": " + message};
+}
+
 void YamlReader::refuse(const YamlNode& at, const std::string& message) {
   if (!error_) error_ = yaml_error(file_, at.line, at.column, message);
 }

@@ -25,9 +25,6 @@ struct YamlNode {
   std::vector<YamlNode> items;
 };
 
-// The only document in `text`. Errors are "FILE:LINE:COL: what".
-[[nodiscard]] Result<YamlNode> parse_yaml(std::string_view text, const std::string& file);
-
 // "FILE:LINE:COL: message".
 [[nodiscard]] Error yaml_error(const std::string& file, int line, int column, const std::string& message);
 

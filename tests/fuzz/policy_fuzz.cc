@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "policy/load.h"
 #include "policy/rules.h"
+#include "policyfile/load.h"
 
 namespace {
 
@@ -19,6 +19,7 @@ void require(bool condition) {
 // NOLINTNEXTLINE(readability-identifier-naming): the name is libFuzzer's.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace wrapd::policy;
+  using wrapd::policyfile::load_policy;
   // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): bytes seen as characters
   std::string_view text(reinterpret_cast<const char*>(data), size);
   auto policy = load_policy(text, "F");

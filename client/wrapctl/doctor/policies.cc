@@ -9,10 +9,10 @@
 #include "client/wrapctl/service.h"
 #include "client/wrapctl/text.h"
 #include "config.h"
-#include "policy/installed.h"
-#include "policy/lint.h"
-#include "policy/load.h"
-#include "policy/service_config.h"
+#include "policyfile/installed.h"
+#include "policyfile/lint.h"
+#include "policyfile/load.h"
+#include "policyfile/service_config.h"
 
 namespace wrapd::wrapctl::doctor {
 namespace {
@@ -30,7 +30,7 @@ struct Tally {
   void add_problem(const std::string& problem) {
     if (bad++ == 0) first_problem = safe_text(problem);
   }
-  void add_remarks(const std::vector<policy::Remark>& remarks) {
+  void add_remarks(const std::vector<policyfile::Remark>& remarks) {
     if (in_vain == 0 && !remarks.empty()) first_in_vain = safe_text(remarks.front().as_error());
     in_vain += remarks.size();
   }
@@ -72,30 +72,30 @@ Finding examine_offered() {
 Finding examine_policies(const std::string& config_directory, const std::string& vendor_directory) {
   Tally tally;
   const std::string config = config_directory + "/wrapd.yaml";
-  auto access = policy::default_service_config();
-  auto absent = policy::is_absent(config);
+  auto access = policyfile::default_service_config();
+  auto absent = policyfile::is_absent(config);
   if (!absent) return failed(safe_text(absent.error().message), kCorrectConfig);
   if (!*absent) {
     auto text = read_file(config, kMaxConfig);
-    auto loaded = text ? policy::load_service_config(*text, config) : std::unexpected(text.error());
+    auto loaded = text ? policyfile::load_service_config(*text, config) : std::unexpected(text.error());
     if (!loaded) return failed(safe_text(loaded.error().message), kCorrectConfig);
     access = std::move(*loaded);
   }
   const std::string directories[] = {config_directory + "/policies", vendor_directory};
-  auto files = policy::policy_files(directories);
+  auto files = policyfile::policy_files(directories);
   if (!files) return failed(safe_text(files.error().message), "mend it, or run this as root; then wrapctl reload");
   std::vector<std::string> names;
   for (const auto& [name, path] : *files) {
-    if (auto policy = policy::load_policy_file(path, true)) {
+    if (auto policy = policyfile::load_policy_file(path, true)) {
       ++tally.good;
       names.push_back(policy->name);
-      tally.add_remarks(policy::lint(*policy));
+      tally.add_remarks(policyfile::lint(*policy));
     } else {
       tally.add_problem(policy.error().message);
     }
   }
   // A file that cannot be used is the first thing to mend: it may be the one that is missed.
-  if (auto granted = policy::check_granted(access, config, names); !granted && tally.bad == 0) {
+  if (auto granted = policyfile::check_granted(access, config, names); !granted && tally.bad == 0) {
     return failed(safe_text(granted.error().message), kCorrectConfig);
   }
   return judged(tally, "there is no policy");

@@ -21,7 +21,7 @@
 #include "audit/sink.h"
 #include "daemon/broker.h"
 #include "daemon/call_shares.h"
-#include "policy/load.h"
+#include "policyfile/load.h"
 #include "tests/unit/daemon/temporary_directory.h"
 
 namespace wrapd::daemon {
@@ -48,11 +48,11 @@ class BrokerOpen : public ::testing::Test {
     std::ofstream(supervisor) << "#!/bin/sh\nexec cat <&3\n";
     ASSERT_EQ(::chmod(supervisor.c_str(), 0755), 0);
     auto catalogue = std::make_shared<Catalogue>();
-    catalogue->config = policy::default_service_config();
+    catalogue->config = policyfile::default_service_config();
     catalogue->config.access.front().everybody = true;  // nobody has an account with the callers' uid
     catalogue->config.pending_per_user = 2;
     auto policy = std::make_shared<CataloguePolicy>();
-    policy->policy = policy::load_policy("version: 1\nname: default\nunix_socket_rules: []\n", "default").value();
+    policy->policy = policyfile::load_policy("version: 1\nname: default\nunix_socket_rules: []\n", "default").value();
     policy->digest = std::string(64, '0');
     catalogue->policies["default"] = policy;
     UniqueFd control(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));

@@ -7,8 +7,8 @@
 
 #include <set>
 
-#include "policy/load.h"
 #include "policy/rules.h"
+#include "policyfile/load.h"
 #include "tests/unit/daemon/hung_file_system.h"
 #include "tests/unit/daemon/temporary_directory.h"
 
@@ -20,7 +20,7 @@ constexpr std::string_view kPolicy =
     "unix_socket_rules:\n  - {name: r, paths: [\"${CWD}/*.sock\"], decision: allow}\n";
 
 std::shared_ptr<const CataloguePolicy> policy(std::string_view text = kPolicy) {
-  auto loaded = policy::load_policy(text, "p.yaml");
+  auto loaded = policyfile::load_policy(text, "p.yaml");
   EXPECT_TRUE(loaded) << loaded.error().message;
   auto entry = std::make_shared<CataloguePolicy>();
   entry->use = variables_used(*loaded);

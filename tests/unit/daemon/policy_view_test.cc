@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "policy/load.h"
+#include "policyfile/load.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -14,7 +14,7 @@ constexpr uid_t kNobody = 1002;
 std::shared_ptr<const CataloguePolicy> policy_named(const std::string& name) {
   auto entry = std::make_shared<CataloguePolicy>();
   entry->text = "version: 1\nname: " + name + "\n";
-  entry->policy = policy::load_policy(entry->text, "/etc/wrapd/policies/" + name + ".yaml").value();
+  entry->policy = policyfile::load_policy(entry->text, "/etc/wrapd/policies/" + name + ".yaml").value();
   return entry;
 }
 

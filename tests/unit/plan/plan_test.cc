@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "policy/load.h"
 #include "policy/rules.h"
+#include "policyfile/load.h"
 
 namespace wrapd::plan {
 namespace {
@@ -19,7 +19,7 @@ const policy::Variables kRoot{"/root", "/root", "0", "root", "/run/user/0"};
 policy::Policy load(const std::string& seccomp, const std::string& rules) {
   std::string text = "version: 1\nname: test\nsandbox:\n  seccomp: " + seccomp + "\n";
   if (!rules.empty()) text += "unix_socket_rules: " + rules + "\n";
-  Result<policy::Policy> policy = policy::load_policy(text, "test.yaml");
+  Result<policy::Policy> policy = policyfile::load_policy(text, "test.yaml");
   EXPECT_TRUE(policy) << policy.error().message;
   return policy.value_or(policy::Policy{});
 }

@@ -4,11 +4,14 @@
 
 #include <gtest/gtest.h>
 
-#include "policy/lint.h"
-#include "policy/load.h"
 #include "policy_testing.h"
+#include "policyfile/lint.h"
+#include "policyfile/load.h"
 
 namespace wrapd::policy {
+
+using namespace policyfile;  // NOLINT(google-build-using-namespace): of one test
+
 namespace {
 
 class DefaultPolicy : public testing::Test {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "policy/lint.h"
+#include "policyfile/lint.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,11 +9,14 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "policy/load.h"
 #include "policy/pattern.h"
 #include "policy_testing.h"
+#include "policyfile/load.h"
 
 namespace wrapd::policy {
+
+using namespace policyfile;  // NOLINT(google-build-using-namespace): of one test
+
 namespace {
 
 namespace fs = std::filesystem;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "policy/load.h"
+#include "policyfile/load.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -17,6 +17,9 @@
 #include "policy_testing.h"
 
 namespace wrapd::policy {
+
+using namespace policyfile;  // NOLINT(google-build-using-namespace): of one test
+
 namespace {
 
 namespace fs = std::filesystem;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "policy/service_config.h"
+#include "policyfile/service_config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,6 +7,9 @@
 #include <array>
 
 namespace wrapd::policy {
+
+using namespace policyfile;  // NOLINT(google-build-using-namespace): of one test
+
 namespace {
 
 using testing::ElementsAre;

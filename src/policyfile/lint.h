@@ -11,7 +11,7 @@
 
 #include "policy/model.h"
 
-namespace wrapd::policy {
+namespace wrapd::policyfile {
 
 struct Remark {
   std::string place;         // "FILE:LINE:COL"
@@ -27,6 +27,6 @@ inline constexpr size_t kMaxRemarks = 64;
 // Looks up the directories of every pattern as far as they have neither wildcards nor variables. Mounts nothing, opens
 // nothing but directories and links (O_PATH), and says nothing of what it cannot see. May block on a file system, and
 // so is not for the service. At most kMaxRemarks.
-[[nodiscard]] std::vector<Remark> lint(const Policy& policy);
+[[nodiscard]] std::vector<Remark> lint(const policy::Policy& policy);
 
-}  // namespace wrapd::policy
+}  // namespace wrapd::policyfile

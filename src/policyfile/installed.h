@@ -10,9 +10,9 @@
 #include <string>
 
 #include "base/result.h"
-#include "policy/service_config.h"
+#include "policyfile/service_config.h"
 
-namespace wrapd::policy {
+namespace wrapd::policyfile {
 
 // True only if the directory of `path` has no such name, or is itself absent in this sense. A dangling link, and what
 // cannot be looked up, is no absent name.
@@ -27,4 +27,4 @@ namespace wrapd::policy {
 [[nodiscard]] Result<> check_granted(const ServiceConfig& config, const std::string& file,
                                      std::span<const std::string> installed);
 
-}  // namespace wrapd::policy
+}  // namespace wrapd::policyfile

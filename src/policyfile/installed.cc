@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "policy/installed.h"
+#include "policyfile/installed.h"
 
 #include <sys/stat.h>
 
@@ -9,7 +9,7 @@
 
 #include "base/io.h"
 
-namespace wrapd::policy {
+namespace wrapd::policyfile {
 namespace {
 
 constexpr size_t kMaxPolicyFiles = 4096;
@@ -66,4 +66,4 @@ Result<> check_granted(const ServiceConfig& config, const std::string& file, std
   return {};
 }
 
-}  // namespace wrapd::policy
+}  // namespace wrapd::policyfile

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "policy/lint.h"
+#include "policyfile/lint.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -19,7 +19,7 @@
 #include "base/io.h"
 #include "base/unique_fd.h"
 
-namespace wrapd::policy {
+namespace wrapd::policyfile {
 namespace {
 
 constexpr size_t kMaxDepth = 64;  // directories that are open at once
@@ -166,18 +166,18 @@ std::string quoted(std::string_view text) {
   return '"' + printable(text, kMaxShown) + '"';
 }
 
-bool restricts(const UnixSocketRule& rule) {
-  return rule.decision == Verdict::deny || rule.decision == Verdict::ask;
+bool restricts(const policy::UnixSocketRule& rule) {
+  return rule.decision == policy::Verdict::deny || rule.decision == policy::Verdict::ask;
 }
 
-std::string effect_of(const UnixSocketRule& rule, const Prefix& prefix) {
+std::string effect_of(const policy::UnixSocketRule& rule, const Prefix& prefix) {
   if (prefix.wildcards || !restricts(rule)) return "matches nothing";
   return "counts only for a socket that is there already, by device and inode";
 }
 
 class Linter {
  public:
-  explicit Linter(const Policy& policy) : policy_(policy) {}
+  explicit Linter(const policy::Policy& policy) : policy_(policy) {}
 
   std::vector<Remark> run() && {
     for (const auto& rule : *policy_.unix_socket_rules) {
@@ -187,13 +187,14 @@ class Linter {
   }
 
  private:
-  void examine(const UnixSocketRule& rule, size_t index) {
+  void examine(const policy::UnixSocketRule& rule, size_t index) {
     const std::string& pattern = rule.paths[index];
     const Prefix prefix = prefix_of(pattern);
     if (prefix.directories.empty()) return;
     const auto& detour = detour_of(prefix.directories, pattern.substr(0, prefix.end));
     if (!detour) return;
-    const Place place = index < rule.places.size() ? rule.places[index] : Place{.line = rule.line, .column = 1};
+    const policy::Place place =
+        index < rule.places.size() ? rule.places[index] : policy::Place{.line = rule.line, .column = 1};
     remarks_.push_back(
         {.place = policy_.file + ":" + std::to_string(place.line) + ":" + std::to_string(place.column),
          .text = printable(detour->link, kMaxShown) + " is a symbolic link to " + printable(detour->target, kMaxShown) +
@@ -209,16 +210,16 @@ class Linter {
     return known->second;
   }
 
-  const Policy& policy_;
+  const policy::Policy& policy_;
   std::map<std::string, std::optional<Detour>> detours_;
   std::vector<Remark> remarks_;
 };
 
 }  // namespace
 
-std::vector<Remark> lint(const Policy& policy) {
+std::vector<Remark> lint(const policy::Policy& policy) {
   if (!policy.unix_socket_rules) return {};
   return Linter(policy).run();
 }
 
-}  // namespace wrapd::policy
+}  // namespace wrapd::policyfile

@@ -11,7 +11,7 @@
 #include "base/result.h"
 #include "policy/model.h"
 
-namespace wrapd::policy {
+namespace wrapd::policyfile {
 
 // wrapd.yaml: who gets which policy, and limits.
 //
@@ -28,7 +28,7 @@ struct AccessRule {
   std::vector<uid_t> users;
   std::vector<gid_t> groups;
   std::vector<std::string> policies;  // what the caller may ask for
-  std::vector<Place> places;          // of each of `policies`; empty where no file was read
+  std::vector<policy::Place> places;  // of each of `policies`; empty where no file was read
   std::string default_policy;         // what the caller gets without asking; one of `policies`
 };
 
@@ -50,4 +50,4 @@ struct ServiceConfig {
 // Strict, like load_policy(). User and group names are looked up here, once.
 [[nodiscard]] Result<ServiceConfig> load_service_config(std::string_view text, const std::string& file);
 
-}  // namespace wrapd::policy
+}  // namespace wrapd::policyfile

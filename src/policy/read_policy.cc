@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "policy/load.h"
-
-#include <fcntl.h>
-#include <sys/stat.h>
+#include "policy/read_policy.h"
 
 #include <array>
 #include <unordered_map>
 
 #include "base/io.h"
-#include "base/unique_fd.h"
 #include "policy/pattern.h"
 #include "policy/yaml_reader.h"
 
@@ -146,66 +142,21 @@ Approval read_approval(YamlReader& r, const YamlNode& node) {
   return approval;
 }
 
-Result<> check_trusted(const struct stat& st, const std::string& what) {
-  if (st.st_uid != 0) {
-    return fail(what + ": belongs to user " + std::to_string(st.st_uid) + ", not to root; run 'chown root' on it",
-                EPERM);
-  }
-  if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    return fail(what + ": others than root can write it; run 'chmod go-w' on it", EPERM);
-  }
-  return {};
-}
-
-Result<std::string> read_trusted(const std::string& path) {
-  std::string shown = printable(path);
-  size_t slash = path.rfind('/');
-  std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  UniqueFd parent(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!parent) return fail_errno("cannot open " + printable(directory));
-  struct stat st {};
-  if (::fstat(parent.get(), &st) < 0) return fail_errno("cannot stat " + printable(directory));
-  if (auto ok = check_trusted(st, shown + ": its directory"); !ok) return std::unexpected(ok.error());
-  // O_NONBLOCK: a FIFO in the place of the file must not hang the service.
-  UniqueFd fd(::openat(parent.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
-  if (!fd && errno == ELOOP) return fail(shown + ": a symbolic link; put the file itself there", ELOOP);
-  if (!fd) return fail_errno("cannot open " + shown);
-  if (::fstat(fd.get(), &st) < 0) return fail_errno("cannot stat " + shown);
-  if (!S_ISREG(st.st_mode)) return fail(shown + ": not a regular file");
-  if (auto ok = check_trusted(st, shown); !ok) return std::unexpected(ok.error());
-  auto text = read_all(fd.get(), kMaxPolicyText);
-  if (!text) return fail(shown + ": " + text.error().message, text.error().code);
-  return text;
-}
-
 }  // namespace
 
-Result<Policy> load_policy(std::string_view text, const std::string& file) {
-  auto root = parse_yaml(text, file);
-  if (!root) return std::unexpected(root.error());
+Result<Policy> read_policy(const YamlNode& root, const std::string& file) {
   Policy policy;
   policy.file = file;
   YamlReader r(file);
-  auto map = r.map(*root, "a policy", {"version", "name", "sandbox", "unix_socket_rules", "approval"},
+  auto map = r.map(root, "a policy", {"version", "name", "sandbox", "unix_socket_rules", "approval"},
                    {"file_rules", "network_rules", "signal_rules", "trust", "protected"});
-  r.version_1(map, *root, "the policy");
-  if (const auto* v = r.required(map, *root, "the policy", "name")) policy.name = r.name(*v, "policy name");
+  r.version_1(map, root, "the policy");
+  if (const auto* v = r.required(map, root, "the policy", "name")) policy.name = r.name(*v, "policy name");
   if (const auto* v = map.find("sandbox")) read_sandbox(r, *v, policy);
   if (const auto* v = map.find("unix_socket_rules")) policy.unix_socket_rules = read_rules(r, *v);
   if (const auto* v = map.find("approval")) policy.approval = read_approval(r, *v);
   if (r.error()) return std::unexpected(*r.error());
   return policy;
-}
-
-Result<std::string> read_policy_file(const std::string& path, bool trusted_only) {
-  return trusted_only ? read_trusted(path) : read_file(path, kMaxPolicyText);
-}
-
-Result<Policy> load_policy_file(const std::string& path, bool trusted_only) {
-  auto text = read_policy_file(path, trusted_only);
-  if (!text) return std::unexpected(text.error());
-  return load_policy(*text, printable(path));
 }
 
 }  // namespace wrapd::policy

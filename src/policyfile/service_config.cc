@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "policy/service_config.h"
+#include "policyfile/service_config.h"
 
 #include <grp.h>
 #include <pwd.h>
@@ -11,8 +11,9 @@
 
 #include "base/io.h"
 #include "policy/yaml_reader.h"
+#include "policyfile/yaml.h"
 
-namespace wrapd::policy {
+namespace wrapd::policyfile {
 namespace {
 
 constexpr unsigned kMaxLimit = 1000000;
@@ -55,7 +56,7 @@ auto group_id(const std::string& name) {
 }
 
 template <class LookUp>
-void read_ids(YamlReader& r, const YamlNode& node, const std::string& what, LookUp look_up_name,
+void read_ids(policy::YamlReader& r, const policy::YamlNode& node, const std::string& what, LookUp look_up_name,
               std::vector<uint32_t>& ids, AccessRule* wildcards) {
   const auto& items = r.list(node, "'" + what + "s'");
   if (items.empty()) r.refuse(node, "'" + what + "s' is empty; name a " + what + " or remove the key");
@@ -79,7 +80,7 @@ void read_ids(YamlReader& r, const YamlNode& node, const std::string& what, Look
   }
 }
 
-AccessRule read_access_rule(YamlReader& r, const YamlNode& node) {
+AccessRule read_access_rule(policy::YamlReader& r, const policy::YamlNode& node) {
   AccessRule rule;
   auto map = r.map(node, "an access entry", {"users", "groups", "policies", "default"});
   const auto* users = map.find("users");
@@ -108,7 +109,7 @@ AccessRule read_access_rule(YamlReader& r, const YamlNode& node) {
   return rule;
 }
 
-void read_limits(YamlReader& r, const YamlNode& node, ServiceConfig& config) {
+void read_limits(policy::YamlReader& r, const policy::YamlNode& node, ServiceConfig& config) {
   auto map = r.map(node, "limits", {"sessions_per_user", "pending_per_user", "sessions", "pending"});
   if (const auto* v = map.find("sessions_per_user")) {
     config.sessions_per_user = r.number(*v, "'sessions_per_user'", 1, kMaxLimit);
@@ -144,7 +145,7 @@ Result<ServiceConfig> load_service_config(std::string_view text, const std::stri
   auto root = parse_yaml(text, file);
   if (!root) return std::unexpected(root.error());
   ServiceConfig config;
-  YamlReader r(file);
+  policy::YamlReader r(file);
   auto map = r.map(*root, "the configuration", {"version", "access", "limits", "handoff"});
   r.version_1(map, *root, "the configuration");
   if (const auto* v = r.required(map, *root, "the configuration", "access")) {
@@ -166,4 +167,4 @@ Result<ServiceConfig> load_service_config(std::string_view text, const std::stri
   return config;
 }
 
-}  // namespace wrapd::policy
+}  // namespace wrapd::policyfile

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "policy/yaml_tree.h"
+#include "policyfile/yaml.h"
 
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
@@ -14,10 +14,12 @@
 #include <utility>
 
 #include "base/io.h"
-#include "policy/load.h"
+#include "policyfile/load.h"
 
-namespace wrapd::policy {
+namespace wrapd::policyfile {
 namespace {
+
+using policy::YamlNode;
 
 constexpr size_t kMaxDepth = 16;
 constexpr size_t kMaxNodes = 1U << 20;
@@ -261,22 +263,18 @@ YamlNode parse(std::string_view text) {
 
 }  // namespace
 
-Error yaml_error(const std::string& file, int line, int column, const std::string& message) {
-  return {file + ":" + std::to_string(line) + ":" + std::to_string(column) + ": " + message};
-}
-
 Result<YamlNode> parse_yaml(std::string_view text, const std::string& file) {
   if (text.size() > kMaxPolicyText) {
     return std::unexpected(
-        yaml_error(file, 1, 1, "larger than " + std::to_string(kMaxPolicyText) + " bytes; use fewer rules"));
+        policy::yaml_error(file, 1, 1, "larger than " + std::to_string(kMaxPolicyText) + " bytes; use fewer rules"));
   }
   try {
     return parse(text);
   } catch (const Refused& e) {
-    return std::unexpected(yaml_error(file, e.line, e.column, e.message));
+    return std::unexpected(policy::yaml_error(file, e.line, e.column, e.message));
   } catch (const std::exception& e) {
-    return std::unexpected(yaml_error(file, 1, 1, std::string("cannot be parsed: ") + e.what()));
+    return std::unexpected(policy::yaml_error(file, 1, 1, std::string("cannot be parsed: ") + e.what()));
   }
 }
 
-}  // namespace wrapd::policy
+}  // namespace wrapd::policyfile
