@@ -463,9 +463,7 @@ void Broker::find_user(Connection& connection) {
 }
 
 void Broker::find_plan(Connection& connection) {
-  const plan::FilterSpec narrow{.unix_sockets = connection.request.trap_unix_sockets,
-                                .renames = connection.request.trap_renames};
-  plans_->get(connection.policy, connection.variables, narrow, connection.place,
+  plans_->get(connection.policy, connection.variables, connection.request.traps, connection.place,
               [this, id = connection.id](const PlanCache::Prepared& plan) {
                 auto it = connections_.find(id);
                 if (it == connections_.end()) return;

@@ -17,11 +17,10 @@ namespace {
 constexpr size_t kThreads = 2;
 constexpr size_t kQueue = 1024;
 
-std::string cache_key(const CataloguePolicy& policy, const policy::Variables& variables, const plan::FilterSpec& narrow,
+std::string cache_key(const CataloguePolicy& policy, const policy::Variables& variables, plan::TrapSet narrow,
                       const CallerPlace& place) {
   std::string key = std::to_string(reinterpret_cast<uintptr_t>(&policy)) + " " + place.id;
-  key += narrow.unix_sockets ? 'u' : '-';
-  key += narrow.renames ? 'r' : '-';
+  key += " " + std::to_string(narrow.number()) + " ";
   for (const auto* value :
        {&variables.home, &variables.cwd, &variables.uid, &variables.user, &variables.xdg_runtime_dir}) {
     key += std::to_string(value->size()) + ":" + *value;
@@ -66,8 +65,8 @@ std::set<std::string, std::less<>> directories_as_written(const policy::Policy& 
   return out;
 }
 
-PlanCache::Prepared prepare_plan(const policy::Policy& policy, const policy::Variables& variables,
-                                 const plan::FilterSpec& narrow, const plan::OthersMayCreate& others_may_create) {
+PlanCache::Prepared prepare_plan(const policy::Policy& policy, const policy::Variables& variables, plan::TrapSet narrow,
+                                 const plan::OthersMayCreate& others_may_create) {
   auto compiled = plan::compile_plan(policy, variables, narrow, others_may_create);
   if (!compiled) return std::unexpected(compiled.error());
   std::vector<sock_filter> program = std::move(compiled->filter);
@@ -96,7 +95,7 @@ Result<std::unique_ptr<PlanCache>> PlanCache::create(EventLoop& loop, Limits lim
 }
 
 void PlanCache::get(const std::shared_ptr<const CataloguePolicy>& policy, const policy::Variables& variables,
-                    const plan::FilterSpec& narrow, const CallerPlace& place, Callback done) {
+                    plan::TrapSet narrow, const CallerPlace& place, Callback done) {
   const std::string key = cache_key(*policy, variables, narrow, place);
   if (auto known = by_key_.find(key); known != by_key_.end()) {
     entries_.splice(entries_.begin(), entries_, known->second);

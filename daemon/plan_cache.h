@@ -42,7 +42,7 @@ struct PreparedPlan {
 // Compiles and seals. Pure but for the memfds.
 [[nodiscard]] Result<std::shared_ptr<const PreparedPlan>> prepare_plan(const policy::Policy& policy,
                                                                        const policy::Variables& variables,
-                                                                       const plan::FilterSpec& narrow,
+                                                                       plan::TrapSet narrow,
                                                                        const plan::OthersMayCreate& others_may_create);
 
 class PlanCache {
@@ -59,7 +59,7 @@ class PlanCache {
   // Calls `done` at once if the plan is known, else later, on the loop's thread. Only the variables that the policy
   // uses may be set: the others would make equal plans look different.
   void get(const std::shared_ptr<const CataloguePolicy>& policy, const policy::Variables& variables,
-           const plan::FilterSpec& narrow, const CallerPlace& place, Callback done);
+           plan::TrapSet narrow, const CallerPlace& place, Callback done);
   [[nodiscard]] size_t size() const { return entries_.size(); }
 
  private:

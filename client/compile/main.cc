@@ -137,13 +137,10 @@ std::vector<std::string> notices_of(const policy::Policy& policy) {
 }
 
 std::string description(const policy::Policy& policy, const plan::Plan& plan) {
-  nlohmann::json trap = nlohmann::json::array();
-  if (plan.filter_spec.unix_sockets) trap.push_back("unix_sockets");
-  if (plan.filter_spec.renames) trap.push_back("renames");
   nlohmann::json object = {
       {"policy", policy.name},
       {"mode", to_string(policy.effective_mode())},
-      {"trap", std::move(trap)},
+      {"traps", plan.traps.words()},
       {"filtered", plan.filtered},
       {"scope_abstract", plan.scope_abstract},
       {"scope_signal", plan.scope_signal},

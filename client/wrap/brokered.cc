@@ -71,8 +71,7 @@ Result<int> run_brokered(const Options& options, InheritedSignals& signals) {
                             .cwd = std::move(*cwd),
                             .policy = options.policy,
                             .profile = profile.has_value(),
-                            .trap_unix_sockets = profile && profile->trap_unix_sockets,
-                            .trap_renames = profile && profile->trap_renames,
+                            .traps = profile ? profile->traps : plan::TrapSet(),
                             .events = log.has_value()};
   // Escaping makes some bytes six: what is only shown gives way.
   while (wire::encode(request).size() > wire::kMaxOpenRequest && !request.command.empty()) {

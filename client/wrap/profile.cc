@@ -78,15 +78,9 @@ Result<> parse_description(const std::string& text, CompiledProfile& profile) {
     profile.scope_signal = json.at("scope_signal").get<bool>();
     profile.monitor_unsupported = json.at("on_unsupported").get<std::string>() == "monitor";
     profile.notices = json.at("notices").get<std::vector<std::string>>();
-    for (const auto& trap : json.at("trap")) {
-      auto name = trap.get<std::string>();
-      if (name == "unix_sockets") {
-        profile.trap_unix_sockets = true;
-      } else if (name == "renames") {
-        profile.trap_renames = true;
-      } else {
-        return fail("the profile's compiler and wrap are of different versions; install both anew");
-      }
+    for (const auto& word : json.at("traps")) {
+      if (profile.traps.add(word.get<std::string>())) continue;
+      return fail("the profile's compiler and wrap are of different versions; install both anew");
     }
   } catch (const std::exception&) {
     return fail("the profile's compiler gave an answer that wrap does not know; install both anew");

@@ -7,6 +7,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "client/wrap/options.h"
+#include "plan/traps.h"
 
 namespace wrapd::client {
 
@@ -16,8 +17,7 @@ struct CompiledProfile {
   UniqueFd filter;  // sealed memfd, array of sock_filter; for standalone use
   std::string policy;
   std::string mode;
-  bool trap_unix_sockets = false;
-  bool trap_renames = false;
+  plan::TrapSet traps;
   std::vector<std::string> notices;  // for the user's stderr
   bool filtered = true;
   bool scope_abstract = false;

@@ -49,8 +49,9 @@ std::string explain(const wire::SessionReply& reply, const CompiledProfile* prof
   if (profile != nullptr) {
     text += "profile:         " + printable(profile->policy, 256) + " (" + printable(profile_file, 256) + "), mode " +
             printable(profile->mode, 64) + "\n";
-    text += std::string("profile asks for: unix sockets ") + yes_no(profile->trap_unix_sockets) + ", renames " +
-            yes_no(profile->trap_renames) + "\n";
+    text += "profile traps:  ";
+    for (std::string_view word : profile->traps.words()) text += " " + std::string(word);
+    text += profile->traps.empty() ? " none\n" : "\n";
   }
   text += reply.filtered
               ? "seccomp filter:  " + std::to_string(filter_instructions) + " instructions, with a listener\n"

@@ -34,14 +34,25 @@ Result<bool> read_flag(sd_bus_message* value) {
   return flag != 0;
 }
 
+Result<plan::TrapSet> read_traps(sd_bus_message* value) {
+  plan::TrapSet traps;
+  const char* word = nullptr;
+  int rc = sd_bus_message_enter_container(value, SD_BUS_TYPE_ARRAY, "s");
+  while (rc > 0 && (rc = sd_bus_message_read_basic(value, SD_BUS_TYPE_STRING, &word)) > 0) {
+    if (!traps.add(word)) return fail("trap " + printable(word, 64) + " is unknown or there twice", EINVAL);
+  }
+  if (rc >= 0) rc = sd_bus_message_exit_container(value);
+  if (rc < 0) return fail_errno("cannot read the traps", -rc);
+  return traps;
+}
+
 Result<bool> read_option(wire::OpenRequest& request, std::string_view key, std::string_view type,
                          sd_bus_message* value) {
   if (key == "command" && type == "s") return raw::keep(request.command, read_text(value));
   if (key == "cwd" && type == "s") return raw::keep(request.cwd, read_text(value));
   if (key == "policy" && type == "s") return raw::keep(request.policy, read_text(value));
   if (key == "profile" && type == "b") return raw::keep(request.profile, read_flag(value));
-  if (key == "trap_unix_sockets" && type == "b") return raw::keep(request.trap_unix_sockets, read_flag(value));
-  if (key == "trap_renames" && type == "b") return raw::keep(request.trap_renames, read_flag(value));
+  if (key == "traps" && type == "as") return raw::keep(request.traps, read_traps(value));
   if (key == "events" && type == "b") return raw::keep(request.events, read_flag(value));
   return fail("option " + printable(key, 64) + " is unknown or has another type than " + printable(type, 16), EINVAL);
 }

@@ -38,6 +38,7 @@
 #include "base/unique_fd.h"
 #include "plan/generate_filters.h"
 #include "plan/syscalls.h"
+#include "plan/traps.h"
 
 namespace wrapd::plan {
 namespace {
@@ -145,7 +146,7 @@ void dispatch(Assembler& a, std::span<const Case> cases, Assembler::Label none) 
   dispatch(a, cases.subspan(middle), none);
 }
 
-Result<std::vector<sock_filter>> own_part(const FilterSpec& spec) {
+Result<std::vector<sock_filter>> own_part(TrapSet traps) {
   using Label = Assembler::Label;
   Assembler a;
   const Label allow = a.label(), enosys = a.label(), eperm = a.label(), eacces = a.label(), notify = a.label();
@@ -191,7 +192,7 @@ Result<std::vector<sock_filter>> own_part(const FilterSpec& spec) {
   a.load(low(0));
   a.if_equal(AF_UNIX, unix_domain, eacces);
   a.place(unix_domain);
-  if (spec.unix_sockets) {
+  if (traps.has(TrapGroup::socket_creation)) {
     a.load(low(1));
     a.mask(kSocketTypeMask);
     a.if_equal(SOCK_STREAM, allow);
@@ -235,7 +236,7 @@ Result<std::vector<sock_filter>> own_part(const FilterSpec& spec) {
   a.answer(SECCOMP_RET_ERRNO | EACCES);
   a.place(no_protocol);
   a.answer(SECCOMP_RET_ERRNO | EPROTONOSUPPORT);
-  if (spec.unix_sockets) {
+  if (traps.has(TrapGroup::socket_creation)) {
     a.place(notify);
     a.answer(SECCOMP_RET_USER_NOTIF);
   }
@@ -300,7 +301,7 @@ scmp_arg_cmp equals(unsigned argument, uint32_t mask, uint32_t value) {
   return {argument, SCMP_CMP_MASKED_EQ, mask, value};
 }
 
-Result<std::vector<sock_filter>> library_part(const FilterSpec& spec) {
+Result<std::vector<sock_filter>> library_part(TrapSet traps) {
   Rules rules;
   for (const Refusal& refusal : kRefusals) rules.add(SCMP_ACT_ERRNO(static_cast<uint32_t>(refusal.error)), refusal.nr);
 
@@ -317,24 +318,19 @@ Result<std::vector<sock_filter>> library_part(const FilterSpec& spec) {
             {equals(0, kLow32, SECCOMP_SET_MODE_FILTER),
              equals(1, SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_FILTER_FLAG_NEW_LISTENER)});
 
-  if (spec.unix_sockets) {
-    for (int nr : {__NR_connect, __NR_bind, __NR_listen}) rules.add(SCMP_ACT_NOTIFY, nr);
-  }
-  if (spec.renames) {
-    for (int nr : {__NR_renameat, __NR_renameat2, __NR_linkat, __NR_symlinkat}) rules.add(SCMP_ACT_NOTIFY, nr);
-#ifdef __NR_rename
-    for (int nr : {__NR_rename, __NR_link, __NR_symlink}) rules.add(SCMP_ACT_NOTIFY, nr);
-#endif
+  for (const Trap& trap : kTraps) {
+    // Those of socket_creation are brought by their arguments: own_part().
+    if (trap.group != TrapGroup::socket_creation && traps.has(trap.group)) rules.add(SCMP_ACT_NOTIFY, trap.number);
   }
   return rules.compile();
 }
 
 }  // namespace
 
-Result<std::vector<sock_filter>> generate_filter(const FilterSpec& spec) {
-  Result<std::vector<sock_filter>> program = own_part(spec);
+Result<std::vector<sock_filter>> generate_filter(TrapSet traps) {
+  Result<std::vector<sock_filter>> program = own_part(traps);
   if (!program) return program;
-  Result<std::vector<sock_filter>> library = library_part(spec);
+  Result<std::vector<sock_filter>> library = library_part(traps);
   if (!library) return library;
   program->insert(program->end(), library->begin(), library->end());
   if (program->size() > BPF_MAXINSNS) return fail("seccomp filter: too long for the kernel", E2BIG);

@@ -43,7 +43,7 @@ Result<bool> names_can_move(const policy::Policy& policy, const policy::Variable
 
 }  // namespace
 
-Result<Plan> compile_plan(const policy::Policy& policy, const policy::Variables& variables, const FilterSpec& narrow,
+Result<Plan> compile_plan(const policy::Policy& policy, const policy::Variables& variables, TrapSet narrow,
                           const OthersMayCreate& others_may_create) {
   Plan plan;
   plan.monitor_unsupported = policy.monitor_unsupported;
@@ -52,17 +52,17 @@ Result<Plan> compile_plan(const policy::Policy& policy, const policy::Variables&
   plan.rules = std::move(*block);
 
   // A disabled policy leaves the command alone, but it does not take away what the user asked for.
-  if (policy.effective_mode() == policy::Mode::disabled && narrow == FilterSpec{}) {
+  if (policy.effective_mode() == policy::Mode::disabled && narrow.empty()) {
     plan.filtered = false;
     plan.scope_signal = false;
     return plan;
   }
 
-  plan.filter_spec = narrow;
+  plan.traps = narrow;
   if (policy.judges_unix_sockets()) {
     Result<policy::RuleSet> rules = policy::RuleSet::open(plan.rules);
     if (!rules) return std::unexpected(rules.error());
-    plan.filter_spec.unix_sockets = true;
+    plan.traps |= kUnixSocketTraps;
     // A command of root's makes and moves names wherever root does.
     const bool root = variables.uid == "0";
     // Where a program may bind, it can make names by definition: what it bound there must stay where it was judged.
@@ -74,13 +74,11 @@ Result<Plan> compile_plan(const policy::Policy& policy, const policy::Variables&
     Result<bool> moves = names_can_move(
         policy, variables, *rules, [&](std::string_view directory) { return root || others_may_create(directory); });
     if (!moves) return std::unexpected(moves.error());
-    plan.filter_spec.renames = narrow.renames || binds || *moves;
+    if (binds || *moves) plan.traps |= {TrapGroup::rename_link};
     plan.scope_abstract = policy.unix_socket_mode() == policy::Mode::enforce && !rules->allows_any_abstract();
   }
 
-  Result<std::vector<sock_filter>> filter = compile_filter(plan.filter_spec);
-  if (!filter) return std::unexpected(filter.error());
-  plan.filter = std::move(*filter);
+  plan.filter = compile_filter(plan.traps);
   return plan;
 }
 

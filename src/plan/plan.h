@@ -12,23 +12,18 @@
 #include <vector>
 
 #include "base/result.h"
+#include "plan/traps.h"
 #include "policy/model.h"
 
 namespace wrapd::plan {
 
-// What the seccomp filter has to bring to the supervisor. The rest of the filter is the same for everybody.
-struct FilterSpec {
-  bool unix_sockets = false;  // connect, bind, listen; creation of AF_UNIX datagram and raw sockets and pairs
-  bool renames = false;       // rename, link, symlink and their kin: where names decide and can be made or moved
-  bool operator==(const FilterSpec&) const = default;
-};
-
-// The filter as the kernel takes it (seccomp(2)). docs/filter.md lists what it refuses and with which errno.
-[[nodiscard]] Result<std::vector<sock_filter>> compile_filter(const FilterSpec& spec);
+// The filter that brings these calls to the supervisor, as the kernel takes it (seccomp(2)). The rest of it is the same
+// for everybody: docs/filter.md lists what it refuses and with which errno.
+[[nodiscard]] std::vector<sock_filter> compile_filter(TrapSet traps);
 
 struct Plan {
   std::vector<std::byte> rules;  // policy::compile_rules()
-  FilterSpec filter_spec;
+  TrapSet traps;
   std::vector<sock_filter> filter;  // empty if !filtered
   bool filtered = true;             // false: mode disabled, the command runs as it would without us
   bool scope_abstract = false;      // Landlock scope for abstract sockets: none may be reached by rule
@@ -41,6 +36,6 @@ using OthersMayCreate = std::function<bool(std::string_view directory)>;
 
 // `narrow` is what a user's profile needs trapped besides (its rules travel separately).
 [[nodiscard]] Result<Plan> compile_plan(const policy::Policy& policy, const policy::Variables& variables,
-                                        const FilterSpec& narrow, const OthersMayCreate& others_may_create);
+                                        TrapSet narrow, const OthersMayCreate& others_may_create);
 
 }  // namespace wrapd::plan

@@ -22,9 +22,7 @@ constexpr size_t kMaxTarget = 4200;  // a path of 4095 plain bytes is never cut
 constexpr size_t kMaxName = 256;     // rules, policies as shown
 constexpr size_t kMaxGuidance = 1024;
 constexpr size_t kMaxTerminated = 256;
-
-constexpr std::string_view kTrapUnixSockets = "unix_sockets";
-constexpr std::string_view kTrapRenames = "renames";
+constexpr size_t kMaxTrapWord = 32;
 
 bool is_code(std::string_view text) {
   return !text.empty() && text.size() <= 32 &&
@@ -150,13 +148,10 @@ std::string encode(const OpenRequest& request) {
   writer.string("cwd", escape(request.cwd));
   if (request.policy) writer.string("policy", escape(*request.policy));
   if (request.profile) writer.boolean("profile", true);
-  if (request.trap_unix_sockets || request.trap_renames) {
-    std::string list = "[";
-    if (request.trap_unix_sockets) append_json_string(list, kTrapUnixSockets);
-    if (request.trap_unix_sockets && request.trap_renames) list += ',';
-    if (request.trap_renames) append_json_string(list, kTrapRenames);
-    list += ']';
-    writer.raw("trap", list);
+  if (!request.traps.empty()) {
+    std::string list;
+    for (std::string_view word : request.traps.words()) append_json_string(list += list.empty() ? '[' : ',', word);
+    writer.raw("traps", list += ']');
   }
   if (request.events) writer.boolean("events", true);
   writer.finish();
@@ -179,12 +174,9 @@ Result<OpenRequest> decode_open_request(std::string_view text) {
   }
   if (const Value* profile = fields.take_if("profile", Value::Type::boolean)) request.profile = profile->boolean;
   if (const Value* events = fields.take_if("events", Value::Type::boolean)) request.events = events->boolean;
-  for (const std::string& word :
-       take_strings(fields, fields.take_if("trap", Value::Type::array), "trap", 2, kTrapUnixSockets.size())) {
-    bool& flag = word == kTrapRenames ? request.trap_renames : request.trap_unix_sockets;
-    fields.require((word == kTrapRenames || word == kTrapUnixSockets) && !flag, "trap",
-                   "a list of \"unix_sockets\" and \"renames\", each at most once");
-    flag = true;
+  for (const std::string& word : take_strings(fields, fields.take_if("traps", Value::Type::array), "traps",
+                                              plan::kTrapGroups.size(), kMaxTrapWord)) {
+    fields.require(request.traps.add(word), "traps", "a list of names of trap groups, each at most once");
   }
   if (auto done = fields.finish(); !done) return std::unexpected(done.error());
   return request;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "plan/traps.h"
 
 namespace wrapd::wire {
 
@@ -27,10 +28,9 @@ struct OpenRequest {
   std::string command;  // shown, never run
   std::string cwd;      // absolute; fills ${CWD}
   std::optional<std::string> policy;
-  bool profile = false;            // the client has one, and waits to be invited to send it
-  bool trap_unix_sockets = false;  // the profile judges unix sockets
-  bool trap_renames = false;
-  bool events = false;  // the supervisor shall send every audit event here, too
+  bool profile = false;  // the client has one, and waits to be invited to send it
+  plan::TrapSet traps;   // of the profile
+  bool events = false;   // the supervisor shall send every audit event here, too
 };
 inline constexpr std::string_view kProfileMessage = "p";
 [[nodiscard]] std::string encode(const OpenRequest& request);

@@ -215,15 +215,13 @@ std::vector<sock_filter> brings_by_number(std::initializer_list<uint32_t> number
 }
 
 Result fight(const std::vector<Rule>& rules, const MakeHandler& make_handler, const std::function<int()>& attacker,
-             plan::FilterSpec spec) {
-  return fight_on({.spec = spec}, rules, make_handler, attacker);
+             plan::TrapSet traps) {
+  return fight_on({.traps = traps}, rules, make_handler, attacker);
 }
 
 Result fight_on(const Terms& terms, const std::vector<Rule>& rules, const MakeHandler& make_handler,
                 const std::function<int()>& attacker) {
-  auto filter = plan::compile_filter(terms.spec);
-  if (!filter) die("filter");
-  if (!terms.filter.empty()) *filter = terms.filter;
+  auto filter = terms.filter.empty() ? plan::compile_filter(terms.traps) : terms.filter;
   int sockets[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0) die("socketpair");
   UniqueFd mine(sockets[0]), theirs(sockets[1]);
@@ -237,7 +235,7 @@ Result fight_on(const Terms& terms, const std::vector<Rule>& rules, const MakeHa
         ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) {
       ::_exit(99);
     }
-    sock_fprog program{.len = static_cast<unsigned short>(filter->size()), .filter = filter->data()};
+    sock_fprog program{.len = static_cast<unsigned short>(filter.size()), .filter = filter.data()};
     long listener = ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
                               SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
     if (listener < 0) ::_exit(98);

@@ -85,9 +85,11 @@ struct Result {
   bool left_waiting = false;  // a call that nobody will answer; see Terms
 };
 
+inline constexpr plan::TrapSet kAllTraps = plan::TrapSet::numbered(plan::TrapSet::kSets - 1);
+
 // What a test takes away from a session of the service's, to show what it is there for.
 struct Terms {
-  plan::FilterSpec spec{true, false};
+  plan::TrapSet traps = plan::kUnixSocketTraps;
   std::vector<sock_filter> filter{};   // in the place of ours, if it is not empty
   bool supervisor_stays_root = false;  // instead of becoming the attacker
   bool supervisor_keeps_root = false;  // its root directory, instead of taking the attacker's
@@ -104,7 +106,7 @@ struct Terms {
 
 // Runs `attacker` in a child with the attacker's uid under the filter and returns when it has exited.
 [[nodiscard]] Result fight(const std::vector<Rule>& rules, const MakeHandler& handler,
-                           const std::function<int()>& attacker, plan::FilterSpec spec = {true, false});
+                           const std::function<int()>& attacker, plan::TrapSet traps = plan::kUnixSocketTraps);
 [[nodiscard]] Result fight_on(const Terms& terms, const std::vector<Rule>& rules, const MakeHandler& handler,
                               const std::function<int()>& attacker);
 

@@ -49,18 +49,19 @@ class Flipper {
 
 // The attack exits with 1 where it has won; `undo` then makes things as they were.
 void expect_won_and_lost(const std::vector<Rule>& rules, const Look& look, const std::function<int(uint64_t)>& attack,
-                         const std::function<void()>& undo, uint64_t count, plan::FilterSpec spec = {true, false}) {
+                         const std::function<void()>& undo, uint64_t count,
+                         plan::TrapSet traps = plan::kUnixSocketTraps) {
   int won = 0;
   for (int round = 0; round < 50 && won == 0; ++round) {
     auto result = fight(
-        rules, looks_and_lets_go(look), [&] { return attack(20'000); }, spec);
+        rules, looks_and_lets_go(look), [&] { return attack(20'000); }, traps);
     ASSERT_TRUE(WIFEXITED(result.exit_status));
     won = WEXITSTATUS(result.exit_status);
   }
   EXPECT_EQ(won, 1) << "the harness does not bite";
   undo();
   auto result = fight(
-      rules, ours(), [&] { return attack(tries(count)); }, spec);
+      rules, ours(), [&] { return attack(tries(count)); }, traps);
   ASSERT_TRUE(WIFEXITED(result.exit_status));
   EXPECT_EQ(WEXITSTATUS(result.exit_status), 0);
   // Both sides of it were seen, or nothing raced.
@@ -152,7 +153,7 @@ TEST(KindRace, NameOfAFileThatBecomesASockets) {
     return 0;
   };
   auto undo = [&] { EXPECT_EQ(::rename((place / "open/x").c_str(), (place / "kept/s").c_str()), 0); };
-  expect_won_and_lost({{{place / "open/**"}, Verdict::allow}}, look, attack, undo, 20'000, {true, true});
+  expect_won_and_lost({{{place / "open/**"}, Verdict::allow}}, look, attack, undo, 20'000, kAllTraps);
 }
 
 }  // namespace

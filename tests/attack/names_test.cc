@@ -21,7 +21,7 @@ using policy::Verdict;
 Result run_with(const Turns& turns, const std::function<void()>& outside, const Place& place, Story& story,
                 const std::vector<Rule>& rules, const Program& program) {
   std::thread other([&] { turns.act(outside); });
-  auto result = run_wrapped(place, story, rules, program, ours(), {true, true});
+  auto result = run_wrapped(place, story, rules, program, ours(), kAllTraps);
   turns.end();
   other.join();
   EXPECT_EQ(result.exit_status, 0);
@@ -62,23 +62,24 @@ TEST(Denied, MadeAgainAfterTheStart) {
 TEST(Denied, DirectoryAboveIsKept) {
   DeniedSocket scene;
   Story story;
-  run_wrapped(scene.place, story, scene.rules(),
-              [](const Place& place, Story& told) {
-                const std::string kept = place / "kept", other = place / "other";
-                told.tell("move", outcome(::rename(kept.c_str(), other.c_str())));
-                if (::mkdir(other.c_str(), 0700) < 0) ::_exit(1);
-                told.tell("exchange", outcome(::syscall(SYS_renameat2, AT_FDCWD, other.c_str(), AT_FDCWD, kept.c_str(),
-                                                        RENAME_EXCHANGE)));
-                told.tell("replace", outcome(::rename(other.c_str(), kept.c_str())));
-                if (::unlink((place / "kept/s").c_str()) < 0 || ::rmdir(kept.c_str()) < 0) ::_exit(1);
-                told.tell("link", outcome(::symlink("open", kept.c_str())));
-                told.tell("link of a link", outcome(::symlink("open", (place / "way").c_str())));
-                told.tell("moved link", outcome(::rename((place / "way").c_str(), kept.c_str())));
-                told.tell("linked link", outcome(::link((place / "way").c_str(), kept.c_str())));
-                told.tell("directory again", outcome(::mkdir(kept.c_str(), 0700)));
-                told.tell("elsewhere", outcome(::rename((place / "way").c_str(), (place / "way2").c_str())));
-              },
-              ours(), {true, true});
+  run_wrapped(
+      scene.place, story, scene.rules(),
+      [](const Place& place, Story& told) {
+        const std::string kept = place / "kept", other = place / "other";
+        told.tell("move", outcome(::rename(kept.c_str(), other.c_str())));
+        if (::mkdir(other.c_str(), 0700) < 0) ::_exit(1);
+        told.tell("exchange",
+                  outcome(::syscall(SYS_renameat2, AT_FDCWD, other.c_str(), AT_FDCWD, kept.c_str(), RENAME_EXCHANGE)));
+        told.tell("replace", outcome(::rename(other.c_str(), kept.c_str())));
+        if (::unlink((place / "kept/s").c_str()) < 0 || ::rmdir(kept.c_str()) < 0) ::_exit(1);
+        told.tell("link", outcome(::symlink("open", kept.c_str())));
+        told.tell("link of a link", outcome(::symlink("open", (place / "way").c_str())));
+        told.tell("moved link", outcome(::rename((place / "way").c_str(), kept.c_str())));
+        told.tell("linked link", outcome(::link((place / "way").c_str(), kept.c_str())));
+        told.tell("directory again", outcome(::mkdir(kept.c_str(), 0700)));
+        told.tell("elsewhere", outcome(::rename((place / "way").c_str(), (place / "way2").c_str())));
+      },
+      ours(), kAllTraps);
   for (const char* what : {"move", "exchange", "replace", "link", "moved link", "linked link"})
     EXPECT_EQ(story.of(what), "EACCES") << what;
   for (const char* what : {"link of a link", "directory again", "elsewhere"}) EXPECT_EQ(story.of(what), "ok") << what;
@@ -111,7 +112,7 @@ TEST(Denied, DirectoryAboveIsKeptUnderItsOtherNames) {
         told.tell("elsewhere", outcome(::symlink("nothing", (where / "other/x").c_str())));
         told.tell("elsewhere moved", outcome(::rename((where / "other/x").c_str(), (where / "other/deep").c_str())));
       },
-      ours(), {true, true});
+      ours(), kAllTraps);
   for (const char* what : {"move", "deep", "name made a link", "link", "moved link", "linked link"})
     EXPECT_EQ(story.of(what), "EACCES") << what;
   EXPECT_EQ(story.of("exchange"), "EACCES");
@@ -128,12 +129,13 @@ TEST(Denied, SocketMountedOnAFileIsNotCarriedIntoReach) {
   Mounted mount(place / "served/s", place / "no/tree/s");
   if (!mount) GTEST_SKIP() << "no mounts here";
   Story story;
-  run_wrapped(place, story, {{{place / "ok/**"}, Verdict::allow}},
-              [](const Place& where, Story& told) {
-                told.tell("move", outcome(::rename((where / "no/tree").c_str(), (where / "ok/tree").c_str())));
-                told.tell("connect", connect_to(where / "ok/tree/s"));
-              },
-              ours(), {true, true});
+  run_wrapped(
+      place, story, {{{place / "ok/**"}, Verdict::allow}},
+      [](const Place& where, Story& told) {
+        told.tell("move", outcome(::rename((where / "no/tree").c_str(), (where / "ok/tree").c_str())));
+        told.tell("connect", connect_to(where / "ok/tree/s"));
+      },
+      ours(), kAllTraps);
   EXPECT_EQ(story.of("move"), "EACCES");
   server.settle();
   EXPECT_EQ(server.reached(), 0U);
@@ -191,7 +193,7 @@ TEST(Names, ThatLookDeleted) {
         told.tell("link again",
                   outcome(::linkat(AT_FDCWD, name.c_str(), AT_FDCWD, (where / "open/l").c_str(), AT_SYMLINK_FOLLOW)));
       },
-      ours(), {true, true});
+      ours(), kAllTraps);
   EXPECT_EQ(story.of("connect"), "ok");
   EXPECT_EQ(story.of("nameless"), "EACCES");
   EXPECT_EQ(story.of("link"), "ENOENT");
@@ -210,21 +212,22 @@ TEST(Names, ThatLookDeletedWhereNothingCanBeLookedUp) {
   Server server(place / "top/kept/l"), good(place / "top/kept/good");
   ASSERT_EQ(::link((place / "top/kept/l").c_str(), (place / "top/kept/m").c_str()), 0);
   Story story;
-  run_wrapped(place, story, {{{place / "top/kept/?"}, Verdict::deny}, {{"/**"}, Verdict::allow}},
-              [](const Place& where, Story& told) {
-                const std::string kept = where / "top/kept";
-                int held = ::open((kept + "/l").c_str(), O_PATH);
-                if (::unlink((kept + "/l").c_str()) < 0 || ::chdir(kept.c_str()) < 0) ::_exit(1);
-                const std::string name = "/proc/self/fd/" + std::to_string(held);
-                told.tell("before", connect_to(name));
-                if (::chmod((where / "top").c_str(), 0) < 0) ::_exit(1);
-                told.tell("closed", connect_to(name));
-                told.tell("link", outcome(::linkat(AT_FDCWD, name.c_str(), AT_FDCWD, "another", AT_SYMLINK_FOLLOW)));
-                told.tell("denied", connect_to("m"));
-                told.tell("allowed", connect_to("good"));
-                told.tell("bind", bind_to("new"));
-              },
-              ours(), {true, true});
+  run_wrapped(
+      place, story, {{{place / "top/kept/?"}, Verdict::deny}, {{"/**"}, Verdict::allow}},
+      [](const Place& where, Story& told) {
+        const std::string kept = where / "top/kept";
+        int held = ::open((kept + "/l").c_str(), O_PATH);
+        if (::unlink((kept + "/l").c_str()) < 0 || ::chdir(kept.c_str()) < 0) ::_exit(1);
+        const std::string name = "/proc/self/fd/" + std::to_string(held);
+        told.tell("before", connect_to(name));
+        if (::chmod((where / "top").c_str(), 0) < 0) ::_exit(1);
+        told.tell("closed", connect_to(name));
+        told.tell("link", outcome(::linkat(AT_FDCWD, name.c_str(), AT_FDCWD, "another", AT_SYMLINK_FOLLOW)));
+        told.tell("denied", connect_to("m"));
+        told.tell("allowed", connect_to("good"));
+        told.tell("bind", bind_to("new"));
+      },
+      ours(), kAllTraps);
   for (const char* what : {"before", "closed", "link", "denied"}) EXPECT_EQ(story.of(what), "EACCES") << what;
   // Of another mount than the root's the kernel's text is not believed.
   auto mount_of = [](const std::string& path) {
@@ -257,7 +260,7 @@ TEST(Moves, LargeAndClosedDirectoriesWhereNothingIsRuled) {
         story.tell("back", outcome(::rename("moved/closed", "closed")));
         if (::chmod("closed/sub", 0700) < 0) ::_exit(1);
       },
-      {true, true});
+      kAllTraps);
 }
 
 }  // namespace

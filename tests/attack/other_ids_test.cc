@@ -162,7 +162,7 @@ Told tell(How how, const Variant& variant) {
   if (how == How::natively) {
     EXPECT_EQ(run_as_root(place, story, variant), 0);
   } else {
-    const Terms terms{.spec = {true, true},
+    const Terms terms{.traps = kAllTraps,
                       .supervisor_stays_root = how != How::ours,
                       .believes_everybody = how == How::believing,
                       .session = 0,
@@ -411,7 +411,7 @@ TEST(OtherIds, InAUsersSessionAnotherIdIsRefusedAndRecorded) {
   Server all(place / "pub/all");
   ASSERT_EQ(::chmod((place / "pub/all").c_str(), 0777), 0);
   // As where a set-user-id program started the session: the ids differ, and can be swapped.
-  const Terms terms{.spec = {true, true}, .attacker = 0};
+  const Terms terms{.traps = kAllTraps, .attacker = 0};
   Story story;
   auto result = fight_on(terms, allow_everything(place), ours(), [&] {
     limit_own_life();

@@ -105,7 +105,7 @@ inline int run_natively(const Place& place, Story& story, const Program& program
 }
 
 inline Result run_wrapped(const Place& place, Story& story, const std::vector<Rule>& rules, const Program& program,
-                          const MakeHandler& handler = ours(), plan::FilterSpec spec = {true, false}) {
+                          const MakeHandler& handler = ours(), plan::TrapSet traps = plan::kUnixSocketTraps) {
   return fight(
       rules, handler,
       [&] {
@@ -113,19 +113,19 @@ inline Result run_wrapped(const Place& place, Story& story, const std::vector<Ru
         program(place, story);
         return 0;
       },
-      spec);
+      traps);
 }
 
 // Runs `program` in two places that `set_up` made alike.
 inline void expect_same_story(const std::function<void(const Place&)>& set_up, const Rules& rules,
-                              const Program& program, plan::FilterSpec spec = {true, false}) {
+                              const Program& program, plan::TrapSet traps = plan::kUnixSocketTraps) {
   std::string stories[2];
   for (int wrapped : {0, 1}) {
     Place place;
     if (set_up) set_up(place);
     Story story;
     if (wrapped != 0) {
-      EXPECT_EQ(run_wrapped(place, story, rules(place), program, ours(), spec).exit_status, 0);
+      EXPECT_EQ(run_wrapped(place, story, rules(place), program, ours(), traps).exit_status, 0);
     } else {
       EXPECT_EQ(run_natively(place, story, program), 0);
     }

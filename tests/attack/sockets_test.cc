@@ -690,7 +690,7 @@ TEST(Native, RenamesAndLinks) {
     story.tell("too long", outcome(::rename(std::string(PATH_MAX, 'x').c_str(), "x")));
     story.tell("nearly too long", outcome(::rename((std::string(PATH_MAX - 5, '/') + "x").c_str(), "x")));
   };
-  expect_same_story(set_up, allow_everything, program, {true, true});
+  expect_same_story(set_up, allow_everything, program, kAllTraps);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -740,12 +740,13 @@ void expect_move_lost(const std::function<void(const Place&, Story&)>& move, con
   for (bool mediated : {false, true}) {
     Moves scene;
     Story story;
-    auto result = run_wrapped(scene.place, story, scene.rules(),
-                              [&](const Place& place, Story& told) {
-                                move(place, told);
-                                told.tell("connect", connect_to(place / name));
-                              },
-                              ours(), {true, mediated});
+    auto result = run_wrapped(
+        scene.place, story, scene.rules(),
+        [&](const Place& place, Story& told) {
+          move(place, told);
+          told.tell("connect", connect_to(place / name));
+        },
+        ours(), mediated ? kAllTraps : plan::kUnixSocketTraps);
     EXPECT_EQ(result.exit_status, 0);
     scene.bad->settle();
     EXPECT_EQ(scene.bad->reached(), mediated ? 0U : 1U) << (mediated ? "" : "the harness does not bite") << story.all();

@@ -208,8 +208,7 @@ double count_calls(pid_t process) {
 // A child under the filter connects, answered by `serve` in a process of its own.
 template <class Serve>
 Measured measure(const std::string& path, int count, Serve serve, bool counted = false) {
-  auto filter = plan::compile_filter({.unix_sockets = true, .renames = false});
-  if (!filter) die("filter");
+  auto filter = plan::compile_filter(plan::kUnixSocketTraps);
   int pair[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) die("socketpair");
   auto* shared =
@@ -217,7 +216,7 @@ Measured measure(const std::string& path, int count, Serve serve, bool counted =
   pid_t child = ::fork();
   if (child == 0) {
     become_user();
-    sock_fprog program{.len = static_cast<unsigned short>(filter->size()), .filter = filter->data()};
+    sock_fprog program{.len = static_cast<unsigned short>(filter.size()), .filter = filter.data()};
     int fd = static_cast<int>(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
                                         SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
                                         &program));

@@ -11,7 +11,7 @@ from conftest import OTHER, OWNER, QUESTION, SESSION, session_path
 
 ROUNDS = int(os.environ.get("WRAPD_TEST_FUZZ_ROUNDS", "30"))
 TEXTS = ["", "x", SESSION, QUESTION, "default", "/", "@", "a" * 300, "\x1b[2J", "../../etc", "\u202e", "org.wrapd1"]
-KEYS = ["command", "cwd", "policy", "profile", "trap_unix_sockets", "trap_renames", "events", "x", ""]
+KEYS = ["command", "cwd", "policy", "profile", "traps", "events", "x", ""]
 
 
 def value(random_, kind):

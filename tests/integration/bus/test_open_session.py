@@ -30,7 +30,7 @@ def refused(client, options=OPTIONS):
 def test_the_answer_brings_a_connection(machine):
     client = machine.client(OWNER)
     path, connection, properties = open_session(client, {**OPTIONS, "profile": V("b", 1), "policy": V("s", "default"),
-                                                         "events": V("b", 1), "trap_unix_sockets": V("b", 1)})
+                                                         "events": V("b", 1), "traps": V("as", ["sockets", "rename_link"])})
     with connection:
         assert connection.family == socket.AF_UNIX and connection.type == socket.SOCK_SEQPACKET
         assert connection.getblocking()
@@ -53,7 +53,8 @@ def test_options_are_strict(machine):
     client = machine.client(0)  # without a budget
     for options in ({}, {"command": V("s", "true")}, {**OPTIONS, "cwd": V("s", "relative")},
                     {**OPTIONS, "cwd": V("s", "/a/../b")}, {**OPTIONS, "policy": V("s", "../p")},
-                    {**OPTIONS, "unknown": V("s", "x")},
+                    {**OPTIONS, "unknown": V("s", "x")}, {**OPTIONS, "traps": V("as", ["files"])},
+                    {**OPTIONS, "traps": V("as", ["sockets", "sockets"])}, {**OPTIONS, "traps": V("s", "sockets")},
                     {**OPTIONS, "events": V("s", "true")}, {**OPTIONS, "command": V("v", V("s", "true"))},
                     [*OPTIONS.items(), ("cwd", V("s", "/other"))], {**OPTIONS, "profile": V("u", 1)}):
         assert refused(client, options) == "InvalidArgument"

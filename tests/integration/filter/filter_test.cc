@@ -395,17 +395,13 @@ Outcome run(const std::vector<sock_filter>* filter, Entry entry, const Case& c,
 class FilterTest : public testing::Test {
  protected:
   void SetUp() override {
-    for (bool unix_sockets : {false, true}) {
-      for (bool renames : {false, true}) {
-        const FilterSpec spec{unix_sockets, renames};
-        Result<std::vector<sock_filter>> filter = compile_filter(spec);
-        ASSERT_TRUE(filter) << filter.error().message;
-        filters_.push_back({spec, std::move(*filter)});
-      }
+    for (unsigned number = 0; number < TrapSet::kSets; ++number) {
+      const TrapSet traps = TrapSet::numbered(number);
+      filters_.push_back({traps, compile_filter(traps)});
     }
   }
   struct Compiled {
-    FilterSpec spec;
+    TrapSet traps;
     std::vector<sock_filter> filter;
   };
   [[nodiscard]] const std::vector<sock_filter>& smallest() const { return filters_.front().filter; }
@@ -413,9 +409,9 @@ class FilterTest : public testing::Test {
   std::vector<Compiled> filters_;
 };
 
-bool is_rename(const Case& c) {
-  return std::strstr(c.id, "rename") != nullptr || std::strstr(c.id, "link") == c.id ||
-         std::strstr(c.id, "symlink") == c.id;
+TrapGroup group_of(const Case& c) {
+  if (c.nr == __NR_connect || c.nr == __NR_bind || c.nr == __NR_listen) return TrapGroup::sockets;
+  return c.nr == __NR_socket || c.nr == __NR_socketpair ? TrapGroup::socket_creation : TrapGroup::rename_link;
 }
 
 std::string name(const Case& c) {
@@ -432,11 +428,11 @@ TEST_F(FilterTest, AnswersNatively) {
     const Outcome without = run(nullptr, Entry::native, c);
     ASSERT_TRUE(without.called);
     for (const Compiled& f : filters_) {
-      SCOPED_TRACE(testing::Message() << "unix_sockets " << f.spec.unix_sockets << ", renames " << f.spec.renames);
+      SCOPED_TRACE(testing::Message() << "trap set " << f.traps.number());
       const Outcome with = run(&f.filter, Entry::native, c);
       ASSERT_TRUE(with.called) << "wait status " << with.wait_status;
       EXPECT_EQ(with.strangers, 0);
-      const bool trapped = c.error == 0 && (is_rename(c) ? f.spec.renames : f.spec.unix_sockets);
+      const bool trapped = c.error == 0 && f.traps.has(group_of(c));
       EXPECT_EQ(with.notifications, trapped ? 1 : 0);
       if (trapped) {
         EXPECT_EQ(with.result, -kSupervisorsAnswer);

@@ -109,8 +109,8 @@ bool allows(const std::string& block, const std::string& path) {
   return rules && rules->judge_path(policy::UnixOperation::connect, path).verdict == policy::Verdict::allow;
 }
 
-bool is_filter(const std::string& bytes, const plan::FilterSpec& spec) {
-  const std::vector<sock_filter> expected = plan::compile_filter(spec).value();
+bool is_filter(const std::string& bytes, plan::TrapSet traps) {
+  const std::vector<sock_filter> expected = plan::compile_filter(traps);
   return bytes.size() == expected.size() * sizeof(sock_filter) &&
          std::memcmp(bytes.data(), expected.data(), bytes.size()) == 0;
 }
@@ -122,12 +122,13 @@ TEST_F(WrapCompileTest, WritesRulesFilterAndDescription) {
   EXPECT_EQ(o.error, "");
   EXPECT_EQ(
       nlohmann::json::parse(o.json),
-      nlohmann::json::parse(R"({"policy":"mine","mode":"enforce","trap":["unix_sockets","renames"],"filtered":true,
+      nlohmann::json::parse(
+          R"({"policy":"mine","mode":"enforce","traps":["sockets","socket_creation","rename_link"],"filtered":true,
                                       "scope_abstract":true,"scope_signal":true,"on_unsupported":"deny","notices":[]})"));
   EXPECT_EQ(std::ranges::count(o.json, '\n'), 1);
   EXPECT_TRUE(allows(o.rules, "/tmp/some/a.sock"));
   EXPECT_FALSE(allows(o.rules, "/tmp/other/a.sock"));
-  EXPECT_TRUE(is_filter(o.filter, {true, true}));
+  EXPECT_TRUE(is_filter(o.filter, plan::TrapSet::numbered(plan::TrapSet::kSets - 1)));
 }
 
 TEST_F(WrapCompileTest, AuditOverridesTheProfile) {
@@ -146,7 +147,7 @@ TEST_F(WrapCompileTest, ADisabledProfileHasNoFilter) {
   EXPECT_EQ(o.filter, "");
   const auto json = nlohmann::json::parse(o.json);
   EXPECT_EQ(json.at("filtered"), false);
-  EXPECT_EQ(json.at("trap"), nlohmann::json::array());
+  EXPECT_EQ(json.at("traps"), nlohmann::json::array());
   EXPECT_EQ(json.at("mode"), "disabled");
 }
 

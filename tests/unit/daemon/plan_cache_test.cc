@@ -42,7 +42,7 @@ class Plans : public ::testing::Test {
     place_.pid = ::getpid();
   }
   PlanCache::Prepared get(const std::shared_ptr<const CataloguePolicy>& policy, const std::string& cwd,
-                          plan::FilterSpec narrow = {}) {
+                          plan::TrapSet narrow = {}) {
     PlanCache::Prepared out;
     bool done = false;
     cache_->get(policy, {.cwd = cwd}, narrow, place_, [&](const PlanCache::Prepared& plan) {
@@ -123,7 +123,7 @@ TEST_F(Plans, DifferByWhatIsTrappedAndByPlace) {
     if (++answers == 4) loop_->stop();
   };
   cache_->get(p, {.cwd = "/a"}, {}, place_, note);
-  cache_->get(p, {.cwd = "/a"}, {.renames = true}, place_, note);
+  cache_->get(p, {.cwd = "/a"}, {plan::TrapGroup::rename_link}, place_, note);
   place_.id = "elsewhere";
   cache_->get(p, {.cwd = "/a"}, {}, place_, note);
   cache_->get(policy(), {.cwd = "/a"}, {}, place_, note);  // same text, read again

@@ -31,13 +31,14 @@ bool everybody_may(std::string_view /*directory*/) {
   return true;
 }
 
-Plan compile(const policy::Policy& policy, const OthersMayCreate& others = nobody_may, const FilterSpec& narrow = {},
+Plan compile(const policy::Policy& policy, const OthersMayCreate& others = nobody_may, TrapSet narrow = {},
              const policy::Variables& variables = kAlice) {
   Result<Plan> plan = compile_plan(policy, variables, narrow, others);
   EXPECT_TRUE(plan) << plan.error().message;
   return plan.value_or(Plan{});
 }
 
+constexpr TrapSet kAll = TrapSet::numbered(TrapSet::kSets - 1);
 constexpr char kEnforce[] = "{mode: enforce}";
 constexpr char kAllowPath[] = "[{name: a, paths: [\"/run/a/*.sock\"], operations: [connect], decision: allow}]";
 constexpr char kDenyPath[] = "[{name: a, paths: [\"/run/a/*.sock\"], decision: deny}]";
@@ -45,7 +46,7 @@ constexpr char kAllowAbstract[] = "[{name: a, paths: [\"@a*\"], operations: [con
 
 TEST(PlanTest, NothingIsTrappedThatNobodyJudges) {
   const Plan plan = compile(load(kEnforce, ""), everybody_may);
-  EXPECT_EQ(plan.filter_spec, FilterSpec{});
+  EXPECT_EQ(plan.traps, TrapSet{});
   EXPECT_TRUE(plan.filtered);
   EXPECT_FALSE(plan.filter.empty());
   EXPECT_TRUE(plan.scope_signal);
@@ -55,18 +56,17 @@ TEST(PlanTest, NothingIsTrappedThatNobodyJudges) {
 
 TEST(PlanTest, RulesTrapUnixSockets) {
   const Plan plan = compile(load(kEnforce, kDenyPath), everybody_may);
-  EXPECT_TRUE(plan.filter_spec.unix_sockets);
-  EXPECT_FALSE(plan.filter_spec.renames) << "nothing is allowed that something could be renamed to";
+  EXPECT_EQ(plan.traps, kUnixSocketTraps) << "nothing is allowed that something could be renamed to";
   Result<policy::RuleSet> rules = policy::RuleSet::open(plan.rules);
   ASSERT_TRUE(rules);
   EXPECT_EQ(rules->policy_name(), "test");
 }
 
 TEST(PlanTest, RenamesAreTrappedWhereNamesCanMove) {
-  EXPECT_FALSE(compile(load(kEnforce, kAllowPath), nobody_may).filter_spec.renames);
-  EXPECT_TRUE(compile(load(kEnforce, kAllowPath), everybody_may).filter_spec.renames);
-  EXPECT_TRUE(compile(load(kEnforce, kAllowPath), nobody_may, {}, kRoot).filter_spec.renames);
-  EXPECT_FALSE(compile(load(kEnforce, kDenyPath), nobody_may, {}, kRoot).filter_spec.renames);
+  EXPECT_FALSE(compile(load(kEnforce, kAllowPath), nobody_may).traps.has(TrapGroup::rename_link));
+  EXPECT_TRUE(compile(load(kEnforce, kAllowPath), everybody_may).traps.has(TrapGroup::rename_link));
+  EXPECT_TRUE(compile(load(kEnforce, kAllowPath), nobody_may, {}, kRoot).traps.has(TrapGroup::rename_link));
+  EXPECT_FALSE(compile(load(kEnforce, kDenyPath), nobody_may, {}, kRoot).traps.has(TrapGroup::rename_link));
   std::vector<std::string> asked;
   compile(load(kEnforce, kAllowPath), [&](std::string_view directory) {
     asked.emplace_back(directory);
@@ -81,13 +81,13 @@ TEST(PlanTest, RenamesAreTrappedForWildcardsInDirectories) {
   for (const char* path : {"/srv/home/*/p/*.sock", "/**", "/run/a/**", "/run/?/s", "/run/**.sock"}) {
     const std::string rules =
         std::string("[{name: a, paths: [\"") + path + "\"], operations: [connect], decision: allow}]";
-    EXPECT_TRUE(compile(load(kEnforce, rules), nobody_may).filter_spec.renames) << path;
+    EXPECT_TRUE(compile(load(kEnforce, rules), nobody_may).traps.has(TrapGroup::rename_link)) << path;
   }
   EXPECT_TRUE(
       compile(load(kEnforce, "[{name: a, paths: [\"/srv/*/s\"], operations: [listen], decision: ask}]"), nobody_may)
-          .filter_spec.renames);
-  EXPECT_FALSE(
-      compile(load(kEnforce, "[{name: a, paths: [\"/srv/*/s\"], decision: deny}]"), nobody_may).filter_spec.renames);
+          .traps.has(TrapGroup::rename_link));
+  EXPECT_FALSE(compile(load(kEnforce, "[{name: a, paths: [\"/srv/*/s\"], decision: deny}]"), nobody_may)
+                   .traps.has(TrapGroup::rename_link));
 }
 
 // A link in the place of a directory above a denied name would have its server make the socket elsewhere.
@@ -96,7 +96,7 @@ TEST(PlanTest, RenamesAreTrappedWhereTheWayToADeniedNameCanBeReplaced) {
   const std::string allow = "{name: a, paths: [\"/run/a/*.sock\"], operations: [connect], decision: allow}";
   auto traps = [&](const char* denied) {
     const std::string rules = std::string("[{name: d, paths: [\"") + denied + "\"], decision: deny}, " + allow + "]";
-    return compile(load(kEnforce, rules), in_home).filter_spec.renames;
+    return compile(load(kEnforce, rules), in_home).traps.has(TrapGroup::rename_link);
   };
   EXPECT_TRUE(traps("${HOME}/x/s"));
   EXPECT_TRUE(traps("${HOME}/x/*"));
@@ -116,7 +116,7 @@ TEST(PlanTest, AbstractNamesAreScopedWhereNoneCanBeReached) {
 
 TEST(PlanTest, AuditTrapsAsEnforceDoes) {
   const Plan plan = compile(load("{mode: audit}", kAllowPath), everybody_may);
-  EXPECT_EQ(plan.filter_spec, (FilterSpec{true, true}));
+  EXPECT_EQ(plan.traps, kAll);
   EXPECT_TRUE(plan.filtered);
 }
 
@@ -127,19 +127,19 @@ TEST(PlanTest, DisabledLeavesTheCommandAlone) {
     EXPECT_TRUE(plan.filter.empty());
     EXPECT_FALSE(plan.scope_signal);
     EXPECT_FALSE(plan.scope_abstract);
-    EXPECT_EQ(plan.filter_spec, FilterSpec{});
+    EXPECT_EQ(plan.traps, TrapSet{});
   }
 }
 
 TEST(PlanTest, AProfileNarrowsWhateverThePolicySays) {
-  const FilterSpec narrow{true, true};
+  const TrapSet narrow = kAll;
   for (const char* seccomp : {"{mode: enforce}", "{mode: disabled}"}) {
     const Plan plan = compile(load(seccomp, ""), nobody_may, narrow);
     EXPECT_TRUE(plan.filtered) << seccomp;
-    EXPECT_EQ(plan.filter_spec, narrow);
-    EXPECT_EQ(plan.filter.size(), compile_filter(narrow)->size());
+    EXPECT_EQ(plan.traps, narrow);
+    EXPECT_EQ(plan.filter.size(), compile_filter(narrow).size());
   }
-  EXPECT_EQ(compile(load(kEnforce, kDenyPath), nobody_may, {false, true}).filter_spec, narrow);
+  EXPECT_EQ(compile(load(kEnforce, kDenyPath), nobody_may, {TrapGroup::rename_link}).traps, narrow);
 }
 
 TEST(PlanTest, ErrorsOfTheRulesArePassedOn) {

@@ -38,30 +38,30 @@ TEST(OpenRequest, RoundTrip) {
                       .cwd = "/home/\xff \\ \x01 \xc3\xa4/\"p\"",
                       .policy = "agents-1.x_y",
                       .profile = true,
-                      .trap_unix_sockets = true,
-                      .trap_renames = true,
+                      .traps = {plan::TrapGroup::sockets, plan::TrapGroup::rename_link},
                       .events = true};
   auto back = decode_open_request(encode(request));
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(back->command, request.command);
   EXPECT_EQ(back->cwd, request.cwd);
   EXPECT_EQ(back->policy, request.policy);
-  EXPECT_TRUE(back->profile && back->trap_unix_sockets && back->trap_renames && back->events);
+  EXPECT_EQ(back->traps, request.traps);
+  EXPECT_TRUE(back->profile && back->events);
 }
 
 TEST(OpenRequest, OptionalKeysMayBeMissing) {
   auto back = decode_open_request(R"({"version":1,"request":"open","command":"","cwd":"/"})");
   ASSERT_TRUE(back) << back.error().message;
-  EXPECT_FALSE(back->policy || back->profile || back->trap_unix_sockets || back->trap_renames || back->events);
+  EXPECT_FALSE(back->policy || back->profile || !back->traps.empty() || back->events);
   EXPECT_EQ(encode(*back), R"({"version":1,"request":"open","command":"","cwd":"/"})");
 }
 
 TEST(OpenRequest, ProtocolDocumentsExample) {
   auto back = decode_open_request(
       "{\"version\":1,\"request\":\"open\",\"command\":\"make -j2\",\"cwd\":\"/home/alice/p\",\"policy\":\"agents\",\n"
-      " \"profile\":true,\"trap\":[\"unix_sockets\",\"renames\"],\"events\":true}");
+      " \"profile\":true,\"traps\":[\"sockets\",\"socket_creation\",\"rename_link\"],\"events\":true}");
   ASSERT_TRUE(back) << back.error().message;
-  EXPECT_TRUE(back->trap_renames);
+  EXPECT_EQ(back->traps.number(), plan::TrapSet::kSets - 1);
 }
 
 TEST(OpenRequest, LongCommandIsCutBySenderAndStillFits) {
@@ -132,12 +132,12 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"{" OPEN ",\"policy\":7}", "must be a string"},
         Bad{"{" OPEN ",\"profile\":1}", "\"profile\" must be true or false"},
         Bad{"{" OPEN ",\"events\":\"yes\"}", "\"events\" must be true or false"},
-        Bad{"{" OPEN ",\"trap\":\"renames\"}", "\"trap\" must be a list"},
-        Bad{"{" OPEN ",\"trap\":[\"files\"]}", "\"trap\" must be a list"},
-        Bad{"{" OPEN ",\"trap\":[1]}", "\"trap\" must be a list"},
-        Bad{"{" OPEN ",\"trap\":[\"renames\",\"renames\"]}", "at most once"},
-        Bad{"{" OPEN ",\"trap\":[\"renames\",\"unix_sockets\",\"renames\"]}", "at most 2"},
-        Bad{"{" OPEN ",\"trap\":[[[[[]]]]]}", "nested deeper"}, Bad{"{" OPEN ",\"x\":\"\xff\"}", "not JSON"},
+        Bad{"{" OPEN ",\"traps\":\"rename_link\"}", "\"traps\" must be a list"},
+        Bad{"{" OPEN ",\"traps\":[\"files\"]}", "\"traps\" must be a list"},
+        Bad{"{" OPEN ",\"traps\":[1]}", "\"traps\" must be a list"},
+        Bad{"{" OPEN ",\"traps\":[\"rename_link\",\"rename_link\"]}", "at most once"},
+        Bad{"{" OPEN ",\"traps\":[\"rename_link\",\"sockets\",\"rename_link\",\"sockets\"]}", "at most 3"},
+        Bad{"{" OPEN ",\"traps\":[[[[[]]]]]}", "nested deeper"}, Bad{"{" OPEN ",\"x\":\"\xff\"}", "not JSON"},
         Bad{"{" OPEN ",\"x\":\"\xed\xa0\x80\"}", "not JSON"}, Bad{"{" OPEN ",\"x\":\"\n\"}", "not JSON"}));
 
 TEST(OpenRequest, LimitsInBytes) {
