@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "base/credentials.h"
+#include "plan/traps.h"
 
 namespace wrapd::supervisor {
 
@@ -57,38 +58,8 @@ std::span<std::byte> bytes_of(AddressCopy& copy, size_t size) {
 }  // namespace
 
 const char* operation_of(int number) {
-  switch (number) {
-    case SYS_connect:
-      return "connect";
-    case SYS_bind:
-      return "bind";
-    case SYS_listen:
-      return "listen";
-    case SYS_socket:
-      return "socket";
-    case SYS_socketpair:
-      return "socketpair";
-#ifdef SYS_rename
-    case SYS_rename:
-#endif
-#ifdef SYS_renameat
-    case SYS_renameat:
-#endif
-    case SYS_renameat2:
-      return "rename";
-#ifdef SYS_link
-    case SYS_link:
-#endif
-    case SYS_linkat:
-      return "link";
-#ifdef SYS_symlink
-    case SYS_symlink:
-#endif
-    case SYS_symlinkat:
-      return "symlink";
-    default:
-      return "system call";
-  }
+  const plan::Trap* trap = plan::find_trap(number);
+  return trap == nullptr ? "system call" : trap->operation;
 }
 
 // The program is read with the rest: the task cannot become another program while it waits.

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <memory>
 
+#include "plan/traps.h"
+
 namespace wrapd::supervisor {
 namespace {
 
@@ -387,27 +389,25 @@ Outcome NameHandler::handle(const Caller& call, CallContext& context) {
   auto in_turn = [&](auto attempt, const Arguments& arguments) {
     return session_.names_lock->in_turn([&](Turn& turn) { return (this->*attempt)(call, context, arguments, turn); });
   };
-  switch (call.number) {
-#ifdef SYS_rename
-    case SYS_rename:
+  const plan::Trap* trap = plan::find_trap(call.number);
+  if (trap == nullptr) return {.answer = Answer::errno_of(ENOSYS), .record = std::nullopt};
+  switch (trap->call) {
+    case plan::Call::rename:
       return in_turn(&NameHandler::rename, {"rename", AT_FDCWD, a[0], AT_FDCWD, a[1]});
-    case SYS_link:
+    case plan::Call::link:
       return in_turn(&NameHandler::link, {"link", AT_FDCWD, a[0], AT_FDCWD, a[1]});
-    case SYS_symlink:
+    case plan::Call::symlink:
       return in_turn(&NameHandler::symlink, {"symlink", AT_FDCWD, a[0], AT_FDCWD, a[1]});
-#endif
-#ifdef SYS_renameat
-    case SYS_renameat:
+    case plan::Call::renameat:
       return in_turn(&NameHandler::rename, {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3]});
-#endif
-    case SYS_renameat2:
+    case plan::Call::renameat2:
       if ((flags(a[4]) & ~kRenameFlags) != 0) return invalid;
       if ((flags(a[4]) & RENAME_EXCHANGE) != 0 && flags(a[4]) != RENAME_EXCHANGE) return invalid;
       return in_turn(&NameHandler::rename, {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3], flags(a[4])});
-    case SYS_linkat:
+    case plan::Call::linkat:
       if ((flags(a[4]) & ~kLinkFlags) != 0) return invalid;
       return in_turn(&NameHandler::link, {"link", as_fd(a[0]), a[1], as_fd(a[2]), a[3], flags(a[4])});
-    case SYS_symlinkat:
+    case plan::Call::symlinkat:
       return in_turn(&NameHandler::symlink, {"symlink", AT_FDCWD, a[0], as_fd(a[1]), a[2]});
     default:
       return {.answer = Answer::errno_of(ENOSYS), .record = std::nullopt};

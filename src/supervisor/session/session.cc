@@ -22,6 +22,7 @@
 #include "supervisor/call_report.h"
 #include "supervisor/calls/rename_link.h"
 #include "supervisor/calls/socket.h"
+#include "supervisor/dispatch.h"
 #include "supervisor/identities.h"
 #include "supervisor/loop/loop.h"
 #include "supervisor/session/denials.h"
@@ -103,6 +104,7 @@ class Session {
   std::optional<SessionTree> tree_;  // with a service only: nobody else can end the session
   std::optional<UnixSocketHandler> unix_sockets_;
   std::optional<NameHandler> names_;
+  Dispatch dispatch_;
   std::optional<Loop> loop_;
   std::optional<audit::Recorder> recorder_;
   Denials denials_;
@@ -146,32 +148,12 @@ Result<> Session::set_up() {
   unix_sockets_.emplace(objects);
   names_.emplace(objects);
   Loop::install_interrupt_handler();
-  auto handler_for = [this](int number) -> Handler* {
-    switch (number) {
-      case SYS_connect:
-      case SYS_bind:
-      case SYS_listen:
-      case SYS_socket:
-      case SYS_socketpair:
-        return &*unix_sockets_;
-#ifdef SYS_rename
-      case SYS_rename:
-      case SYS_link:
-      case SYS_symlink:
-#endif
-#ifdef SYS_renameat
-      case SYS_renameat:
-#endif
-      case SYS_renameat2:
-      case SYS_linkat:
-      case SYS_symlinkat:
-        return &*names_;
-      default:
-        return nullptr;
-    }
-  };
-  loop_.emplace(*kernel_, kernel_->listener(), std::move(handler_for), *callers_, *approvals_,
-                LoopLimits{.waiting = options_.waiting_calls});
+  dispatch_.add(plan::TrapGroup::sockets, *unix_sockets_);
+  dispatch_.add(plan::TrapGroup::socket_creation, *unix_sockets_);
+  dispatch_.add(plan::TrapGroup::rename_link, *names_);
+  loop_.emplace(
+      *kernel_, kernel_->listener(), [this](int number) { return dispatch_.handler_of(number); }, *callers_,
+      *approvals_, LoopLimits{.waiting = options_.waiting_calls});
   if (options_.broker != nullptr) {
     tree_.emplace(tree_proc_.get(), options_.uid);
     tree_->adopt(options_.client_pid, options_.leader.get());
