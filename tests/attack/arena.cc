@@ -19,6 +19,7 @@
 #include <filesystem>
 
 #include "kernel/uapi.h"
+#include "supervisor/dispatch.h"
 #include "supervisor/identity.h"
 #include "wire/packet.h"
 
@@ -41,23 +42,21 @@ socklen_t fill(sockaddr_un& address, const std::string& name) {
 
 class OurHandlers final : public supervisor::Handler {
  public:
-  explicit OurHandlers(const supervisor::SessionObjects& session) : sockets_(session), names_(session) {}
+  explicit OurHandlers(const supervisor::SessionObjects& session) : sockets_(session), names_(session) {
+    dispatch_.add(plan::TrapGroup::sockets, sockets_);
+    dispatch_.add(plan::TrapGroup::socket_creation, sockets_);
+    dispatch_.add(plan::TrapGroup::rename_link, names_);
+  }
   supervisor::Outcome handle(const supervisor::Caller& call, supervisor::CallContext& context) override {
-    switch (call.number) {
-      case SYS_connect:
-      case SYS_bind:
-      case SYS_listen:
-      case SYS_socket:
-      case SYS_socketpair:
-        return sockets_.handle(call, context);
-      default:
-        return names_.handle(call, context);
-    }
+    supervisor::Handler* handler = dispatch_.handler_of(call.number);
+    if (handler == nullptr) return {.answer = supervisor::Answer::errno_of(ENOSYS), .record = std::nullopt};
+    return handler->handle(call, context);
   }
 
  private:
   supervisor::UnixSocketHandler sockets_;
   supervisor::NameHandler names_;
+  supervisor::Dispatch dispatch_;
 };
 
 // The real one, or one for which every task is what the session is.
