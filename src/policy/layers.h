@@ -11,9 +11,10 @@ namespace wrapd::policy {
 
 // What is to be done, and which layer's rule said so.
 struct Decision {
+  static constexpr uint8_t kNoLayer = UINT8_MAX;
   Verdict verdict = Verdict::deny;   // the strictest of the layers that enforce
   Verdict recorded = Verdict::deny;  // the strictest of all layers: differs from `verdict` where a layer only audits
-  uint8_t layer = 0;                 // the layer that gave `recorded`
+  uint8_t layer = kNoLayer;          // the layer that gave `recorded`, or none did
   int32_t rule = -1;                 // its rule, or -1: no rule matched
   [[nodiscard]] bool permits() const { return verdict == Verdict::allow || verdict == Verdict::audit; }
 };

@@ -290,7 +290,12 @@ Outcome Callers::serve(const Notification& call, Handler& handler, CallContext& 
     return refuse(
         call, fail("cannot act as " + text_of(caller->credentials_) + ": " + acted.error().message, kRefused).error());
   }
-  if (caller->missing_ != 0) explain_missing(*caller, outcome);
+  if (caller->unfinished_) {
+    outcome.record = std::move(caller->unfinished_);
+    if (!outcome.record->done) outcome.answer = Answer::errno_of(EACCES);
+  } else if (caller->missing_ != 0) {
+    explain_missing(*caller, outcome);
+  }
   if (!outcome.record) return outcome;
   // What was done is told in any case, and who is asked about something was there when the question was put.
   if (outcome.record->done || outcome.question != 0 || caller->waits()) {

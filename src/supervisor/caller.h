@@ -61,6 +61,9 @@ class Caller : public Notification {
   // Fills in which program it is; nothing if that is not known for certain.
   void name(Record& record) const;
 
+  // A record whose call was neither carried out nor refused in so many words: told in the place of the handler's.
+  void leave_unfinished(Record record) const { unfinished_ = std::move(record); }
+
   // Whose rights the call is made with.
   [[nodiscard]] const kernel::Credentials& credentials() const { return credentials_; }
   // The means to act: what is done through it is done with these.
@@ -84,6 +87,7 @@ class Caller : public Notification {
   std::string comm_;
   mutable std::optional<std::string> exe_;  // read before waits() was true
   mutable bool checked_ = false;            // nothing was read since
+  mutable std::optional<Record> unfinished_;
 };
 
 // The one step.

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -44,12 +45,20 @@ struct Record {
   policy::Decision decision;
   std::string path;  // or the abstract name
   bool abstract = false;
-  std::string target;     // where a rename would lead
-  std::string reason;     // where no rule says why: "protected", "race", ...
-  bool done = false;      // the operation was carried out (whatever the kernel said of it)
-  bool approved = false;  // it was asked about, and somebody allowed it
-  std::string comm;       // Caller::name(); empty: not known
+  std::string second_path;  // where a rename or a link leads
+  std::string reason;       // where no rule says why: "protected", "race", ...
+  bool done = false;        // the operation was carried out (whatever the kernel said of it)
+  bool approved = false;    // it was asked about, and somebody allowed it
+  std::string comm;         // Caller::name(); empty: not known
   std::string exe;
+};
+
+// A record with who asked, what the program got, and when.
+struct TimedRecord {
+  Record record;
+  pid_t tid = 0;
+  int error = 0;
+  std::chrono::system_clock::time_point time;
 };
 
 struct Outcome {

@@ -54,8 +54,8 @@ class OurHandlers final : public supervisor::Handler {
   }
 
  private:
-  supervisor::UnixSocketHandler sockets_;
-  supervisor::NameHandler names_;
+  supervisor::SocketHandler sockets_;
+  supervisor::RenameLinkHandler names_;
   supervisor::Dispatch dispatch_;
 };
 

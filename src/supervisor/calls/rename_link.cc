@@ -6,32 +6,23 @@
 #include <linux/fs.h>
 #include <sys/syscall.h>
 
-#include <algorithm>
-#include <climits>
-#include <cstring>
+#include <cerrno>
 #include <memory>
+#include <string_view>
+#include <utility>
 
 #include "plan/traps.h"
+#include "supervisor/named_object.h"
 
 namespace wrapd::supervisor {
 namespace {
 
 constexpr int kMaxDepth = 64;
-constexpr size_t kMaxKeptBytes = 16U << 20;
 constexpr int kMaxEntries = 20000;  // of a directory that is renamed and might carry sockets
 
 struct CloseDirectory {
   void operator()(DIR* directory) const { ::closedir(directory); }
 };
-
-bool is_open(policy::Verdict verdict) {
-  return verdict == policy::Verdict::allow || verdict == policy::Verdict::audit;
-}
-
-// What is denied must not come to where it would be asked about, and neither to where nobody is asked.
-bool is_wider(policy::Verdict after, policy::Verdict before) {
-  return !is_open(before) && after > before;
-}
 
 std::unexpected<Error> errno_error(int rc) {
   return fail("lookup failed", -rc);
@@ -39,10 +30,13 @@ std::unexpected<Error> errno_error(int rc) {
 
 }  // namespace
 
-NameHandler::NameHandler(const SessionObjects& session)
-    : session_(session), kernel_(session.kernel), walk_(session.kernel, session.root) {}
+RenameLinkHandler::RenameLinkHandler(const SessionObjects& session)
+    : session_(session),
+      kernel_(session.kernel),
+      walk_(session.kernel, session.root),
+      gate_(session.layers, session.identities, session.approvals) {}
 
-Result<UniqueFd> NameHandler::open_start(const Caller& call, int fd) {
+Result<UniqueFd> RenameLinkHandler::open_start(const Caller& call, int fd) {
   std::string link = fd == AT_FDCWD ? "cwd" : "fd/" + std::to_string(fd);
   if (fd != AT_FDCWD && fd < 0) return fail("bad descriptor", EBADF);
   int opened = call.open_link(link.c_str());
@@ -51,7 +45,7 @@ Result<UniqueFd> NameHandler::open_start(const Caller& call, int fd) {
   return UniqueFd(opened);
 }
 
-Result<NameHandler::End> NameHandler::open_end(const Caller& call, int fd, const std::string& path) {
+Result<RenameLinkHandler::End> RenameLinkHandler::open_end(const Caller& call, int fd, const std::string& path) {
   if (path.empty()) return fail("empty path", ENOENT);
   UniqueFd start;
   if (!path.starts_with('/')) {
@@ -97,7 +91,7 @@ Result<NameHandler::End> NameHandler::open_end(const Caller& call, int fd, const
 }
 
 // The first argument of linkat(2) is any object; it may be followed, or be a descriptor.
-Result<Located> NameHandler::open_linked(const Caller& call, int fd, const std::string& path, unsigned flags) {
+Result<Located> RenameLinkHandler::open_linked(const Caller& call, int fd, const std::string& path, unsigned flags) {
   UniqueFd start;
   if (path.empty() && (flags & AT_EMPTY_PATH) == 0) return fail("empty path", ENOENT);
   if (!path.starts_with('/')) {
@@ -114,103 +108,25 @@ Result<Located> NameHandler::open_linked(const Caller& call, int fd, const std::
   return located;
 }
 
-bool NameHandler::never_widens(const std::string& from, const std::string& to) const {
-  for (size_t i = 0; i < session_.layers.size(); ++i) {
-    const policy::RuleSet& layer = session_.layers.layer(i);
-    if (!layer.judges_unix_sockets()) continue;
-    // Either way of a layer's is enough: the strictest of the layers counts before and after.
-    auto opens_nothing = [&](policy::UnixOperation operation) {
-      auto before = layer.uniform_beneath(operation, from);
-      if (before && is_open(*before)) return true;
-      auto after = layer.uniform_beneath(operation, to);
-      return after && (*after == policy::Verdict::deny || (before && *after <= *before));
-    };
-    auto may_come = [&] {
-      auto before = layer.uniform_beneath(policy::UnixOperation::bind, from);
-      if (before && *before == policy::Verdict::deny) return true;
-      auto after = layer.uniform_beneath(policy::UnixOperation::bind, to);
-      return after && is_open(*after);
-    };
-    if (!opens_nothing(policy::UnixOperation::connect) || !opens_nothing(policy::UnixOperation::listen) || !may_come())
-      return false;
+// What a call begins with. The text of a symbolic link is not looked up.
+Result<RenameLinkHandler::End> RenameLinkHandler::open_old(const Caller& call, const Arguments& arguments,
+                                                           const std::string& path) {
+  if (arguments.kind == Kind::rename) return open_end(call, arguments.old_fd, path);
+  End end;
+  if (arguments.kind == Kind::symlink) {
+    if (path.empty()) return fail("empty path", ENOENT);
+    return end;
   }
-  return true;
+  auto linked = open_linked(call, arguments.old_fd, path, arguments.flags);
+  if (!linked) return std::unexpected(linked.error());
+  end.object = std::move(*linked);
+  return end;
 }
 
-policy::Decision NameHandler::kept_by(size_t layer, int32_t rule) const {
-  policy::Decision decision{.layer = static_cast<uint8_t>(layer), .rule = rule};
-  if (session_.layers.layer(layer).unix_socket_mode() != policy::Mode::enforce) {
-    decision.verdict = policy::Verdict::allow;
-  }
-  return decision;
-}
-
-void NameHandler::learn_kept() {
-  for (size_t i = 0; i < session_.layers.size(); ++i) {
-    auto names = session_.layers.layer(i).kept_names(kMaxKeptBytes);
-    if (!names) {
-      auto decision = kept_by(i, -1);
-      if (!keeps_all_ || decision.verdict < keeps_all_->verdict) keeps_all_ = decision;
-      continue;
-    }
-    for (auto& name : *names) {
-      std::string last = name.path.substr(name.path.rfind('/') + 1);
-      kept_.push_back({std::move(last), std::move(name.path), i, name.rule, name.leads});
-    }
-  }
-  std::ranges::sort(kept_, {}, &Kept::last);
-}
-
-// True if the end is this name, or the same by a mount of the directory in another place. What leads to it then has the
-// same last element, for a directory has one name.
-bool NameHandler::is_kept(const End& end, const std::string& path) {
-  if (path == end.real) return true;
-  kernel::ObjectId id;
-  const auto sight = session_.identities.find(path.substr(0, std::max<size_t>(path.rfind('/'), 1)), id);
-  if (sight != Identities::Sight::clear) return true;
-  return S_ISDIR(id.mode) && id.device == end.parent.st.st_dev && id.inode == end.parent.st.st_ino;
-}
-
-std::optional<policy::Decision> NameHandler::keeps(const End& end, std::optional<mode_t> made) {
-  if (end.name.empty()) return std::nullopt;
-  std::call_once(kept_once_, [&] { learn_kept(); });
-  std::optional<policy::Decision> strictest = keeps_all_;
-  for (const Kept& kept : std::ranges::equal_range(kept_, end.name, {}, &Kept::last)) {
-    if (!kept.leads) {
-      if (!made) continue;
-      if (S_ISSOCK(*made) && session_.layers.judge_path(policy::UnixOperation::bind, kept.path).permits()) continue;
-      // An earlier rule may open the name that this one closes.
-      const policy::RuleSet& layer = session_.layers.layer(kept.layer);
-      if (is_open(layer.judge_path(policy::UnixOperation::connect, kept.path).verdict) &&
-          is_open(layer.judge_path(policy::UnixOperation::listen, kept.path).verdict)) {
-        continue;
-      }
-    }
-    policy::Decision decision = kept_by(kept.layer, kept.rule);
-    if ((strictest && decision.verdict >= strictest->verdict) || !is_kept(end, kept.path)) continue;
-    strictest = decision;
-  }
-  return strictest;
-}
-
-std::optional<policy::Decision> NameHandler::socket_widening(const std::string& from, const std::string& to) const {
-  for (auto operation : {policy::UnixOperation::connect, policy::UnixOperation::listen}) {
-    policy::Decision before = session_.layers.judge_path(operation, from);
-    policy::Decision after = session_.layers.judge_path(operation, to);
-    if (is_wider(after.recorded, before.recorded)) return before;
-  }
-  // A socket that was bound where that is allowed must not turn up where it is not, or where nobody was asked about it.
-  policy::Decision made = session_.layers.judge_path(policy::UnixOperation::bind, from);
-  policy::Decision moved = session_.layers.judge_path(policy::UnixOperation::bind, to);
-  if (made.recorded != policy::Verdict::deny && !is_open(moved.recorded)) return moved;
-  return std::nullopt;
-}
-
-std::optional<policy::Decision> NameHandler::tree_widening(int directory, const std::string& from,
-                                                           const std::string& to, int depth, int& budget) {
-  // What cannot be looked through might hold a socket. The decision names no rule then.
-  policy::Decision unknown;
-  if (session_.layers.audit_only()) unknown.verdict = policy::Verdict::allow;
+std::optional<policy::Decision> RenameLinkHandler::forbids_tree(int directory, const std::string& from,
+                                                                const std::string& to, int depth, int& budget) {
+  // What cannot be looked through might hold a socket.
+  const policy::Decision unknown = gate_.names().unknown();
   if (depth > kMaxDepth) return unknown;
   int fd = kernel_.open_at(directory, ".", O_RDONLY | O_DIRECTORY, 0);
   if (fd < 0) return unknown;
@@ -226,192 +142,165 @@ std::optional<policy::Decision> NameHandler::tree_widening(int directory, const 
       if (errno != 0) return unknown;
       return std::nullopt;
     }
-    std::string name = entry->d_name;
+    const std::string_view name = entry->d_name;
     if (name == "." || name == "..") continue;
-    if (--budget < 0) return unknown;
-    struct stat st {};  // the directory says what is there, not what is mounted on it
-    int found = kernel_.stat_at(fd, name.c_str(), st);
-    if (found == -ENOENT) continue;  // gone meanwhile
-    if (found < 0) return unknown;   // a directory that can be listed but not searched
-    if (S_ISSOCK(st.st_mode)) {
-      if (auto decision = socket_widening(from + "/" + name, to + "/" + name)) return decision;
-    }
-    if (!S_ISDIR(st.st_mode)) continue;
-    if (never_widens(from + "/" + name, to + "/" + name)) continue;
-    int child = kernel_.open_at(fd, name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
-    if (child == -ENOENT) continue;
-    if (child < 0) return unknown;
-    UniqueFd owned(child);
-    if (auto decision = tree_widening(child, from + "/" + name, to + "/" + name, depth + 1, budget)) return decision;
+    if (auto decision = forbids_entry(fd, entry->d_name, from, to, depth, budget)) return decision;
   }
 }
 
-std::optional<policy::Decision> NameHandler::widening(const Located& object, const std::string& from,
-                                                      const std::string& to) {
-  if (!object.fd) return std::nullopt;
-  if (S_ISSOCK(object.st.st_mode)) return socket_widening(from, to);
-  if (!S_ISDIR(object.st.st_mode) || never_widens(from, to)) return std::nullopt;
-  int budget = kMaxEntries;
-  return tree_widening(object.fd.get(), from, to, 0, budget);
+std::optional<policy::Decision> RenameLinkHandler::forbids_entry(int directory, const char* name,
+                                                                 const std::string& from, const std::string& to,
+                                                                 int depth, int& budget) {
+  NameRules& rules = gate_.names();
+  if (--budget < 0) return rules.unknown();
+  struct stat st {};  // the directory says what is there, not what is mounted on it
+  const int found = kernel_.stat_at(directory, name, st);
+  if (found == -ENOENT) return std::nullopt;  // gone meanwhile
+  if (found < 0) return rules.unknown();      // a directory that can be listed but not searched
+  const std::string from_here = from + "/" + name, to_here = to + "/" + name;
+  if (S_ISSOCK(st.st_mode)) return rules.forbids_socket(from_here, to_here);
+  if (!S_ISDIR(st.st_mode) || rules.never_forbids(from_here, to_here)) return std::nullopt;
+  const int child = kernel_.open_at(directory, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
+  if (child == -ENOENT) return std::nullopt;
+  if (child < 0) return rules.unknown();
+  UniqueFd owned(child);
+  return forbids_tree(child, from_here, to_here, depth + 1, budget);
 }
 
-Outcome NameHandler::failed(const Caller& call, Record record, const Error& error) {
-  if (error.code != kRefused) return {.answer = Answer::errno_of(error.code), .record = std::nullopt};
-  record.reason = error.message;
-  call.name(record);
-  return {.answer = Answer::errno_of(EACCES), .record = std::move(record)};
+std::optional<policy::Decision> RenameLinkHandler::forbids(const Located& object, const std::string& from,
+                                                           const std::string& to) {
+  if (!object.fd) return std::nullopt;
+  if (S_ISSOCK(object.st.st_mode)) return gate_.names().forbids_socket(from, to);
+  if (!S_ISDIR(object.st.st_mode) || gate_.names().never_forbids(from, to)) return std::nullopt;
+  int budget = kMaxEntries;
+  return forbids_tree(object.fd.get(), from, to, 0, budget);
+}
+
+std::optional<policy::Decision> RenameLinkHandler::keeps(const End& end, std::optional<mode_t> made) {
+  return gate_.names().keeps({.last = end.name, .path = end.real, .parent = end.parent.st}, made);
 }
 
 // Does the call, if nothing forbids it.
 template <class Act>
-NameHandler::Attempt NameHandler::decide(const Caller& call, CallContext& context, Turn& turn, Judged judged, Act act) {
-  Record& record = judged.record;
-  if (is_protected(record.path) || is_protected(record.target)) {
-    return failed(call, std::move(record), Error{"protected", kRefused});
+RenameLinkHandler::Attempt RenameLinkHandler::decide(Move& move, const std::optional<policy::Decision>& forbidden,
+                                                     Act act) {
+  if (auto refused = move.gated.judge_names(forbidden)) return refused;
+  if (!move.turn.take()) {
+    move.gated.withdraw();
+    return std::nullopt;
   }
-  if (!call.waits()) return Outcome{.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-  if (judged.forbidden) {
-    record.decision = *judged.forbidden;
-    if (!record.decision.permits()) {
-      call.name(record);
-      return Outcome{.answer = Answer::errno_of(EACCES), .record = std::move(record)};
-    }
-  }
-  if (!turn.take()) return std::nullopt;
-  if (!context.may_wait()) return Outcome{.answer = Answer::errno_of(EINTR), .record = std::nullopt};
-  Answer answer = Answer::of(act());
-  if (!judged.forbidden) return Outcome{.answer = answer, .record = std::nullopt};
-  record.done = true;
-  return Outcome{.answer = answer, .record = std::move(record)};
+  return move.gated.act(act);
 }
 
-Result<NameHandler::Paths> NameHandler::copy_paths(const Caller& call, const Arguments& arguments) {
+RenameLinkHandler::Attempt RenameLinkHandler::attempt(const Caller& call, CallContext& context,
+                                                      const Arguments& arguments, Turn& turn) {
+  GatedCall gated(gate_, call, context, operation_of(call.number));
   auto old_path = call.copy_path(arguments.old_path);
-  if (!old_path) return std::unexpected(old_path.error());
-  return Paths{.old_path = std::move(*old_path), .new_path = call.copy_path(arguments.new_path)};
+  if (!old_path) return gated.failed(old_path.error());
+  auto new_path = call.copy_path(arguments.new_path);
+  auto from = open_old(call, arguments, *old_path);
+  if (!from) return gated.failed(from.error());
+  // Told when the name is used, as in the kernel.
+  if (!new_path) return gated.failed(new_path.error());
+  auto to = open_end(call, arguments.new_fd, *new_path);
+  if (!to) return gated.failed(to.error());
+  Move move{.call = call,
+            .gated = gated,
+            .turn = turn,
+            .arguments = arguments,
+            .old_path = *old_path,
+            .from = std::move(*from),
+            .to = std::move(*to)};
+  if (arguments.kind == Kind::rename) return rename(move);
+  if (move.to.dead) return gated.error(ENOENT);
+  return arguments.kind == Kind::link ? link(move) : symlink(move);
 }
 
-Result<NameHandler::End> NameHandler::open_new_end(const Caller& call, const Arguments& arguments, const Paths& paths) {
-  if (!paths.new_path) return std::unexpected(paths.new_path.error());
-  return open_end(call, arguments.new_fd, *paths.new_path);
-}
-
-NameHandler::Attempt NameHandler::rename(const Caller& call, CallContext& context, const Arguments& arguments,
-                                         Turn& turn) {
-  Judged judged;
-  Record& record = judged.record;
-  record.operation = arguments.operation;
-  auto paths = copy_paths(call, arguments);
-  if (!paths) return failed(call, record, paths.error());
-
-  auto from = open_end(call, arguments.old_fd, paths->old_path);
-  if (!from) return failed(call, record, from.error());
-  auto to = open_new_end(call, arguments, *paths);
-  if (!to) return failed(call, record, to.error());
+RenameLinkHandler::Attempt RenameLinkHandler::rename(Move& move) {
+  const End& from = move.from;
+  const End& to = move.to;
   auto act = [&] {
-    return call.act().rename(from->parent.fd.get(), from->last.c_str(), to->parent.fd.get(), to->last.c_str(),
-                             arguments.flags);
+    return move.call.act().rename(from.parent.fd.get(), from.last.c_str(), to.parent.fd.get(), to.last.c_str(),
+                                  move.arguments.flags);
   };
   // Never done, and the kernel knows best why.
-  if (from->name.empty() || to->name.empty()) return decide(call, context, turn, std::move(judged), act);
+  if (from.name.empty() || to.name.empty()) return decide(move, std::nullopt, act);
   // Not left to the kernel: there may be something by then.
-  if (!from->object.fd || to->dead || (to->error != 0 && to->error != ENOENT)) {
-    int error = from->error != 0 ? from->error : to->error;
-    if (kernel_.mount_id(from->parent.fd.get()) != kernel_.mount_id(to->parent.fd.get())) error = EXDEV;
-    return Outcome{.answer = Answer::errno_of(error), .record = std::nullopt};
+  if (!from.object.fd || to.dead || (to.error != 0 && to.error != ENOENT)) {
+    if (kernel_.mount_id(from.parent.fd.get()) != kernel_.mount_id(to.parent.fd.get())) return move.gated.error(EXDEV);
+    return move.gated.error(from.error != 0 ? from.error : to.error);
   }
-  record.path = from->real;
-  record.target = to->real;
-  const bool exchange = (arguments.flags & RENAME_EXCHANGE) != 0;
-  judged.forbidden = keeps(*from, exchange ? std::optional(to->object.st.st_mode) : std::nullopt);
-  if (!judged.forbidden) judged.forbidden = keeps(*to, from->object.st.st_mode);
-  if (!judged.forbidden) judged.forbidden = widening(from->object, from->real, to->real);
-  if (!judged.forbidden && exchange) judged.forbidden = widening(to->object, to->real, from->real);
-  return decide(call, context, turn, std::move(judged), act);
+  move.gated.about(from.real);
+  move.gated.towards(to.real);
+  const bool exchange = (move.arguments.flags & RENAME_EXCHANGE) != 0;
+  auto forbidden = keeps(from, exchange ? std::optional(to.object.st.st_mode) : std::nullopt);
+  if (!forbidden) forbidden = keeps(to, from.object.st.st_mode);
+  if (!forbidden) forbidden = forbids(from.object, from.real, to.real);
+  if (!forbidden && exchange) forbidden = forbids(to.object, to.real, from.real);
+  return decide(move, forbidden, act);
 }
 
-NameHandler::Attempt NameHandler::link(const Caller& call, CallContext& context, const Arguments& arguments,
-                                       Turn& turn) {
-  Judged judged;
-  Record& record = judged.record;
-  record.operation = arguments.operation;
-  auto paths = copy_paths(call, arguments);
-  if (!paths) return failed(call, record, paths.error());
-
-  auto source = open_linked(call, arguments.old_fd, paths->old_path, arguments.flags);
-  if (!source) return failed(call, record, source.error());
-  auto to = open_new_end(call, arguments, *paths);
-  if (!to) return failed(call, record, to.error());
-  if (to->dead) return Outcome{.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
-  int object = source->fd.get();
-  auto act = [&] { return call.act().link(object, "", to->parent.fd.get(), to->last.c_str()); };
-  record.target = to->real;
+RenameLinkHandler::Attempt RenameLinkHandler::link(Move& move) {
+  const End& to = move.to;
+  const struct stat source = move.from.object.st;
+  move.gated.towards(to.real);
+  auto forbidden = keeps(to, source.st_mode);
   // What has no link left gets none again, but for files that were made without one.
-  if (to->name.empty() || !S_ISSOCK(source->st.st_mode) || source->st.st_nlink == 0) {
-    judged.forbidden = keeps(*to, source->st.st_mode);
-    return decide(call, context, turn, std::move(judged), act);
+  if (!to.name.empty() && S_ISSOCK(source.st_mode) && source.st_nlink != 0) {
+    auto named = NamedObject::of(kernel_, session_.root, std::move(move.from.object));
+    if (!named) return move.gated.failed(named.error());
+    move.gated.about(named->path());
+    if (!forbidden) forbidden = gate_.names().forbids_socket(named->path(), to.real);
+    move.from.object = std::move(*named).release();
   }
-  auto from = NamedObject::of(kernel_, session_.root, std::move(*source));
-  if (!from) return failed(call, record, from.error());
-  object = from->fd();
-  record.path = from->path();
-  judged.forbidden = keeps(*to, S_IFSOCK);
-  if (!judged.forbidden) judged.forbidden = socket_widening(from->path(), to->real);
-  return decide(call, context, turn, std::move(judged), act);
+  return decide(move, forbidden, [&] {
+    return move.call.act().link(move.from.object.fd.get(), "", to.parent.fd.get(), to.last.c_str());
+  });
 }
 
-NameHandler::Attempt NameHandler::symlink(const Caller& call, CallContext& context, const Arguments& arguments,
-                                          Turn& turn) {
-  Judged judged;
-  Record& record = judged.record;
-  record.operation = arguments.operation;
-  auto paths = copy_paths(call, arguments);
-  if (!paths) return failed(call, record, paths.error());
-  const std::string& target = paths->old_path;
-  if (target.empty()) return Outcome{.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
-
-  auto to = open_new_end(call, arguments, *paths);
-  if (!to) return failed(call, record, to.error());
-  if (to->dead) return Outcome{.answer = Answer::errno_of(ENOENT), .record = std::nullopt};
-  record.path = to->real;
-  judged.forbidden = keeps(*to, S_IFLNK);
-  return decide(call, context, turn, std::move(judged),
-                [&] { return call.act().symlink(target.c_str(), to->parent.fd.get(), to->last.c_str()); });
+RenameLinkHandler::Attempt RenameLinkHandler::symlink(Move& move) {
+  const End& to = move.to;
+  move.gated.about(to.real);
+  return decide(move, keeps(to, S_IFLNK),
+                [&] { return move.call.act().symlink(move.old_path.c_str(), to.parent.fd.get(), to.last.c_str()); });
 }
 
-Outcome NameHandler::handle(const Caller& call, CallContext& context) {
+Result<RenameLinkHandler::Arguments> RenameLinkHandler::arguments_of(const Caller& call) {
   const uint64_t* a = call.arguments;
-  auto as_fd = [](uint64_t value) { return static_cast<int>(static_cast<uint32_t>(value)); };
-  auto flags = [](uint64_t value) { return static_cast<unsigned>(value); };
+  auto fd = [&](int i) { return static_cast<int>(static_cast<uint32_t>(a[i])); };
+  const auto flags = static_cast<unsigned>(a[4]);
   constexpr unsigned kLinkFlags = AT_SYMLINK_FOLLOW | AT_EMPTY_PATH;
   constexpr unsigned kRenameFlags = RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
-  const Outcome invalid{.answer = Answer::errno_of(EINVAL), .record = std::nullopt};
-  auto in_turn = [&](auto attempt, const Arguments& arguments) {
-    return session_.names_lock->in_turn([&](Turn& turn) { return (this->*attempt)(call, context, arguments, turn); });
-  };
   const plan::Trap* trap = plan::find_trap(call.number);
-  if (trap == nullptr) return {.answer = Answer::errno_of(ENOSYS), .record = std::nullopt};
+  if (trap == nullptr) return fail("unknown system call", ENOSYS);
   switch (trap->call) {
     case plan::Call::rename:
-      return in_turn(&NameHandler::rename, {"rename", AT_FDCWD, a[0], AT_FDCWD, a[1]});
+      return Arguments{Kind::rename, AT_FDCWD, a[0], AT_FDCWD, a[1]};
     case plan::Call::link:
-      return in_turn(&NameHandler::link, {"link", AT_FDCWD, a[0], AT_FDCWD, a[1]});
+      return Arguments{Kind::link, AT_FDCWD, a[0], AT_FDCWD, a[1]};
     case plan::Call::symlink:
-      return in_turn(&NameHandler::symlink, {"symlink", AT_FDCWD, a[0], AT_FDCWD, a[1]});
+      return Arguments{Kind::symlink, AT_FDCWD, a[0], AT_FDCWD, a[1]};
     case plan::Call::renameat:
-      return in_turn(&NameHandler::rename, {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3]});
+      return Arguments{Kind::rename, fd(0), a[1], fd(2), a[3]};
     case plan::Call::renameat2:
-      if ((flags(a[4]) & ~kRenameFlags) != 0) return invalid;
-      if ((flags(a[4]) & RENAME_EXCHANGE) != 0 && flags(a[4]) != RENAME_EXCHANGE) return invalid;
-      return in_turn(&NameHandler::rename, {"rename", as_fd(a[0]), a[1], as_fd(a[2]), a[3], flags(a[4])});
+      if ((flags & ~kRenameFlags) != 0) return fail("unknown flags", EINVAL);
+      if ((flags & RENAME_EXCHANGE) != 0 && flags != RENAME_EXCHANGE)
+        return fail("flags exclude each other", EINVAL);
+      return Arguments{Kind::rename, fd(0), a[1], fd(2), a[3], flags};
     case plan::Call::linkat:
-      if ((flags(a[4]) & ~kLinkFlags) != 0) return invalid;
-      return in_turn(&NameHandler::link, {"link", as_fd(a[0]), a[1], as_fd(a[2]), a[3], flags(a[4])});
+      if ((flags & ~kLinkFlags) != 0) return fail("unknown flags", EINVAL);
+      return Arguments{Kind::link, fd(0), a[1], fd(2), a[3], flags};
     case plan::Call::symlinkat:
-      return in_turn(&NameHandler::symlink, {"symlink", AT_FDCWD, a[0], as_fd(a[1]), a[2]});
+      return Arguments{Kind::symlink, AT_FDCWD, a[0], fd(1), a[2]};
     default:
-      return {.answer = Answer::errno_of(ENOSYS), .record = std::nullopt};
+      return fail("unknown system call", ENOSYS);
   }
+}
+
+Outcome RenameLinkHandler::handle(const Caller& call, CallContext& context) {
+  auto arguments = arguments_of(call);
+  if (!arguments) return {.answer = Answer::errno_of(arguments.error().code), .record = std::nullopt};
+  return session_.names_lock->in_turn([&](Turn& turn) { return attempt(call, context, *arguments, turn); });
 }
 
 }  // namespace wrapd::supervisor

@@ -55,14 +55,6 @@ struct LoopLimits {
   size_t records = 8192;                         // waiting to be recorded; more are counted as lost
 };
 
-// A record with who asked and when; what Loop hands out.
-struct TimedRecord {
-  Record record;
-  pid_t tid = 0;
-  int error = 0;
-  std::chrono::system_clock::time_point time;
-};
-
 class Loop {
  public:
   using Clock = std::chrono::steady_clock;

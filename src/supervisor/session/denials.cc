@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "supervisor/session/denials.h"
 
-#include "supervisor/call_report.h"
+#include "supervisor/report.h"
 
 namespace wrapd::supervisor {
 
@@ -14,21 +14,7 @@ void Denials::count(const Record& record) {
   }
   ++(record.done ? summary_.audited : summary_.denied);
 
-  wire::DenialLine line;
-  line.operation = record.operation;
-  line.reason = record.reason;
-  if (record.done && record.decision.recorded == policy::Verdict::ask) line.reason = "somebody would have been asked";
-  line.abstract = record.abstract;
-  line.enforced = !record.done;
-  line.count = 1;
-  wire::CallReport report = call_report(layers_, record, 0);
-  line.target = std::move(report.target);
-  line.policy = std::move(report.policy);
-  // Where something else refused, the rule that would have allowed the call says nothing.
-  if (line.reason.empty() || record.decision.recorded == policy::Verdict::ask) {
-    line.rule = std::move(report.rule);
-    line.guidance = guidance_of(layers_, record.decision);
-  }
+  wire::DenialLine line = denial_line(layers_, record);
   for (wire::DenialLine& known : summary_.denials) {
     if (known.operation == line.operation && known.target == line.target && known.abstract == line.abstract &&
         known.rule == line.rule && known.policy == line.policy && known.reason == line.reason &&

@@ -19,12 +19,12 @@
 #include "kernel/process_table.h"
 #include "policy/layers.h"
 #include "supervisor/approvals.h"
-#include "supervisor/call_report.h"
 #include "supervisor/calls/rename_link.h"
 #include "supervisor/calls/socket.h"
 #include "supervisor/dispatch.h"
 #include "supervisor/identities.h"
 #include "supervisor/loop/loop.h"
+#include "supervisor/report.h"
 #include "supervisor/session/denials.h"
 #include "supervisor/session/session_tree.h"
 #include "wire/control.h"
@@ -88,7 +88,6 @@ class Session {
   void record(audit::Event event);
   void record_losses(Loop::Clock::time_point now, bool at_the_end);
   [[nodiscard]] uint64_t lost() const;
-  audit::Event event_of(TimedRecord timed) const;
   bool flush();
   bool flush_client();
   void settle();
@@ -102,8 +101,8 @@ class Session {
   std::optional<Approvals> approvals_;
   UniqueFd tree_proc_;
   std::optional<SessionTree> tree_;  // with a service only: nobody else can end the session
-  std::optional<UnixSocketHandler> unix_sockets_;
-  std::optional<NameHandler> names_;
+  std::optional<SocketHandler> unix_sockets_;
+  std::optional<RenameLinkHandler> names_;
   Dispatch dispatch_;
   std::optional<Loop> loop_;
   std::optional<audit::Recorder> recorder_;
@@ -391,7 +390,7 @@ void Session::collect() {
     if (options_.broker != nullptr && !timed.record.done) {
       options_.broker->report_denial(call_report(layers_, timed.record, timed.tid), now);
     }
-    repeats_.add(event_of(std::move(timed)), now);
+    repeats_.add(event_of(layers_, std::move(timed)), now);
   }
   report_counters();
   if (lost == 0) return;
@@ -456,30 +455,6 @@ void Session::report_counters() {
   if (counters == counters_) return;
   counters_ = counters;
   options_.broker->report(counters);
-}
-
-audit::Event Session::event_of(TimedRecord timed) const {
-  Record& record = timed.record;
-  audit::Event event = audit::make_event(audit::Kind::unix_socket_op);
-  event.time = timed.time;
-  event.pid = timed.tid;
-  event.comm = std::move(record.comm);
-  event.exe = std::move(record.exe);
-  event.operation = std::move(record.operation);
-  event.decision = std::string(policy::to_string(record.decision.recorded));
-  event.action = record.done ? "allowed" : "denied";
-  event.reason = std::move(record.reason);
-  event.path = std::move(record.path);
-  event.abstract = record.abstract;
-  event.target = std::move(record.target);
-  event.error = timed.error;
-  if (record.decision.layer < layers_.size()) {
-    const policy::RuleSet& layer = layers_.layer(record.decision.layer);
-    event.policy = std::string(layer.policy_name());
-    event.mode = std::string(policy::to_string(layer.unix_socket_mode()));
-    if (record.decision.rule >= 0) event.rule = std::string(layer.rule(record.decision.rule).name);
-  }
-  return event;
 }
 
 // Events that are in no record of their own.

@@ -17,11 +17,12 @@
 #include "base/io.h"
 #include "fake_kernel.h"
 #include "policy/rules.h"
-#include "supervisor/call_report.h"
 #include "supervisor/caller.h"
 #include "supervisor/calls/rename_link.h"
 #include "supervisor/calls/socket.h"
+#include "supervisor/gate.h"
 #include "supervisor/identities.h"
+#include "supervisor/report.h"
 #include "supervisor/session/denials.h"
 
 namespace wrapd::supervisor {
@@ -189,8 +190,8 @@ struct Scene {
   Callers callers{kernel, root.get()};
   std::optional<Identities> identities;
   Approvals approvals{policy::kDefaultApproval};
-  std::optional<UnixSocketHandler> sockets;
-  std::optional<NameHandler> names;
+  std::optional<SocketHandler> sockets;
+  std::optional<RenameLinkHandler> names;
   NoContext context;
 
   struct Rule {
@@ -643,6 +644,40 @@ TEST(Handlers, UnknownCallsFail) {
   EXPECT_EQ(s.callers.serve(call_of(SYS_unlink), *s.names, s.context).answer.error, ENOSYS);
 }
 
+// --- the gate
+
+// Has a call judged, and leaves it without a word at some step.
+class Forgets final : public Handler {
+ public:
+  Forgets(Scene& scene, bool acts) : gate(scene.layers, *scene.identities, scene.approvals), acts_(acts) {}
+  Outcome handle(const Caller& call, CallContext& context) override {
+    GatedCall gated(gate, call, context, "connect");
+    gated.about("/s");
+    EXPECT_FALSE(gated.judge(policy::UnixOperation::connect));
+    if (acts_) gated.acts();
+    return {};
+  }
+  Gate gate;
+
+ private:
+  bool acts_;
+};
+
+TEST(Gate, ARecordThatWasBegunIsNotLost) {
+  Scene s;
+  s.rules({{"/**", Verdict::allow}});
+  for (bool acts : {false, true}) {
+    Forgets handler(s, acts);
+    auto outcome = s.callers.serve(call_of(SYS_connect), handler, s.context);
+    ASSERT_TRUE(outcome.record);
+    EXPECT_EQ(outcome.record->path, "/s");
+    EXPECT_EQ(outcome.record->reason, "the supervisor did not finish this call");
+    EXPECT_EQ(outcome.record->exe, "/exe");
+    EXPECT_EQ(outcome.record->done, acts);
+    EXPECT_EQ(outcome.answer.error, acts ? 0 : EACCES) << "nothing that was not done is said to be";
+  }
+}
+
 // --- identities
 
 TEST(Identity, HardLinkOfADeniedName) {
@@ -985,6 +1020,34 @@ TEST(CallReport, LongNamesKeepTheirEndOnTheWayToWhoeverIsAsked) {
     denials.count(record);
     EXPECT_EQ(denials.summary().denials.at(0).target, call.target);
   }
+}
+
+TEST(Report, ARefusalOfTheSupervisorNamesNoPolicy) {
+  Scene s;
+  s.rules({{"/**", Verdict::allow}});
+  s.kernel.on_operation = [] { return -EINTR; };
+  s.context.error = EAGAIN;
+  const std::string path = s.place.socket("s");
+  Record late{.operation = "connect", .reason = "no decision within the deadline"};
+  for (const auto& outcome :
+       {s.call(SYS_connect, unix_bytes(path)), s.call(SYS_connect, unix_bytes("/run/wrapd/x")), s.call(SYS_socket, ""),
+        s.move(path, "/etc/wrapd"), Outcome{.answer = Answer::errno_of(EACCES), .record = late}}) {
+    ASSERT_TRUE(outcome.record);
+    const std::string why = outcome.record->reason;
+    EXPECT_NE(why, "");
+    EXPECT_EQ(call_report(s.layers, *outcome.record, 1).policy, "") << why;
+    EXPECT_EQ(denial_line(s.layers, *outcome.record).policy, "") << why;
+    EXPECT_EQ(denial_line(s.layers, *outcome.record).reason, why);
+    const audit::Event event = event_of(s.layers, {.record = *outcome.record, .tid = 1, .error = EACCES, .time = {}});
+    EXPECT_EQ(event.policy, "") << why;
+    EXPECT_EQ(event.mode, "") << why;
+    EXPECT_EQ(event.decision, "deny") << why;
+    EXPECT_EQ(event.reason, why);
+  }
+  // What a layer decides without a rule is its own.
+  s.context.error = 0;
+  const auto denied = s.call(SYS_connect, unix_bytes(std::string("\0a", 2)));
+  EXPECT_EQ(denial_line(s.layers, *denied.record).policy, "unit");
 }
 
 // --- denials

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "supervisor/report.h"
+
+#include <utility>
+
+#include "base/io.h"
+
+namespace wrapd::supervisor {
+namespace {
+
+// Of its escaped form; what is longer would lose its end on the way to the one who is asked.
+constexpr size_t kMostBytes = 4096;
+
+std::string shown(const std::string& path) {
+  if (printable(path, std::string::npos).size() <= kMostBytes) return path;
+  return without_middle(path, kMostBytes / 4);  // a character has four bytes at most
+}
+
+}  // namespace
+
+Origin origin_of(const policy::Layers& layers, const policy::Decision& decision) {
+  if (decision.layer >= layers.size()) return {};
+  const policy::RuleSet& layer = layers.layer(decision.layer);
+  Origin origin{.policy = layer.policy_name(), .mode = policy::to_string(layer.unix_socket_mode())};
+  if (decision.rule < 0) return origin;
+  const policy::RuleView rule = layer.rule(decision.rule);
+  origin.rule = rule.name;
+  origin.guidance = rule.guidance;
+  return origin;
+}
+
+audit::Event event_of(const policy::Layers& layers, TimedRecord timed) {
+  Record& record = timed.record;
+  const Origin origin = origin_of(layers, record.decision);
+  audit::Event event = audit::make_event(audit::Kind::unix_socket_op);
+  event.time = timed.time;
+  event.pid = timed.tid;
+  event.comm = std::move(record.comm);
+  event.exe = std::move(record.exe);
+  event.operation = std::move(record.operation);
+  event.decision = std::string(policy::to_string(record.decision.recorded));
+  event.rule = std::string(origin.rule);
+  event.policy = std::string(origin.policy);
+  event.mode = std::string(origin.mode);
+  event.action = record.done ? "allowed" : "denied";
+  event.reason = std::move(record.reason);
+  event.path = std::move(record.path);
+  event.abstract = record.abstract;
+  event.target = std::move(record.second_path);
+  event.error = timed.error;
+  return event;
+}
+
+wire::CallReport call_report(const policy::Layers& layers, const Record& record, pid_t pid) {
+  const Origin origin = origin_of(layers, record.decision);
+  return {.operation = record.operation,
+          .target = shown(record.path),
+          .abstract = record.abstract,
+          .rule = std::string(origin.rule),
+          .policy = std::string(origin.policy),
+          .pid = pid,
+          .comm = record.comm,
+          .exe = shown(record.exe)};
+}
+
+wire::DenialLine denial_line(const policy::Layers& layers, const Record& record) {
+  const Origin origin = origin_of(layers, record.decision);
+  const bool asks = record.decision.recorded == policy::Verdict::ask;
+  wire::DenialLine line{.operation = record.operation,
+                        .target = shown(record.path),
+                        .abstract = record.abstract,
+                        .count = 1,
+                        .rule = {},
+                        .policy = std::string(origin.policy),
+                        .guidance = {},
+                        .reason = record.done && asks ? "somebody would have been asked" : record.reason,
+                        .enforced = !record.done};
+  // Where something else refused, the rule that would have allowed the call says nothing.
+  if (line.reason.empty() || asks) {
+    line.rule = std::string(origin.rule);
+    line.guidance = std::string(origin.guidance);
+  }
+  return line;
+}
+
+}  // namespace wrapd::supervisor
