@@ -51,6 +51,23 @@ audit::Event event_of(const policy::Layers& layers, TimedRecord timed) {
   return event;
 }
 
+audit::Event event_of(const wire::CallReport& call, uint64_t question, const char* how, const std::string& by) {
+  audit::Event event = audit::make_event(audit::Kind::approval);
+  event.pid = call.pid;
+  event.comm = call.comm;
+  event.exe = call.exe;
+  event.operation = call.operation;
+  event.decision = std::string(policy::to_string(policy::Verdict::ask));
+  event.rule = call.rule;
+  event.policy = call.policy;
+  event.action = how;
+  event.path = call.target;
+  event.abstract = call.abstract;
+  event.question = question;
+  event.by = by;
+  return event;
+}
+
 wire::CallReport call_report(const policy::Layers& layers, const Record& record, pid_t pid) {
   const Origin origin = origin_of(layers, record.decision);
   return {.operation = record.operation,

@@ -25,6 +25,9 @@ struct Origin {
 [[nodiscard]] Origin origin_of(const policy::Layers& layers, const policy::Decision& decision);
 
 [[nodiscard]] audit::Event event_of(const policy::Layers& layers, TimedRecord timed);
+// Of a question: `how` it stands, and who answered it.
+[[nodiscard]] audit::Event event_of(const wire::CallReport& call, uint64_t question, const char* how,
+                                    const std::string& by);
 // For the service. Names that are too long to be told lose their middle.
 [[nodiscard]] wire::CallReport call_report(const policy::Layers& layers, const Record& record, pid_t pid);
 // For the user: one of a record that was not wanted, with the count of one.

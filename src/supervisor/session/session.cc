@@ -11,10 +11,8 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
-#include <deque>
 #include <optional>
 
-#include "audit/repeats.h"
 #include "base/idle_memory.h"
 #include "kernel/process_table.h"
 #include "policy/layers.h"
@@ -24,11 +22,10 @@
 #include "supervisor/dispatch.h"
 #include "supervisor/identities.h"
 #include "supervisor/loop/loop.h"
-#include "supervisor/report.h"
-#include "supervisor/session/denials.h"
+#include "supervisor/session/client_channel.h"
+#include "supervisor/session/reporter.h"
 #include "supervisor/session/session_tree.h"
 #include "wire/control.h"
-#include "wire/packet.h"
 
 namespace wrapd::supervisor {
 namespace {
@@ -43,9 +40,6 @@ UniqueFd open_session_proc(int root) {
 
 using namespace std::chrono_literals;
 
-constexpr size_t kMaxEventsWaiting = 1024;           // for the sink
-constexpr size_t kMaxClientBytesWaiting = 2U << 20;  // for `wrap`
-constexpr size_t kMaxClientMessage = 4096;
 constexpr size_t kSpareThreads = 1;      // one call may wait and others be handled, whatever limits there are
 constexpr auto kRetry = 100ms;           // while the journal or `wrap` takes nothing
 constexpr auto kFinishPatience = 5s;     // after the tree is gone: for `wrap` to ask for its summary
@@ -65,9 +59,7 @@ constexpr const char* kOver = "the session is over";
 class Session {
  public:
   explicit Session(SessionOptions options)
-      : options_(std::move(options)),
-        denials_(layers_),
-        repeats_([this](audit::Event event) { emit(std::move(event)); }) {}
+      : options_(std::move(options)), client_(std::move(options_.control)), reporter_(options_, layers_, client_) {}
   Result<> run();
 
  private:
@@ -80,43 +72,28 @@ class Session {
   void serve_broker();
   void terminate(std::string reason);
   void end_tree(Loop::Clock::time_point now);
-  void collect();
-  void collect_notices();
-  void tell_waiting(const wire::CallReport& call);
-  void report_counters();
-  void emit(audit::Event event);
-  void record(audit::Event event);
-  void record_losses(Loop::Clock::time_point now, bool at_the_end);
-  [[nodiscard]] uint64_t lost() const;
   bool flush();
-  bool flush_client();
   void settle();
-  [[nodiscard]] bool waiting() const { return !to_client_.empty() || (recorder_ && recorder_->waiting() > 0); }
 
   SessionOptions options_;
   policy::Layers layers_;
+  ClientChannel client_;
+  Reporter reporter_;
   std::optional<kernel::RealKernel> kernel_;
   std::optional<Identities> identities_;
   std::optional<Callers> callers_;
   std::optional<Approvals> approvals_;
   UniqueFd tree_proc_;
   std::optional<SessionTree> tree_;  // with a service only: nobody else can end the session
-  std::optional<SocketHandler> unix_sockets_;
-  std::optional<RenameLinkHandler> names_;
+  std::optional<SocketHandler> sockets_;
+  std::optional<RenameLinkHandler> rename_link_;
   Dispatch dispatch_;
   std::optional<Loop> loop_;
-  std::optional<audit::Recorder> recorder_;
-  Denials denials_;
-  audit::Repeats repeats_;
-  std::deque<std::string> to_client_;
-  size_t to_client_bytes_ = 0;  // of events
-  bool summary_wanted_ = false;
   bool over_ = false;  // the tree is gone
   std::optional<std::string> ended_by_;
   Loop::Clock::time_point next_pass_{};
   Loop::Clock::time_point alone_since_{};
   bool client_killed_ = false;
-  wire::CounterReport counters_;
 };
 
 Result<> Session::set_up() {
@@ -144,12 +121,12 @@ Result<> Session::set_up() {
                          .root = options_.root.get(),
                          .identities = *identities_,
                          .approvals = *approvals_};
-  unix_sockets_.emplace(objects);
-  names_.emplace(objects);
+  sockets_.emplace(objects);
+  rename_link_.emplace(objects);
   Loop::install_interrupt_handler();
-  dispatch_.add(plan::TrapGroup::sockets, *unix_sockets_);
-  dispatch_.add(plan::TrapGroup::socket_creation, *unix_sockets_);
-  dispatch_.add(plan::TrapGroup::rename_link, *names_);
+  dispatch_.add(plan::TrapGroup::sockets, *sockets_);
+  dispatch_.add(plan::TrapGroup::socket_creation, *sockets_);
+  dispatch_.add(plan::TrapGroup::rename_link, *rename_link_);
   loop_.emplace(
       *kernel_, kernel_->listener(), [this](int number) { return dispatch_.handler_of(number); }, *callers_,
       *approvals_, LoopLimits{.waiting = options_.waiting_calls});
@@ -158,7 +135,6 @@ Result<> Session::set_up() {
     tree_->adopt(options_.client_pid, options_.leader.get());
     loop_->on_call([this](const Notification& call) { tree_->saw(call, *kernel_); });
   }
-  if (options_.sink) recorder_.emplace(std::move(options_.sink), kMaxEventsWaiting);
   return {};
 }
 
@@ -170,13 +146,7 @@ Result<> Session::run() {
     if (auto started = loop_->start(kSpareThreads); !started) return started;
   }
   if (auto acknowledged = options_.acknowledge(); !acknowledged) return acknowledged;
-  audit::Event opened = audit::make_event(audit::Kind::session_opened);
-  opened.pid = options_.client_pid;
-  opened.command = options_.command;
-  opened.policy = options_.policy;
-  opened.mode = options_.mode;
-  opened.reason = options_.remarks;
-  emit(std::move(opened));
+  reporter_.opened();
   if (options_.broker != nullptr) {
     options_.broker->report(wire::SupervisorState::running);
     options_.broker->flush(Loop::Clock::now());
@@ -198,7 +168,7 @@ void Session::loop_until_hang_up() {
          .events = static_cast<short>(!filtered || loop_->idle_from_start() ? POLLIN : 0),
          .revents = 0},
         {.fd = loop_->wake_fd(), .events = POLLIN, .revents = 0},
-        {.fd = options_.control.get(), .events = POLLIN, .revents = 0},
+        {.fd = client_.fd(), .events = POLLIN, .revents = 0},
         {.fd = options_.watch_fd, .events = POLLIN, .revents = 0},
         {.fd = options_.broker != nullptr ? options_.broker->fd() : -1,
          .events = options_.broker != nullptr ? options_.broker->events() : short{0},
@@ -222,12 +192,10 @@ void Session::loop_until_hang_up() {
     approvals_->expire();
     if (ended_by_ && now >= next_pass_) end_tree(now);
     loop_->tick(now);
-    collect();
-    repeats_.pass_due(now);
-    record_losses(now, false);
+    reporter_.collect(*loop_, *approvals_);
+    reporter_.pass_due(now);
     if (polls[2].revents != 0) read_control();
     if (polls[3].revents != 0) options_.on_watch();
-    if (summary_wanted_) settle();
     (void)flush();
     if (options_.broker != nullptr) options_.broker->flush(now);
   }
@@ -240,9 +208,8 @@ std::chrono::milliseconds Session::timeout(Loop::Clock::time_point now) {
     soonest = std::min(soonest, due.value_or(soonest));
   };
   if (auto patience = loop_->patience(now)) not_after(now + *patience);
-  if (waiting()) not_after(now + kRetry);
-  not_after(repeats_.next_due());
-  if (options_.budget) not_after(options_.budget->next_report());
+  if (client_.waiting() || reporter_.waiting()) not_after(now + kRetry);
+  not_after(reporter_.next_due());
   not_after(approvals_->next_deadline());
   if (ended_by_) not_after(next_pass_);
   if (options_.broker != nullptr) not_after(options_.broker->next_flush(now));
@@ -269,11 +236,8 @@ void Session::terminate(std::string reason) {
   ended_by_ = reason.empty() ? "the service" : std::move(reason);
   options_.broker->report(wire::SupervisorState::terminating);
   // Before anything is stopped: `wrap` is not to take that for a stop by the user.
-  if (options_.control) {
-    to_client_.push_front(wire::encode_terminated(*ended_by_));
-    to_client_bytes_ += to_client_.front().size();
-    (void)flush_client();
-  }
+  client_.push_first(wire::encode_terminated(*ended_by_));
+  (void)client_.flush();
   approvals_->close(kEnding);
   loop_->terminate();
   next_pass_ = alone_since_ = Loop::Clock::now();
@@ -298,12 +262,11 @@ void Session::say_goodbye() {
   auto deadline = Loop::Clock::now() + kFinishPatience;
   over_ = true;
   approvals_->close(kOver);
-  summary_wanted_ = true;
   settle();
   // Where we are the parent of CMD, until `wrap` has heard of its end and has gone; else until all is sent.
-  while (options_.control && (options_.watch_fd >= 0 || !to_client_.empty()) && Loop::Clock::now() < deadline) {
+  while (client_.is_open() && (options_.watch_fd >= 0 || client_.waiting()) && Loop::Clock::now() < deadline) {
     struct pollfd polls[2] = {
-        {.fd = options_.control.get(), .events = POLLIN, .revents = 0},
+        {.fd = client_.fd(), .events = POLLIN, .revents = 0},
         {.fd = options_.watch_fd, .events = POLLIN, .revents = 0},
     };
     (void)flush();
@@ -313,45 +276,27 @@ void Session::say_goodbye() {
     serve_broker();
     if (options_.broker != nullptr) options_.broker->flush(Loop::Clock::now());
   }
-  options_.control.reset();
-  to_client_.clear();
-
-  audit::Event closed = audit::make_event(audit::Kind::session_closed);
-  closed.pid = options_.client_pid;
-  closed.policy = options_.policy;
-  closed.mode = options_.mode;
-  closed.reason = ended_by_ ? "terminated by " + *ended_by_ : "finished";
-  closed.allowed = denials_.summary().allowed + denials_.summary().audited;
-  closed.denied = denials_.summary().denied;
-  repeats_.pass_all();
-  record_losses(Loop::Clock::now(), true);
-  if (const uint64_t events = lost(); events > 0) closed.count = events;
-  emit(std::move(closed));
-  record_losses(Loop::Clock::now(), true);  // itself may not have fitted
+  client_.close();
+  reporter_.closed(ended_by_ ? "terminated by " + *ended_by_ : "finished");
   deadline = Loop::Clock::now() + kSinkPatience;
   while (!flush() && Loop::Clock::now() < deadline) {
     (void)::poll(nullptr, 0, static_cast<int>(std::chrono::milliseconds(kRetry).count()));
   }
   if (options_.broker == nullptr) return;
-  report_counters();
+  reporter_.report_counters();
   options_.broker->report(wire::SupervisorState::finished);
   options_.broker->flush_all(kBrokerPatience);
 }
 
 void Session::read_control() {
-  auto packet = wire::receive_packet(options_.control.get(), kMaxClientMessage, 0);
-  if (!packet && packet.error().code == EAGAIN) return;
-  if (!packet || packet->eof() || !wire::is_finish_request(packet->bytes)) {
-    // `wrap` is gone, or talks nonsense. What it started stays supervised.
-    client_leaves();
-    options_.control.reset();
-    to_client_.clear();
-    return;
-  }
-  if (over_) return;  // it has been told
+  const ClientChannel::Said said = client_.read();
+  if (said == ClientChannel::Said::nothing) return;
   client_leaves();
-  summary_wanted_ = true;
-  settle();
+  if (said == ClientChannel::Said::left) {
+    client_.close();  // what it started stays supervised
+  } else if (!over_) {
+    settle();
+  }
 }
 
 // What lives beneath `wrap` now is nobody's child that we know of in a moment.
@@ -365,153 +310,17 @@ void Session::client_leaves() {
   tree_->remember_descendants();
 }
 
-// Answers a request for the summary when every call that was answered so far is recorded.
+// Sends the summary when every call that was answered so far is recorded.
 void Session::settle() {
   auto deadline = Loop::Clock::now() + kSettlePatience;
   while (!loop_->settled() && Loop::Clock::now() < deadline) (void)::poll(nullptr, 0, 1);
-  collect();
-  repeats_.pass_all();
-  if (!summary_wanted_ || !options_.control) return;
-  // Behind the events that wait for the same socket.
-  if (recorder_) (void)recorder_->flush();
-  wire::Summary summary = denials_.summary();
-  summary.lost = lost();
-  to_client_.push_back(wire::encode(summary));
-  summary_wanted_ = false;
-  (void)flush_client();
-}
-
-void Session::collect() {
-  uint64_t lost = 0;
-  collect_notices();
-  auto now = Loop::Clock::now();
-  for (TimedRecord& timed : loop_->take_records(lost)) {
-    denials_.count(timed.record);
-    if (options_.broker != nullptr && !timed.record.done) {
-      options_.broker->report_denial(call_report(layers_, timed.record, timed.tid), now);
-    }
-    repeats_.add(event_of(layers_, std::move(timed)), now);
-  }
-  report_counters();
-  if (lost == 0) return;
-  denials_.count_lost(lost);
-  audit::Event event = audit::make_event(audit::Kind::events_lost);
-  event.count = lost;
-  event.reason = "more calls than could be recorded";
-  emit(std::move(event));
-}
-
-// The questions: recorded, and told to the service.
-void Session::collect_notices() {
-  using Kind = Approvals::Notice::Kind;
-  for (Approvals::Notice& notice : approvals_->take_notices()) {
-    const bool asked = notice.kind == Kind::asked;
-    const char* what = asked                          ? "asked"
-                       : notice.kind == Kind::allowed ? "allowed"
-                       : notice.kind == Kind::denied  ? "denied"
-                       : notice.kind == Kind::expired ? "expired"
-                                                      : "withdrawn";
-    audit::Event event = audit::make_event(audit::Kind::approval);
-    event.pid = notice.call.pid;
-    event.comm = notice.call.comm;
-    event.exe = notice.call.exe;
-    event.operation = notice.call.operation;
-    event.decision = std::string(policy::to_string(policy::Verdict::ask));
-    event.rule = notice.call.rule;
-    event.policy = notice.call.policy;
-    event.action = what;
-    event.path = notice.call.target;
-    event.abstract = notice.call.abstract;
-    event.question = notice.question;
-    event.by = notice.by;
-    emit(std::move(event));
-    if (asked) tell_waiting(notice.call);
-    if (options_.broker == nullptr) continue;
-    if (asked) {
-      options_.broker->report_question({.question = notice.question,
-                                        .call = std::move(notice.call),
-                                        .guidance = std::move(notice.guidance),
-                                        .timeout_ms = 0},
-                                       notice.deadline);
-    } else {
-      options_.broker->report_gone({.question = notice.question, .how = what});
-    }
-  }
-}
-
-// Only if `wrap` takes it at once: what waits behind other messages would be old when it is shown. That `wrap` is gone
-// read_control() sees.
-void Session::tell_waiting(const wire::CallReport& call) {
-  if (!flush_client() || !options_.control) return;
-  wire::WaitingCall waiting{.operation = call.operation, .target = call.target, .abstract = call.abstract};
-  (void)wire::send_packet(options_.control.get(), wire::encode(waiting), {}, true);
-}
-
-void Session::report_counters() {
-  if (options_.broker == nullptr) return;
-  const wire::Summary& summary = denials_.summary();
-  wire::CounterReport counters{
-      .allowed = summary.allowed, .denied = summary.denied, .audited = summary.audited, .lost = lost()};
-  if (counters == counters_) return;
-  counters_ = counters;
-  options_.broker->report(counters);
-}
-
-// Events that are in no record of their own.
-uint64_t Session::lost() const {
-  return denials_.summary().lost + (recorder_ ? recorder_->lost() : 0) +
-         (options_.budget ? options_.budget->lost() : 0);
-}
-
-void Session::record(audit::Event event) {
-  event.uid = options_.uid;
-  if (recorder_) recorder_->record(std::move(event));
-}
-
-void Session::record_losses(Loop::Clock::time_point now, bool at_the_end) {
-  if (!options_.budget) return;
-  if (auto losses = options_.budget->losses(now, at_the_end)) {
-    losses->session_id = options_.id;
-    record(std::move(*losses));
-  }
-  if (!at_the_end) return;
-  if (auto losses = options_.budget->losses_of_the_user(now)) record(std::move(*losses));
-}
-
-void Session::emit(audit::Event event) {
-  event.session_id = options_.id;
-  event.uid = options_.uid;
-  if (options_.events && options_.control) {
-    if (to_client_bytes_ < kMaxClientBytesWaiting) {
-      to_client_.push_back(wire::encode_event(audit::to_json(event)));
-      to_client_bytes_ += to_client_.back().size();
-    } else {
-      denials_.count_lost(1);
-    }
-  }
-  if (options_.budget && !options_.budget->admits(event, Loop::Clock::now())) return;
-  record(std::move(event));
-}
-
-bool Session::flush_client() {
-  while (!to_client_.empty() && options_.control) {
-    auto sent = wire::send_packet(options_.control.get(), to_client_.front(), {}, true);
-    if (!sent && sent.error().code == EAGAIN) return false;
-    if (!sent) {
-      options_.control.reset();
-      to_client_.clear();
-      return true;
-    }
-    to_client_bytes_ -= std::min(to_client_bytes_, to_client_.front().size());
-    to_client_.pop_front();
-  }
-  return true;
+  reporter_.collect(*loop_, *approvals_);
+  reporter_.send_summary();
 }
 
 bool Session::flush() {
-  bool client_done = flush_client();
-  bool sink_done = !recorder_ || recorder_->flush();
-  return client_done && sink_done;
+  const bool client_done = client_.flush();
+  return reporter_.flush() && client_done;
 }
 
 }  // namespace
