@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "supervisor/loop/loop.h"
-
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -9,114 +7,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cstring>
 #include <exception>
+
+#include "supervisor/loop/worker.h"
 
 namespace wrapd::supervisor {
 namespace {
 
 constexpr size_t kStackBytes = size_t{128} * 1024;
-constexpr auto kLooksApart = std::chrono::microseconds(250);
 
 extern "C" void on_interrupt(int) {}
 
-EndReason reason_of(WaitEnd end) {
-  switch (end) {
-    case WaitEnd::restart:
-      return EndReason::restart;
-    case WaitEnd::interrupt:
-      return EndReason::interrupt;
-    case WaitEnd::none:
-      break;
-  }
-  return EndReason::none;
-}
-
-int error_of(EndReason reason) {
-  switch (reason) {
-    case EndReason::restart:
-      return kRestart;
-    case EndReason::crowded:
-      return EAGAIN;
-    default:
-      return EINTR;
-  }
-}
-
-Notification notification_of(const seccomp_notif& received) {
-  Notification call{
-      .id = received.id, .tid = static_cast<pid_t>(received.pid), .number = received.data.nr, .arguments = {}};
-  std::copy(std::begin(received.data.args), std::end(received.data.args), std::begin(call.arguments));
-  return call;
-}
-
 }  // namespace
-
-// A thread and the call it is busy with. The thread writes, the monitor reads; what is of the call is written before
-// the slot says that there is a new one.
-struct Loop::Worker final : CallContext {
-  explicit Worker(Loop& owner) : loop(owner) {}
-  Worker(const Worker&) = delete;
-  Worker& operator=(const Worker&) = delete;
-  ~Worker() override { forget_target(); }
-
-  bool may_wait_for(uint64_t key) override {
-    peer = key;
-    if (!slot.wait()) return false;
-    if (key != 0 && loop.others_wait_for(*this)) loop.give_role_away(*this);
-    return true;
-  }
-  bool will_wait() override {
-    if (!slot.wait()) return false;
-    loop.give_role_away(*this);
-    return true;
-  }
-  [[nodiscard]] int interrupted() override {
-    for (;;) {
-      const CallSlot::View now = slot.view();
-      if (now.state != CallState::ending) return 0;
-      if (now.reason != EndReason::look_again) return error_of(now.reason);
-      if (!slot.look_again()) continue;
-      settle_signals();
-      return 0;
-    }
-  }
-  // Of a thread that has left `ending`, before it does anything else: no signal comes any more, and none is pending.
-  void settle_signals() {
-    { std::lock_guard lock(signal_lock); }
-    (void)::syscall(SYS_gettid);
-  }
-  // Closing alone would not do: a process that binds has copies of our descriptors for as long as that takes.
-  void forget_target() {
-    if (target) (void)::epoll_ctl(loop.wake_.get(), EPOLL_CTL_DEL, target.get(), nullptr);
-    target.reset();
-    target_sought = target_died = false;
-  }
-  [[nodiscard]] Notification call() const { return {.id = id, .tid = tid, .number = number, .arguments = {}}; }
-  [[nodiscard]] Clock::time_point begun() const { return Clock::time_point(Clock::duration(since.load())); }
-
-  Loop& loop;
-  pthread_t thread{};
-  std::atomic<pid_t> thread_id{0};
-  std::atomic<bool> gone{false};
-
-  CallSlot slot;
-  std::mutex signal_lock;
-  std::atomic<uint64_t> id{0};
-  std::atomic<pid_t> tid{0};
-  std::atomic<int> number{-1};
-  std::atomic<Clock::rep> since{0};
-  std::atomic<uint64_t> peer{0};
-
-  // The monitor's, about `watched`.
-  uint64_t watched = 0;
-  PendingSignals::Watch watch;
-  Clock::time_point next_look{};
-  UniqueFd target;  // pidfd; none yet, or none to be had
-  bool target_sought = false;
-  bool target_died = false;  // perhaps: its pidfd says so
-};
 
 Loop::Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int)> handler_for, Callers& callers,
            Approvals& approvals, LoopLimits limits)
@@ -183,22 +85,6 @@ void Loop::wake_monitor() {
   uint64_t one = 1;
   // A full counter means that the monitor is being woken already.
   (void)!::write(wake_ups_.get(), &one, sizeof one);
-}
-
-void Loop::drain_wake_ups() {
-  std::array<epoll_event, 64> events;
-  for (;;) {
-    int count = ::epoll_wait(wake_.get(), events.data(), static_cast<int>(events.size()), 0);
-    for (const epoll_event& event : std::span(events).first(static_cast<size_t>(std::max(count, 0)))) {
-      uint64_t drained;
-      if (event.data.ptr == nullptr) {
-        (void)!::read(wake_ups_.get(), &drained, sizeof drained);
-      } else {
-        static_cast<Worker*>(event.data.ptr)->target_died = true;
-      }
-    }
-    if (count < static_cast<int>(events.size())) return;
-  }
 }
 
 void Loop::run(Worker& worker) {
@@ -298,8 +184,7 @@ void Loop::serve(Worker& worker, const Notification& call) {
   } else if (outcome.question != 0) {
     approvals_.leave(outcome.question, Approvals::Leaving::done);
   } else if (ours) {
-    answer(call, outcome.answer);
-    push(call, outcome);
+    finish(call, outcome);
   } else if (outcome.record && outcome.record->done && !outcome.answer.run_natively) {
     // It was answered by the deadline, and done all the same.
     push(call, outcome);
@@ -325,8 +210,7 @@ void Loop::terminate() {
   for (Parked& waiting : parked) {
     approvals_.leave(waiting.refusal.question, Approvals::Leaving::done);
     Outcome outcome = end_task(waiting.call);
-    answer(waiting.call, outcome.answer);
-    push(waiting.call, outcome);
+    finish(waiting.call, outcome);
   }
 }
 
@@ -339,8 +223,7 @@ Outcome Loop::refusal_of(const Notification& call, int error, const char* reason
 
 void Loop::refuse(const Notification& call, int error, const char* reason) {
   Outcome outcome = refusal_of(call, error, reason);
-  answer(call, outcome.answer);
-  push(call, outcome);
+  finish(call, outcome);
 }
 
 void Loop::answer(const Notification& call, const Answer& answer) const {
@@ -352,6 +235,12 @@ void Loop::answer(const Notification& call, const Answer& answer) const {
   if (answer.run_natively) response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
   // ENOENT: the target died while we worked; there is nobody to answer.
   (void)kernel_.respond(response);
+}
+
+// What was decided is told once it is answered.
+void Loop::finish(const Notification& call, Outcome& outcome) {
+  answer(call, outcome.answer);
+  push(call, outcome);
 }
 
 void Loop::push(const Notification& call, Outcome& outcome) {
@@ -395,219 +284,6 @@ bool Loop::others_wait_for(const Worker& worker) {
   return std::ranges::any_of(threads_, [&](const auto& other) {
     return other.get() != &worker && other->peer == worker.peer && other->slot.view().state == CallState::waiting;
   });
-}
-
-// The threads that there are. Those that have left are joined.
-std::vector<Loop::Worker*> Loop::reap() {
-  std::vector<Worker*> all;
-  std::lock_guard lock(role_lock_);
-  std::erase_if(threads_, [&](const auto& worker) {
-    if (worker->gone && !stopping_ && !hung_up_) {
-      ::pthread_join(worker->thread, nullptr);
-      return true;
-    }
-    all.push_back(worker.get());
-    return false;
-  });
-  return all;
-}
-
-// Of those that wait, the one that began last gives its thread up. False if none waits.
-bool Loop::turn_away(const std::vector<Worker*>& all) {
-  Worker* last = nullptr;
-  for (Worker* worker : all) {
-    if (worker->slot.view().state != CallState::waiting) continue;
-    if (last == nullptr || worker->begun() > last->begun()) last = worker;
-  }
-  if (last == nullptr) return false;
-  (void)last->slot.end(last->slot.view(), EndReason::crowded);
-  return true;
-}
-
-// Nobody receives. Calls that do not wait come first: one that waits gives its thread up, unless a thread that does not
-// wait comes free in time. If none can, what comes is refused, not queued behind them.
-void Loop::make_room(const std::vector<Worker*>& all, Clock::time_point now) {
-  {
-    std::lock_guard lock(role_lock_);
-    if (role_.load() != nullptr || idle_ > 0 || stopping_ || hung_up_ || start_worker(true)) {
-      no_room_since_.reset();
-      return;
-    }
-  }
-  if (!no_room_since_) no_room_since_ = now;
-  const bool soon = std::ranges::any_of(all, [](const Worker* worker) {
-    const CallState state = worker->slot.view().state;
-    return state != CallState::waiting && state != CallState::abandoned;
-  });
-  if (soon && now - *no_room_since_ < limits_.room_patience) return;
-  if (turn_away(all)) {
-    no_room_since_ = now;
-  } else {
-    refuse_received();
-  }
-}
-
-void Loop::refuse_received() {
-  for (int i = 0; i < 64; ++i) {
-    struct pollfd p {
-      .fd = listener_, .events = POLLIN, .revents = 0
-    };
-    if (::poll(&p, 1, 0) <= 0 || (p.revents & POLLIN) == 0) return;
-    seccomp_notif notification;
-    if (kernel_.receive(notification) < 0) continue;
-    Notification call = notification_of(notification);
-    if (terminating_) {
-      Outcome outcome = end_task(call);
-      answer(call, outcome.answer);
-      push(call, outcome);
-    } else {
-      refuse(call, EAGAIN, kTooManyWait);
-    }
-  }
-}
-
-// A wait that is interrupted may have been woken in the same moment, and it was the only one that was.
-void Loop::pass_wake_ups_on(const std::vector<Worker*>& all) {
-  std::vector<uint64_t> missed;
-  {
-    std::lock_guard lock(role_lock_);
-    missed.swap(missed_);
-  }
-  for (uint64_t peer : missed) {
-    Worker* first = nullptr;
-    for (Worker* worker : all) {
-      if (worker->slot.view().state != CallState::waiting || worker->peer != peer) continue;
-      if (first == nullptr || worker->begun() < first->begun()) first = worker;
-    }
-    if (first != nullptr) (void)first->slot.end(first->slot.view(), EndReason::look_again);
-  }
-}
-
-// True if the target may have died already.
-bool Loop::watch_target(Worker& worker, const Notification& call) {
-  if (worker.target_sought) return worker.target_died;
-  worker.target_sought = true;
-  if (kernel::Task task; kernel_.open_task(call.tid, task) == 0) worker.target = std::move(task.pidfd);
-  epoll_event event{.events = EPOLLIN | EPOLLONESHOT, .data = {.ptr = &worker}};
-  // Without it the death is noticed when the call is looked at.
-  if (worker.target && ::epoll_ctl(wake_.get(), EPOLL_CTL_ADD, worker.target.get(), &event) < 0) worker.target.reset();
-  return true;  // or the number may be another's by now
-}
-
-EndReason Loop::why_it_must_end(Worker& worker, const Notification& call, Clock::time_point now) {
-  const bool look = now >= worker.next_look && looks_left_ > 0;
-  if (watch_target(worker, call) || look) {
-    worker.target_died = false;
-    if (!kernel_.valid(call.id)) return EndReason::died;
-  }
-  EndReason reason = EndReason::none;
-  if (look) {
-    --looks_left_;
-    worker.next_look = now + limits_.look_after + kLooksApart * static_cast<int>(waiting_.load());
-    reason = reason_of(signals_.look(call.tid, worker.watch, now));
-  }
-  next_look_ = std::min(next_look_, worker.next_look);
-  return reason;
-}
-
-void Loop::look_at(Worker& worker, Clock::time_point now) {
-  const CallSlot::View seen = worker.slot.view();
-  const Notification call = worker.call();
-  const Clock::duration age = now - worker.begun();
-  if (seen.call != worker.watched || seen.state == CallState::idle) {
-    worker.watched = seen.call;
-    worker.watch = {};
-    worker.next_look = worker.begun() + limits_.look_after;
-    worker.forget_target();
-  }
-  switch (seen.state) {
-    case CallState::deciding:
-      // The thread may be stuck in the kernel for good.
-      if (age >= limits_.decide_within && worker.slot.abandon(seen)) refuse(call, EACCES, kNoDecision);
-      return;
-    case CallState::waiting: {
-      if (age < limits_.tick) return;
-      const EndReason reason = why_it_must_end(worker, call, now);
-      if (reason != EndReason::none && worker.slot.end(seen, reason)) interrupt(worker);
-      return;
-    }
-    case CallState::ending:
-      // Again and again: the last one may have come just before the wait began.
-      interrupt(worker);
-      return;
-    case CallState::idle:
-    case CallState::answering:
-    case CallState::abandoned:
-      return;
-  }
-}
-
-void Loop::interrupt(Worker& worker) {
-  std::lock_guard lock(worker.signal_lock);
-  if (worker.slot.view().state == CallState::ending) (void)::tgkill(::getpid(), worker.thread_id, kInterruptSignal);
-}
-
-void Loop::tick(Clock::time_point now) {
-  drain_wake_ups();
-  const std::vector<Worker*> all = reap();
-  bool busy = false;
-  size_t waiting = 0;
-  for (Worker* worker : all) {
-    const CallState state = worker->slot.view().state;
-    if (state == CallState::idle) continue;
-    const bool young = now - worker->begun() < limits_.tick;
-    if (!young && role_.load() == worker) give_role_away(*worker);
-    waiting += state == CallState::waiting && !young ? 1 : 0;
-    busy = busy || young || state == CallState::deciding || state == CallState::ending;
-  }
-  waiting_ = waiting;
-  for (; waiting > limits_.waiting; --waiting) turn_away(all);
-  if (started_ && role_.load() == nullptr) {
-    make_room(all, now);
-    busy = true;
-  } else {
-    no_room_since_.reset();
-  }
-  pass_wake_ups_on(all);
-  signals_.begin_pass();
-  looks_left_ = limits_.looks;
-  next_look_ = Clock::time_point::max();
-  for (Worker* worker : all) look_at(*worker, now);
-  look_at_parked(now);
-  hand_out_retries(now);
-  {
-    std::lock_guard lock(role_lock_);
-    busy = busy || !retries_.empty();
-  }
-
-  uint64_t received = received_.load();
-  if (busy || received != last_received_) {
-    last_received_ = received;
-    last_activity_ = now;
-    active_ = true;
-    monitor_sleeps_ = false;
-    return;
-  }
-  if (active_ && now - last_activity_ >= limits_.idle) {
-    active_ = false;
-    monitor_sleeps_ = true;
-    // A call that came in between saw us awake and did not wake us.
-    if (received_.load() != last_received_) {
-      active_ = true;
-      monitor_sleeps_ = false;
-    }
-  }
-}
-
-std::optional<std::chrono::milliseconds> Loop::patience(Clock::time_point now) const {
-  if (active_) return limits_.tick;
-  std::optional<std::chrono::milliseconds> soonest;
-  if (next_look_ != Clock::time_point::max()) {
-    soonest = std::max(std::chrono::ceil<std::chrono::milliseconds>(next_look_ - now), limits_.tick);
-  }
-  std::lock_guard lock(parked_lock_);
-  if (!parked_.empty()) soonest = std::min(soonest.value_or(parked_pause()), parked_pause());
-  return soonest;
 }
 
 bool Loop::stop(std::chrono::milliseconds patience) {

@@ -123,6 +123,7 @@ class Loop {
   [[nodiscard]] Outcome end_task(const Notification& call);
   void answer(const Notification& call, const Answer& answer) const;
   void push(const Notification& call, Outcome& outcome);
+  void finish(const Notification& call, Outcome& outcome);
 
   Result<> start_worker(bool receives);
   void give_role_away(const Worker& from);

@@ -26,8 +26,7 @@ void Loop::park(const Notification& call, Outcome outcome) {
   } else {
     outcome.record->reason = "too many calls wait for an answer";
   }
-  answer(call, outcome.answer);
-  push(call, outcome);
+  finish(call, outcome);
 }
 
 // Each look reads a file for each call: what many cost is spread.
@@ -48,8 +47,7 @@ bool Loop::resolve(Parked& parked, bool look, Clock::time_point now) {
   if (standing.kind == Approvals::Standing::Kind::denied) {
     approvals_.leave(question, Approvals::Leaving::done);
     parked.refusal.record->reason = standing.reason;
-    answer(parked.call, parked.refusal.answer);
-    push(parked.call, parked.refusal);
+    finish(parked.call, parked.refusal);
     return true;
   }
   if (!look) return false;
