@@ -261,7 +261,7 @@ Result<Caller> Callers::prove(const Notification& call) {
 }
 
 Outcome Callers::refuse(const Notification& call, const Error& error) {
-  if (error.code == ESRCH) return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  if (error.code == ESRCH) return {.answer = Answer::errno_of(EINTR)};
   Outcome outcome{.answer = Answer::errno_of(EACCES), .record = Record{.operation = operation_of(call.number)}};
   outcome.record->reason = error.message;
   name_unproven(call, *outcome.record);
@@ -303,7 +303,7 @@ Outcome Callers::serve(const Notification& call, Handler& handler, CallContext& 
     return outcome;
   }
   // It is gone, and what was read last may be another's: nothing was done, and nothing can be told.
-  return {.answer = Answer::errno_of(EINTR), .record = std::nullopt};
+  return {.answer = Answer::errno_of(EINTR)};
 }
 
 // A refusal by the kernel that the task's own capabilities might have prevented.

@@ -126,7 +126,7 @@ Outcome GatedCall::denied(int error) {
 
 Outcome GatedCall::answer(const Answer& answer) {
   begun_ = false;
-  Outcome outcome{.answer = answer, .record = std::nullopt};
+  Outcome outcome{.answer = answer};
   if (record_.done) outcome.record = std::move(record_);
   return outcome;
 }

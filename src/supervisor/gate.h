@@ -10,14 +10,17 @@
 
 #include <sys/stat.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/result.h"
+#include "kernel/kernel.h"
 #include "policy/layers.h"
 #include "supervisor/approvals.h"
 #include "supervisor/caller.h"
+#include "supervisor/calls/names_lock.h"
 #include "supervisor/handler.h"
 #include "supervisor/identities.h"
 #include "supervisor/name_rules.h"
@@ -27,10 +30,23 @@ namespace wrapd::supervisor {
 // True for a path that no policy can open: the service's own places.
 [[nodiscard]] bool is_protected(std::string_view path);
 
+// What the calls of a session are made of. Copies are of the same session.
+struct SessionObjects {
+  kernel::Objects& kernel;
+  const policy::Layers& layers;
+  int root;  // O_PATH
+  const Identities& identities;
+  Approvals& approvals;
+  std::shared_ptr<NamesLock> names_lock = std::make_shared<NamesLock>();
+};
+
 class Gate {
  public:
-  Gate(const policy::Layers& layers, const Identities& identities, Approvals& approvals)
-      : layers_(layers), identities_(identities), approvals_(approvals), names_(layers, identities) {}
+  explicit Gate(const SessionObjects& session)
+      : layers_(session.layers),
+        identities_(session.identities),
+        approvals_(session.approvals),
+        names_(session.layers, session.identities) {}
 
   // True if a layer enforces; else everything is done, and only recorded.
   [[nodiscard]] bool enforces() const { return !layers_.audit_only(); }

@@ -63,7 +63,7 @@ struct TimedRecord {
 
 struct Outcome {
   Answer answer;
-  std::optional<Record> record;
+  std::optional<Record> record{};
   // Not 0: the call waits for the answer to this question (approvals.h), and the handler is waiting for it. When it is
   // allowed the call is handled again; else `answer` and `record` are what it gets.
   uint64_t question = 0;

@@ -3,12 +3,12 @@
 // The part of SocketHandler that binds.
 
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <sys/socket.h>
 
 #include <cstring>
 
 #include "kernel/uapi.h"
-#include "supervisor/calls/netlink.h"
 #include "supervisor/calls/socket.h"
 
 namespace wrapd::supervisor {
@@ -32,7 +32,32 @@ void name_own_process(AddressCopy& address, std::string path, pid_t process, pid
   address.length = static_cast<socklen_t>(kUnixPathOffset + path.size());
 }
 
+// A netlink socket without a number gets its process's where that is free (netlink_autobind()); in a call of ours that
+// would be our own. `asked` is what the target asked for, where it binds.
+std::optional<sockaddr_nl> netlink_name(kernel::Objects& kernel, int socket, const AddressCopy* asked, pid_t process) {
+  sockaddr_storage now{};
+  socklen_t length = sizeof now;
+  if (kernel.socket_name(socket, now, length) < 0 || now.ss_family != AF_NETLINK) return std::nullopt;
+  sockaddr_nl name{};
+  std::memcpy(&name, &now, sizeof name);
+  if (name.nl_pid != 0) return std::nullopt;
+  if (asked != nullptr) {
+    if (asked->length < sizeof name || asked->storage.ss_family != AF_NETLINK) return std::nullopt;
+    std::memcpy(&name, &asked->storage, sizeof name);
+    if (name.nl_pid != 0) return std::nullopt;
+  }
+  name.nl_pid = static_cast<uint32_t>(process);
+  return name;
+}
+
 }  // namespace
+
+int SocketHandler::bind_netlink(const Caller& call, int socket, const AddressCopy* asked) {
+  kernel::TaskStatus status;
+  auto name = call.status(status) == 0 ? netlink_name(kernel_, socket, asked, status.tgid) : std::nullopt;
+  if (!name || !call.waits()) return -EADDRINUSE;
+  return call.act().bind(socket, reinterpret_cast<const sockaddr*>(&*name), sizeof *name);
+}
 
 Outcome SocketHandler::bind(const Taken& taken) {
   const auto& [call, context, gated, socket, address, domain] = taken;
@@ -48,7 +73,7 @@ Outcome SocketHandler::bind(const Taken& taken) {
   }
   return gated.act([&] {
     if (taken.domain == AF_NETLINK) {
-      const int rc = bind_netlink(kernel_, taken.call, taken.socket, &taken.address);
+      const int rc = bind_netlink(taken.call, taken.socket, &taken.address);
       if (rc != -EADDRINUSE) return rc;
     }
     return taken.call.act().bind(taken.socket, taken.address.get(), taken.address.length);

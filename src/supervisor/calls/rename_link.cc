@@ -31,10 +31,7 @@ std::unexpected<Error> errno_error(int rc) {
 }  // namespace
 
 RenameLinkHandler::RenameLinkHandler(const SessionObjects& session)
-    : session_(session),
-      kernel_(session.kernel),
-      walk_(session.kernel, session.root),
-      gate_(session.layers, session.identities, session.approvals) {}
+    : session_(session), kernel_(session.kernel), walk_(session.kernel, session.root), gate_(session) {}
 
 Result<UniqueFd> RenameLinkHandler::open_start(const Caller& call, int fd) {
   std::string link = fd == AT_FDCWD ? "cwd" : "fd/" + std::to_string(fd);
@@ -299,7 +296,7 @@ Result<RenameLinkHandler::Arguments> RenameLinkHandler::arguments_of(const Calle
 
 Outcome RenameLinkHandler::handle(const Caller& call, CallContext& context) {
   auto arguments = arguments_of(call);
-  if (!arguments) return {.answer = Answer::errno_of(arguments.error().code), .record = std::nullopt};
+  if (!arguments) return {.answer = Answer::errno_of(arguments.error().code)};
   return session_.names_lock->in_turn([&](Turn& turn) { return attempt(call, context, *arguments, turn); });
 }
 

@@ -11,7 +11,6 @@
 #include <string>
 
 #include "supervisor/caller.h"
-#include "supervisor/calls/session_objects.h"
 #include "supervisor/gate.h"
 #include "supervisor/handler.h"
 #include "supervisor/path_walk.h"

@@ -1,21 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "supervisor/calls/socket.h"
 
+#include <linux/netlink.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <cstring>
 #include <functional>
 
-#include "supervisor/calls/netlink.h"
-
 namespace wrapd::supervisor {
+namespace {
+
+// The one address to which everybody may connect a netlink socket.
+bool is_for_the_kernel(const AddressCopy& address) {
+  sockaddr_nl name{};
+  if (address.length < sizeof name || address.storage.ss_family != AF_NETLINK) return false;
+  std::memcpy(&name, &address.storage, sizeof name);
+  return name.nl_pid == 0 && name.nl_groups == 0;
+}
+
+}  // namespace
+
+UnixName decode_unix_name(const AddressCopy& address) {
+  if (address.length < kUnixPathOffset || address.length > sizeof(sockaddr_un)) return {};
+  if (address.storage.ss_family != AF_UNIX) return {};
+  if (address.length == kUnixPathOffset) return {.kind = UnixName::Kind::unnamed, .text = {}};
+  const char* bytes = reinterpret_cast<const char*>(&address.storage) + kUnixPathOffset;
+  size_t size = address.length - kUnixPathOffset;
+  if (bytes[0] == '\0') return {.kind = UnixName::Kind::abstract, .text = {bytes + 1, size - 1}};
+  return {.kind = UnixName::Kind::path, .text = {bytes, ::strnlen(bytes, size)}};
+}
 
 SocketHandler::SocketHandler(const SessionObjects& session)
     : session_(session),
       kernel_(session.kernel),
       walk_(session.kernel, session.root),
-      gate_(session.layers, session.identities, session.approvals),
+      gate_(session),
       bound_(session.kernel) {}
 
 Outcome SocketHandler::handle(const Caller& call, CallContext& context) {
@@ -29,7 +50,7 @@ Outcome SocketHandler::handle(const Caller& call, CallContext& context) {
     case SYS_socketpair:
       return refuse_datagram(call, context);
     default:
-      return {.answer = Answer::errno_of(ENOSYS), .record = std::nullopt};
+      return {.answer = Answer::errno_of(ENOSYS)};
   }
 }
 
@@ -94,7 +115,7 @@ Outcome SocketHandler::connect_other(const Taken& taken) {
   // A peer far away may take minutes. That O_NONBLOCK can be changed meanwhile costs the target its own time only.
   if (!(kernel_.non_blocking(socket) ? context.may_wait() : context.will_wait())) return gated.over();
   // Fails for a socket that has a number, and otherwise it gets one of ours by the call.
-  if (domain == AF_NETLINK && is_for_the_kernel(address)) (void)bind_netlink(kernel_, call, socket, nullptr);
+  if (domain == AF_NETLINK && is_for_the_kernel(address)) (void)bind_netlink(call, socket, nullptr);
   return wait_through(
       taken, [&] { return taken.call.act().connect(taken.socket, taken.address.get(), taken.address.length); });
 }

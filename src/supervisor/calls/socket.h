@@ -6,7 +6,10 @@
 // judged is looked at a second time by anybody. Sockets of other families take the same way, unjudged, because a call
 // that was let through after a look at its descriptor could be another socket's by then.
 
+#include <sys/un.h>
+
 #include <chrono>
+#include <cstddef>
 #include <expected>
 #include <optional>
 #include <string>
@@ -15,8 +18,6 @@
 #include "kernel/kernel.h"
 #include "supervisor/caller.h"
 #include "supervisor/calls/bound_sockets.h"
-#include "supervisor/calls/session_objects.h"
-#include "supervisor/calls/unix_name.h"
 #include "supervisor/gate.h"
 #include "supervisor/handler.h"
 #include "supervisor/named_object.h"
@@ -24,6 +25,17 @@
 #include "supervisor/task.h"
 
 namespace wrapd::supervisor {
+
+inline constexpr size_t kUnixPathOffset = offsetof(sockaddr_un, sun_path);
+
+// What an AF_UNIX address names (unix(7)).
+struct UnixName {
+  enum class Kind { invalid, unnamed, path, abstract };
+  Kind kind = Kind::invalid;
+  std::string_view text;  // path up to the first NUL, or the abstract name with all its bytes; borrows the copy
+};
+// `unnamed` is an address that is the family alone: autobind where it is bound, invalid where it is connected to.
+[[nodiscard]] UnixName decode_unix_name(const AddressCopy& address);
 
 class SocketHandler final : public Handler {
  public:
@@ -47,6 +59,9 @@ class SocketHandler final : public Handler {
   Outcome connect_other(const Taken& taken);
 
   // bind.cc
+  // Gives a netlink socket the number that it would get natively, as `asked` or, without it, before it is connected.
+  // -EADDRINUSE where the call itself has to do it.
+  [[nodiscard]] int bind_netlink(const Caller& call, int socket, const AddressCopy* asked);
   Outcome bind(const Taken& taken);
   Outcome bind_path(const Taken& taken, const std::string& path);
   // Where a bind is to make its socket.

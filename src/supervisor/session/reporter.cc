@@ -31,6 +31,31 @@ const char* to_string(Approvals::Notice::Kind kind) {
 
 }  // namespace
 
+void Denials::count(const Record& record) {
+  bool wanted = record.approved || record.decision.recorded == policy::Verdict::allow ||
+                record.decision.recorded == policy::Verdict::audit;
+  if (record.done && wanted) {
+    ++summary_.allowed;
+    return;
+  }
+  ++(record.done ? summary_.audited : summary_.denied);
+
+  wire::DenialLine line = denial_line(layers_, record);
+  for (wire::DenialLine& known : summary_.denials) {
+    if (known.operation == line.operation && known.target == line.target && known.abstract == line.abstract &&
+        known.rule == line.rule && known.policy == line.policy && known.reason == line.reason &&
+        known.enforced == line.enforced) {
+      ++known.count;
+      return;
+    }
+  }
+  if (summary_.denials.size() < kMaxLines) {
+    summary_.denials.push_back(std::move(line));
+  } else {
+    ++summary_.more;
+  }
+}
+
 Reporter::Reporter(SessionOptions& options, const policy::Layers& layers, ClientChannel& client)
     : options_(options), layers_(layers), client_(client), denials_(layers), repeats_([this](audit::Event event) {
         emit(std::move(event));

@@ -23,7 +23,7 @@
 #include "supervisor/gate.h"
 #include "supervisor/identities.h"
 #include "supervisor/report.h"
-#include "supervisor/session/denials.h"
+#include "supervisor/session/reporter.h"
 
 namespace wrapd::supervisor {
 namespace {
@@ -216,10 +216,12 @@ struct Scene {
     block = policy::compile_rules(policy, {}).value();
     layers.add(policy::RuleSet::open(block).value());
     identities.emplace(kernel, root.get(), layers);
-    SessionObjects objects{
-        .kernel = kernel, .layers = layers, .root = root.get(), .identities = *identities, .approvals = approvals};
-    sockets.emplace(objects);
-    names.emplace(objects);
+    const SessionObjects session = objects();
+    sockets.emplace(session);
+    names.emplace(session);
+  }
+  SessionObjects objects() {
+    return {.kernel = kernel, .layers = layers, .root = root.get(), .identities = *identities, .approvals = approvals};
   }
   Outcome call(int number, const std::string& address) {
     kernel.memory = {{0x1000, address}};
@@ -649,7 +651,7 @@ TEST(Handlers, UnknownCallsFail) {
 // Has a call judged, and leaves it without a word at some step.
 class Forgets final : public Handler {
  public:
-  Forgets(Scene& scene, bool acts) : gate(scene.layers, *scene.identities, scene.approvals), acts_(acts) {}
+  Forgets(Scene& scene, bool acts) : gate(scene.objects()), acts_(acts) {}
   Outcome handle(const Caller& call, CallContext& context) override {
     GatedCall gated(gate, call, context, "connect");
     gated.about("/s");
