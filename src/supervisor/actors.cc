@@ -46,7 +46,7 @@ struct Actors::Actor {
 void Actors::join(std::list<std::shared_ptr<Actor>> leaving) {
   for (auto& actor : leaving) {
     {
-      std::lock_guard guard(actor->lock);
+      std::lock_guard held(actor->lock);
       actor->leave = true;
     }
     actor->changed.notify_one();
@@ -57,7 +57,7 @@ void Actors::join(std::list<std::shared_ptr<Actor>> leaving) {
 Actors::~Actors() {
   std::list<std::shared_ptr<Actor>> all;
   {
-    std::lock_guard guard(lock_);
+    std::lock_guard held(lock_);
     all.swap(idle_);
     all.splice(all.end(), ended_);
   }
@@ -74,22 +74,22 @@ void Actors::serve(Actor& actor) {
   const bool able = !actor.error;
   ::sem_post(&actor.done);
   while (able) {
-    std::unique_lock guard(actor.lock);
-    actor.changed.wait_for(guard, limits_.patience, [&] { return actor.work != nullptr || actor.leave; });
+    std::unique_lock held(actor.lock);
+    actor.changed.wait_for(held, limits_.patience, [&] { return actor.work != nullptr || actor.leave; });
     if (actor.leave) break;
     if (actor.work != nullptr) {
-      guard.unlock();
+      held.unlock();
       // A signal for the work before, passed on when that was done already, is taken here and not within this one.
       (void)::syscall(SYS_gettid);
       (*actor.work)();
-      guard.lock();
+      held.lock();
       actor.work = nullptr;
       ::sem_post(&actor.done);
       continue;
     }
-    guard.unlock();
-    // Nobody came. Whoever takes it out of the list first decides.
-    std::lock_guard list_guard(lock_);
+    held.unlock();
+    // No work came. The thread that takes the actor out of the list first decides.
+    std::lock_guard list_held(lock_);
     auto at = std::ranges::find_if(idle_, [&](const auto& idle) { return idle.get() == &actor; });
     if (at == idle_.end()) continue;
     ended_.splice(ended_.end(), idle_, at);
@@ -99,7 +99,7 @@ void Actors::serve(Actor& actor) {
 
 Result<std::shared_ptr<Actors::Actor>> Actors::take(const kernel::Credentials& credentials) {
   {
-    std::lock_guard guard(lock_);
+    std::lock_guard held(lock_);
     auto at =
         std::find_if(idle_.rbegin(), idle_.rend(), [&](const auto& idle) { return idle->credentials == credentials; });
     if (at != idle_.rend()) {
@@ -114,7 +114,7 @@ Result<std::shared_ptr<Actors::Actor>> Actors::take(const kernel::Credentials& c
   if (int rc = ::pthread_attr_init(&attributes); rc != 0) return fail_errno("cannot start a thread", rc);
   ::pthread_attr_setstacksize(&attributes, kStackBytes);
   auto entry = [](void* argument) -> void* {
-    // The thread's own, until it ends: whoever started it may have gone.
+    // The thread's own, until it ends: the thread that started it may have gone.
     auto own = std::move(static_cast<Actor*>(argument)->self);
     own->actors.serve(*own);
     return nullptr;
@@ -139,7 +139,7 @@ Result<> Actors::run(const kernel::Credentials& credentials, const std::function
   if (!taken) return std::unexpected(taken.error());
   std::shared_ptr<Actor> actor = std::move(*taken);
   {
-    std::lock_guard guard(actor->lock);
+    std::lock_guard held(actor->lock);
     actor->work = &work;
   }
   actor->changed.notify_one();
@@ -149,7 +149,7 @@ Result<> Actors::run(const kernel::Credentials& credentials, const std::function
 
   std::list<std::shared_ptr<Actor>> leaving;
   {
-    std::lock_guard guard(lock_);
+    std::lock_guard held(lock_);
     idle_.push_back(std::move(actor));
     leaving.swap(ended_);
     if (idle_.size() > limits_.idle) leaving.splice(leaving.end(), idle_, idle_.begin());

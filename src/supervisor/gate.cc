@@ -84,6 +84,7 @@ std::optional<Outcome> GatedCall::judge_names(const std::optional<policy::Decisi
   if (!call_.waits()) return over();
   if (!forbidden) return std::nullopt;
   record_.decision = *forbidden;
+  if (forbidden->layer == policy::Decision::kNoLayer) record_.reason = "a directory cannot be looked through";
   if (!record_.decision.permits()) return denied();
   begun_ = true;
   return std::nullopt;

@@ -129,7 +129,7 @@ void Identities::look_at_all() const {
   next_look_ = end + std::max<Clock::duration>(kPatience, kShare * (end - begin));
 }
 
-std::optional<uint32_t> Identities::unseen(const kernel::ObjectId& id) const {
+std::optional<uint32_t> Identities::not_told_apart_from(const kernel::ObjectId& id) const {
   std::optional<uint32_t> strictest;
   for (uint32_t literal : obscure_) {
     look(literal);
@@ -170,7 +170,7 @@ std::optional<Identities::Denial> Identities::denial(int object, std::string_vie
         obscure_.push_back(index);
     }
   }
-  const auto may_lead_here = unseen(id);  // looks again at names, which may be seen by now
+  const auto may_lead_here = not_told_apart_from(id);  // looks again at names, which may be seen by now
   std::optional<Denial> denial;
   auto add = [&](const Denial& other) {
     if (!denial || is_stricter(other.decision, denial->decision)) denial = other;

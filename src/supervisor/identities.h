@@ -78,7 +78,7 @@ class Identities {
   void look_at_all() const;
   void remember(const kernel::ObjectId& id, uint32_t literal) const;
   // A literal that may lead to the object, for all that can be seen.
-  [[nodiscard]] std::optional<uint32_t> unseen(const kernel::ObjectId& id) const;
+  [[nodiscard]] std::optional<uint32_t> not_told_apart_from(const kernel::ObjectId& id) const;
   [[nodiscard]] policy::Decision decision_of(const Literal& literal) const;
 
   kernel::Objects& kernel_;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <climits>
@@ -33,6 +34,15 @@ int descriptor_number(std::string_view element) {
   int value = -1;
   auto [end, error] = std::from_chars(element.data(), element.data() + element.size(), value);
   return error == std::errc{} && end == element.data() + element.size() ? value : -1;
+}
+
+// Takes the first element off a path, with the slashes before it; empty if there is none.
+std::string take_element(std::string& path) {
+  const size_t begin = std::min(path.find_first_not_of('/'), path.size());
+  const size_t end = std::min(path.find('/', begin), path.size());
+  std::string element = path.substr(begin, end - begin);
+  path.erase(0, end);
+  return element;
 }
 
 }  // namespace
@@ -66,87 +76,72 @@ bool PathWalk::same_directory(int a, int b) {
 Result<Located> PathWalk::walk(const Caller& call, int directory, std::string path, LastElement last) {
   Located way;
   int links = 0;
-  int start = is_absolute(path) ? root_ : directory;
-  UniqueFd current(kernel_.open_at(start, ".", O_PATH | O_DIRECTORY, 0));
+  UniqueFd current(kernel_.open_at(is_absolute(path) ? root_ : directory, ".", O_PATH | O_DIRECTORY, 0));
   if (!current) return fail("lookup failed", -current.get());
   bool want_directory = path.ends_with('/');
 
   for (int elements = 0; elements < kMaxElements; ++elements) {
-    size_t begin = path.find_first_not_of('/');
-    if (begin == std::string::npos) {  // nothing left: the path is a directory
+    const std::string element = take_element(path);
+    if (element.empty()) {  // nothing left: the path is a directory
       way.fd = std::move(current);
       if (int rc = kernel_.stat(way.fd.get(), way.st); rc < 0) return fail("stat failed", -rc);
       return way;
     }
-    size_t end = path.find('/', begin);
-    std::string element = path.substr(begin, end == std::string::npos ? end : end - begin);
-    path.erase(0, end == std::string::npos ? path.size() : end);
-    bool is_last = path.find_first_not_of('/') == std::string::npos;
-    if (element == ".") continue;
-    if (element == "..") {
-      if (same_directory(current.get(), root_)) continue;
-      int up = kernel_.open_at(current.get(), "..", O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
-      if (up < 0) return fail("lookup failed", -up);
-      current.reset(up);
-      continue;
-    }
-
-    int fd = kernel_.open_at(current.get(), element.c_str(), O_PATH | O_NOFOLLOW, RESOLVE_NO_MAGICLINKS);
-    if (fd < 0) return fail("lookup failed", -fd);
-    UniqueFd child(fd);
-    struct stat st {};
-    if (int rc = kernel_.stat(child.get(), st); rc < 0) return fail("stat failed", -rc);
-    bool follow = !is_last || last == LastElement::follow || want_directory;
-    if (!S_ISLNK(st.st_mode) || !follow) {
-      if (is_last) {
-        if (want_directory && !S_ISDIR(st.st_mode)) return fail("not a directory", ENOTDIR);
-        way.fd = std::move(child);
-        way.st = st;
-        return way;
-      }
-      if (!S_ISDIR(st.st_mode)) return fail("not a directory", ENOTDIR);
+    const bool is_last = path.find_first_not_of('/') == std::string::npos;
+    if (element == "." || (element == ".." && same_directory(current.get(), root_))) continue;
+    const bool climbs = element == "..";
+    UniqueFd child(kernel_.open_at(current.get(), element.c_str(), O_PATH | (climbs ? O_DIRECTORY : O_NOFOLLOW),
+                                   climbs ? RESOLVE_NO_SYMLINKS : RESOLVE_NO_MAGICLINKS));
+    if (!child) return fail("lookup failed", -child.get());
+    if (climbs) {
       current = std::move(child);
       continue;
     }
-
-    if (++links > kMaxLinks) return fail("too many symbolic links", ELOOP);
-    if (kernel_.is_any_proc(current.get())) {
-      auto target = follow_proc_link(call, current.get(), element, way);
-      if (!target) return std::unexpected(target.error());
-      struct stat target_st {};
-      if (int rc = kernel_.stat(target->get(), target_st); rc < 0) return fail("stat failed", -rc);
-      if (is_last) {
-        if (want_directory && !S_ISDIR(target_st.st_mode)) return fail("not a directory", ENOTDIR);
-        way.fd = std::move(*target);
-        way.st = target_st;
-        return way;
+    struct stat st {};
+    if (int rc = kernel_.stat(child.get(), st); rc < 0) return fail("stat failed", -rc);
+    if (S_ISLNK(st.st_mode) && (!is_last || last == LastElement::follow || want_directory)) {
+      if (++links > kMaxLinks) return fail("too many symbolic links", ELOOP);
+      if (!kernel_.is_any_proc(current.get())) {
+        auto text = read_link(call, current.get(), child.get(), st);
+        if (!text) return std::unexpected(text.error());
+        if (is_last && text->ends_with('/')) want_directory = true;
+        if (text->size() + path.size() > size_t{2} * PATH_MAX) return fail("name too long", ENAMETOOLONG);
+        if (is_absolute(*text)) current.reset(kernel_.open_at(root_, ".", O_PATH | O_DIRECTORY, 0));
+        if (!current) return fail("lookup failed", kRefused);
+        path = *text + "/" + path;
+        // The added slash is ours: only a slash that was written asks for a directory.
+        while (!want_directory && path.ends_with('/')) path.pop_back();
+        continue;
       }
-      if (!S_ISDIR(target_st.st_mode)) return fail("not a directory", ENOTDIR);
-      current = std::move(*target);
-      continue;
+      auto led_to = follow_proc_link(call, current.get(), element, way);
+      if (!led_to) return std::unexpected(led_to.error());
+      child = std::move(*led_to);
+      if (int rc = kernel_.stat(child.get(), st); rc < 0) return fail("stat failed", -rc);
     }
-
-    // The kernel's rule for links in sticky directories that everybody may write (fs.protected_symlinks), always.
-    struct stat parent {};
-    if (int rc = kernel_.stat(current.get(), parent); rc < 0) return fail("stat failed", -rc);
-    if ((parent.st_mode & (S_ISVTX | S_IWOTH)) == (S_ISVTX | S_IWOTH) && st.st_uid != call.credentials().fs_uid &&
-        st.st_uid != parent.st_uid) {
-      return refused("foreign symbolic link in a sticky directory");
+    if ((!is_last || want_directory) && !S_ISDIR(st.st_mode)) return fail("not a directory", ENOTDIR);
+    if (is_last) {
+      way.fd = std::move(child);
+      way.st = st;
+      return way;
     }
-    auto target = kernel_.read_link(child.get());
-    if (!target) return fail("cannot read a symbolic link", target.error().code);
-    if (target->empty()) return fail("empty symbolic link", ENOENT);
-    if (is_last && target->ends_with('/')) want_directory = true;
-    if (target->size() + path.size() > size_t{2} * PATH_MAX) return fail("name too long", ENAMETOOLONG);
-    if (is_absolute(*target)) {
-      current.reset(kernel_.open_at(root_, ".", O_PATH | O_DIRECTORY, 0));
-      if (!current) return fail("lookup failed", kRefused);
-    }
-    path = *target + "/" + path;
-    // The added slash is ours: only a slash that was written asks for a directory.
-    while (!want_directory && path.ends_with('/')) path.pop_back();
+    current = std::move(child);
   }
   return fail("name too long", ENAMETOOLONG);
+}
+
+// The text of a symbolic link that the walk follows.
+Result<std::string> PathWalk::read_link(const Caller& call, int parent, int link, const struct stat& st) {
+  // The kernel's rule for links in sticky directories that everybody may write (fs.protected_symlinks), always.
+  struct stat above {};
+  if (int rc = kernel_.stat(parent, above); rc < 0) return fail("stat failed", -rc);
+  if ((above.st_mode & (S_ISVTX | S_IWOTH)) == (S_ISVTX | S_IWOTH) && st.st_uid != call.credentials().fs_uid &&
+      st.st_uid != above.st_uid) {
+    return refused("foreign symbolic link in a sticky directory");
+  }
+  auto text = kernel_.read_link(link);
+  if (!text) return fail("cannot read a symbolic link", text.error().code);
+  if (text->empty()) return fail("empty symbolic link", ENOENT);
+  return text;
 }
 
 // Follows a symbolic link in procfs for the target. "self" and "thread-self" are ordinary links whose text depends on
@@ -158,7 +153,7 @@ Result<UniqueFd> PathWalk::follow_proc_link(const Caller& call, int directory, c
   if (int rc = kernel_.stat(directory, st); rc < 0) return fail("stat failed", -rc);
   if (!kernel_.is_proc(st.st_dev)) return refused("a link of a /proc that is not the session's own");
   kernel::TaskStatus status;
-  if (int rc = call.status(status); rc < 0) return refused("target is gone");
+  if (int rc = call.status(status); rc < 0) return refused("the program is gone");
 
   std::array<char, 64> own;
   if (st.st_ino == kProcRootInode && (name == "self" || name == "thread-self")) {
@@ -187,13 +182,13 @@ Result<UniqueFd> PathWalk::follow_proc_link(const Caller& call, int directory, c
     std::string link = descriptor >= 0 ? "fd/" + name : name;
     int fd = call.open_process_link(of_thread ? call.tid : status.tgid, link.c_str());
     if (fd < 0) return fail("lookup failed", -fd);
-    UniqueFd target(fd);
+    UniqueFd led_to(fd);
     if (name == "cwd") way.by_working_directory = true;
     if (descriptor >= 0) {
       if (int again = kernel_.open_at(fd, ".", O_PATH | O_DIRECTORY, 0); again >= 0)
         way.descriptors.push_back({descriptor, UniqueFd(again)});
     }
-    return target;
+    return led_to;
   }
   return refused("another task's magic link");
 }

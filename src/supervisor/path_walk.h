@@ -48,6 +48,7 @@ class PathWalk {
   [[nodiscard]] Result<Located> walk(const Caller& call, int directory, std::string path, LastElement last);
   [[nodiscard]] Result<UniqueFd> follow_proc_link(const Caller& call, int directory, const std::string& name,
                                                   Located& way);
+  [[nodiscard]] Result<std::string> read_link(const Caller& call, int parent, int link, const struct stat& st);
   [[nodiscard]] bool same_directory(int a, int b);
 
   kernel::Objects& kernel_;

@@ -19,23 +19,23 @@ class NamesLock {
     // To be called after the look, before the act. False: the look was in vain. True: until the end of the turn nobody
     // else acts.
     [[nodiscard]] bool take() {
-      if (!guard_.owns_lock()) guard_.lock();
+      if (!held_.owns_lock()) held_.lock();
       taken_ = names_.acts_.load() == seen_;
-      if (!taken_) guard_.unlock();
+      if (!taken_) held_.unlock();
       return taken_;
     }
 
    private:
     friend class NamesLock;
-    Turn(NamesLock& names, bool alone) : names_(names), guard_(names.lock_, std::defer_lock) {
-      if (alone) guard_.lock();
+    Turn(NamesLock& names, bool alone) : names_(names), held_(names.lock_, std::defer_lock) {
+      if (alone) held_.lock();
       seen_ = names.acts_.load();
     }
     ~Turn() {
       if (taken_) ++names_.acts_;
     }
     NamesLock& names_;
-    std::unique_lock<std::mutex> guard_;
+    std::unique_lock<std::mutex> held_;
     uint64_t seen_ = 0;
     bool taken_ = false;
   };

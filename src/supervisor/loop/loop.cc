@@ -231,7 +231,7 @@ void Loop::answer(const Notification& call, const Answer& answer) const {
   response.id = call.id;
   response.error = -answer.error;
   response.val = answer.value;
-  // Whoever sets `run_natively` says there why it is safe.
+  // Where `run_natively` is set it is said why that is safe.
   if (answer.run_natively) response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
   // ENOENT: the target died while we worked; there is nobody to answer.
   (void)kernel_.respond(response);

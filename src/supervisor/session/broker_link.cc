@@ -54,7 +54,8 @@ void BrokerLink::report_question(wire::QuestionReport question, Clock::time_poin
 void BrokerLink::report_gone(wire::QuestionGoneReport gone) {
   auto asked = questions_.find(gone.question);
   if (asked == questions_.end()) return;
-  // Whom nobody told of the question nobody need tell of its end. So as many ends wait as questions were told at once.
+  // The service hears of the end of a question that it was told of. So as many ends wait as questions were told at
+  // once.
   if (asked->second.sent) gone_.push_back(std::move(gone));
   questions_.erase(asked);
 }
@@ -144,7 +145,7 @@ std::vector<wire::ServiceOrder> BrokerLink::receive() {
     if (!packet && packet.error().code == EAGAIN) break;
     if (!packet) {
       // Too long, or with descriptors: it is read and gone. ECONNRESET is told once, before the end.
-      ++nonsense_;
+      ++unknown_orders_;
       continue;
     }
     if (packet->eof()) {
@@ -153,7 +154,7 @@ std::vector<wire::ServiceOrder> BrokerLink::receive() {
     }
     auto order = wire::decode_service_order(packet->bytes);
     if (!order) {
-      ++nonsense_;
+      ++unknown_orders_;
     } else if (std::holds_alternative<wire::ReportOrder>(*order)) {
       say_again();
     } else {

@@ -48,7 +48,7 @@ class BrokerLink {
 
   // The orders that have come, but for ReportOrder, which is obeyed here. What is no order is dropped and counted.
   [[nodiscard]] std::vector<wire::ServiceOrder> receive();
-  [[nodiscard]] uint64_t nonsense() const { return nonsense_; }
+  [[nodiscard]] uint64_t unknown_orders() const { return unknown_orders_; }
 
  private:
   struct Asked {
@@ -75,7 +75,7 @@ class BrokerLink {
   TokenBucket denials_{10, 10};
   std::map<uint64_t, Asked> questions_;
   std::deque<wire::QuestionGoneReport> gone_;
-  uint64_t nonsense_ = 0;
+  uint64_t unknown_orders_ = 0;
 };
 
 }  // namespace wrapd::supervisor

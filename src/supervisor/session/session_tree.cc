@@ -79,11 +79,11 @@ std::vector<kernel::Process> SessionTree::find() {
   for (const kernel::Process& process : kernel::descendants(all, ancestors)) {
     if (listed.insert(process.pid).second) found.push_back(process);
   }
-  std::erase_if(found, [&](const kernel::Process& process) { return !is_prey(process); });
+  std::erase_if(found, [&](const kernel::Process& process) { return !may_be_ended(process); });
   return found;
 }
 
-bool SessionTree::is_prey(const kernel::Process& process) const {
+bool SessionTree::may_be_ended(const kernel::Process& process) const {
   return process.uid == uid_ && process.pid != ::getpid() && process.pid != 1 && !(client_ && process.is(*client_)) &&
          !bystanders_.has(proc_, process);
 }
@@ -91,7 +91,7 @@ bool SessionTree::is_prey(const kernel::Process& process) const {
 // Signals while it looks. A process that forks and exits all the time is another one before a list is complete; here it
 // is stopped as soon as it is read. `found` was read just before: its members are stopped, and still have their
 // numbers.
-size_t SessionTree::hunt(int signal, std::span<const kernel::Process> found) {
+size_t SessionTree::signal_found(int signal, std::span<const kernel::Process> found) {
   std::set<pid_t> beneath;
   for (const kernel::Process& process : found) beneath.insert(process.pid);
   // Numbers go round: a child's may be smaller than the client's.
@@ -106,7 +106,7 @@ size_t SessionTree::hunt(int signal, std::span<const kernel::Process> found) {
       std::lock_guard lock(lock_);
       known = known_.contains({process.pid, process.start});
     }
-    if ((!known && !beneath.contains(process.parent)) || !is_prey(process)) return;
+    if ((!known && !beneath.contains(process.parent)) || !may_be_ended(process)) return;
     beneath.insert(process.pid);
     if (process.exited()) return;
     if (!known && kernel::signal_process(proc_, process, signal)) ++signalled;
@@ -147,7 +147,7 @@ size_t SessionTree::kill_all(Clock::time_point deadline) {
       std::lock_guard lock(lock_);
       for (const kernel::Process& process : found) remember(process);
     }
-    found_new |= hunt(SIGSTOP, found) > 0;
+    found_new |= signal_found(SIGSTOP, found) > 0;
     quiet = found_new ? 0 : quiet + 1;
     if (Clock::now() >= deadline) break;
   }

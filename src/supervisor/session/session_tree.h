@@ -3,9 +3,9 @@
 
 // Whose processes a session's are, so that it can be ended. They are found as what lives beneath `wrap`, which is a
 // child subreaper and so the ancestor of whatever they fork; and, once `wrap` is gone, as what lives beneath a process
-// that was seen in the session: one that made a trapped call, or that was beneath `wrap` when it left. What has hidden
-// from both (forked, orphaned and silent) is ended by its next trapped call (Loop::terminate()). What `wrap` had
-// started before it became `wrap` is not the session's (kernel/bystanders.h).
+// that was seen in the session: one that made a trapped call, or that was beneath `wrap` when it left. A process that
+// was seen by neither (forked, orphaned and silent) is ended by its next trapped call (Loop::terminate()). What `wrap`
+// had started before it became `wrap` is not the session's (kernel/bystanders.h).
 //
 // A process is known by number and start time. None but the caller's is signalled, and by pidfd.
 
@@ -56,8 +56,8 @@ class SessionTree {
   static constexpr size_t kMaxKnown = 16384;
 
   [[nodiscard]] std::vector<kernel::Process> find();
-  [[nodiscard]] bool is_prey(const kernel::Process& process) const;
-  size_t hunt(int signal, std::span<const kernel::Process> found);
+  [[nodiscard]] bool may_be_ended(const kernel::Process& process) const;
+  size_t signal_found(int signal, std::span<const kernel::Process> found);
   void remember(const kernel::Process& process);
 
   const int proc_;

@@ -201,7 +201,7 @@ TEST(BrokerLink, OrdersComeThroughNonsense) {
   ASSERT_EQ(orders.size(), 2U);
   EXPECT_EQ(std::get<wire::AnswerOrder>(orders[0]).by, "uid 7");
   EXPECT_EQ(std::get<wire::TerminateOrder>(orders[1]).reason, "uid 0");
-  EXPECT_EQ(s.link->nonsense(), 4U);
+  EXPECT_EQ(s.link->unknown_orders(), 4U);
   EXPECT_FALSE(s.link->closed());
 }
 
