@@ -2,13 +2,10 @@
 import contextlib
 import os
 import pathlib
-import sys
 
 import pytest
 
-sys.path.insert(0, os.path.dirname(__file__))
-
-import system  # noqa: E402
+from lib import system
 
 LOGS = pathlib.Path(os.environ["WRAPD_E2E_LOGS"])
 

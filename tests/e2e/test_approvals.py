@@ -6,9 +6,8 @@ import json
 import pexpect
 import pytest
 
-import api
-import system
-from system import wrap
+from lib import api, system
+from lib.system import wrap
 
 ASKING = """\
 version: 1

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from system import wrap
+from lib.system import wrap
 
 HERE = pathlib.Path(__file__).resolve().parent
 LOGS = pathlib.Path(os.environ["WRAPD_E2E_LOGS"])

@@ -3,8 +3,8 @@
 
 import pytest
 
-import events
-from system import connect, wrap
+from lib import events
+from lib.system import connect, wrap
 
 
 def test_two_users_with_different_policies_at_once(machine):

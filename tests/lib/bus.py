@@ -12,37 +12,19 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from pathlib import Path
 
-import pytest
+from lib import dbus
+from lib.processes import fork_as
 
-import wire
-
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[2]
-sys.path.insert(0, str(ROOT / "tests/lib"))
-from process_numbers import fork_as  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 SERVICE = os.environ.get("WRAPD_TEST_API_SERVICE", "")
 SYSTEM_CONF = Path("/usr/share/dbus-1/system.conf")
 OWNER, OTHER = 1, 2  # daemon and bin: the bus wants users that have an entry
 PR_SET_NO_NEW_PRIVS = 38
 POLKIT = "org.freedesktop.PolicyKit1"
-
-
-def pytest_collection_modifyitems(items):
-    reason = None
-    if os.geteuid() != 0:
-        reason = "needs root: several real uids"
-    elif not SERVICE:
-        reason = "WRAPD_TEST_API_SERVICE names no program"
-    elif not shutil.which("dbus-daemon") or not SYSTEM_CONF.exists():
-        reason = "needs dbus-daemon and the system bus's configuration"
-    if reason:
-        for item in items:
-            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 SESSION = "0123456789abcdef0123456789abcdef"
@@ -94,7 +76,7 @@ class Bus:
         self.process.wait()
 
 
-class Client(wire.Connection):
+class Client(dbus.Connection):
     """A connection whose peer is a process of its own with the uid `uid`, and the number `number` if that is given."""
 
     def __init__(self, bus, uid, confined=False, later_group=None, number=None):
@@ -140,7 +122,7 @@ class Polkit:
     def __init__(self, bus):
         connected = socket.socket(socket.AF_UNIX)
         connected.connect(str(bus.path))
-        self.connection = wire.Connection(connected, 0)
+        self.connection = dbus.Connection(connected, 0)
         self.mode, self.asked, self.cancelled, self.waiting = "no", queue.Queue(), queue.Queue(), []
         assert self.connection.driver("RequestName", "su", [POLKIT, 4]) == [1]
         self.replies = queue.Queue()
@@ -156,15 +138,15 @@ class Polkit:
     def name(self, member, signature, args):
         self.connection.send("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", member, signature,
                              args)
-        assert self.replies.get(timeout=wire.PATIENCE).body == [1]
+        assert self.replies.get(timeout=dbus.PATIENCE).body == [1]
 
     def serve(self):
         try:
             while True:
                 message = self.connection.receive(timeout=3600)
-                if message.kind == wire.RETURN:
+                if message.kind == dbus.RETURN:
                     self.replies.put(message)
-                if message.kind != wire.CALL:
+                if message.kind != dbus.CALL:
                     continue
                 if message.member == "CancelCheckAuthorization":
                     self.cancelled.put(message.body[0])
@@ -183,7 +165,7 @@ class Polkit:
         self.connection.reply(message, "(bba{ss})", [(mode == "yes", mode in ("challenge", "dismissed"), details)])
 
     def question(self):
-        return self.asked.get(timeout=wire.PATIENCE)
+        return self.asked.get(timeout=dbus.PATIENCE)
 
     def forget(self):
         for each in (self.asked, self.cancelled):
@@ -222,7 +204,7 @@ class Service:
         """Ends it and returns what it wrote to stderr; nothing once it has ended."""
         if self.process.returncode is not None:
             return ""
-        _, errors = self.process.communicate("stop\n", timeout=wire.PATIENCE)
+        _, errors = self.process.communicate("stop\n", timeout=dbus.PATIENCE)
         assert self.process.returncode == 0, (self.process.returncode, errors)
         return errors
 
@@ -261,36 +243,3 @@ class Machine:
         self.bus.stop()
         shutil.rmtree(self.directory)
         return errors
-
-
-@pytest.fixture(scope="module")
-def shared():
-    machine = Machine()
-    yield machine
-    assert machine.stop() == ""
-
-
-@pytest.fixture
-def machine(shared):
-    """A machine without sessions and questions, and clients that go with the test."""
-    shared.service.order("reset")
-    shared.polkit.mode = "no"
-    shared.polkit.forget()
-    kept = len(shared.clients)
-    yield shared
-    for client in shared.clients[kept:]:
-        shared.dismiss(client)
-
-
-@pytest.fixture
-def own_machine():
-    """Makes a machine of the test's own."""
-    machines = []
-
-    def make(**settings):
-        machines.append(Machine(**settings))
-        return machines[-1]
-
-    yield make
-    for machine in machines:
-        machine.stop()

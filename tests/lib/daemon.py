@@ -4,11 +4,9 @@
 Nothing here waits for time to pass: the service's readiness comes from its notification socket, what a peer is told
 from its socket, what is recorded from the service's stderr."""
 
-import array
-import contextlib
+import ctypes
 import json
 import os
-import pwd
 import queue
 import select
 import shutil
@@ -22,11 +20,11 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
+from lib.peers import PATIENCE, Peer
+
 WRAPD = os.environ.get("WRAPD_TEST_WRAPD", "")
 KEEPER = Path(WRAPD or "wrapd").with_name("wrapd-keeper")
-ALICE, BOB = 64001, 64002
-PATIENCE = 20.0
+SUPERVISOR = os.environ.get("WRAPD_TEST_SUPERVISOR", "")
 
 POLICY = """version: 1
 name: {name}
@@ -48,88 +46,6 @@ def pytest_collection_modifyitems(items):
     if reason:
         for item in items:
             item.add_marker(pytest.mark.skip(reason=reason))
-
-
-def request(**fields):
-    return json.dumps({"version": 1, "request": "open", "command": "true", "cwd": "/", **fields}).encode()
-
-
-class Peer:
-    """A process of another uid that is connected to `path`; the test speaks through its socket."""
-
-    def __init__(self, path, uid, gid=None, groups=(), before=None, after=None):
-        ours, theirs = socket.socketpair()
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                # The test's other sockets: a copy here would keep them open.
-                os.closerange(3, theirs.fileno())
-                os.closerange(theirs.fileno() + 1, 65536)
-                if before:
-                    before()
-                os.setgroups(list(groups))
-                os.setresgid(*[uid if gid is None else gid] * 3)
-                os.setresuid(uid, uid, uid)
-                if after:
-                    after()
-                connected = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                try:
-                    connected.connect(str(path))
-                except OSError as error:
-                    theirs.send(str(error.errno).encode())
-                    os._exit(0)
-                socket.send_fds(theirs, [b"ok"], [connected.fileno()])
-                connected.close()
-                theirs.recv(1)
-                os._exit(0)
-            except BaseException as error:  # noqa: BLE001: whatever it is, the test has to see it
-                theirs.send(repr(error).encode())
-                os._exit(1)
-        theirs.close()
-        self.leash = ours
-        ours.settimeout(PATIENCE)
-        text, fds, _, _ = socket.recv_fds(ours, 4096, 1)
-        self.errno = None
-        self.socket = None
-        if text == b"ok":
-            self.socket = socket.socket(fileno=fds[0])
-            self.socket.settimeout(PATIENCE)
-        elif text.isdigit():
-            self.errno = int(text)
-        else:
-            raise RuntimeError(f"peer failed: {text!r}")
-
-    def send(self, text, fds=()):
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        self.socket.sendmsg([text], ancillary)
-
-    def receive(self):
-        """The next message as an object, or None at the end of the connection."""
-        while True:
-            try:
-                text = self.socket.recv(1 << 17)
-                return json.loads(text) if text else None
-            except ConnectionResetError:
-                continue  # told once; what was sent before is still there
-
-    def ask(self, fds=(), **fields):
-        self.send(request(**fields), fds)
-        return self.receive()
-
-    def close(self):
-        if self.socket:
-            self.socket.close()
-            self.socket = None
-        self.leash.close()
-        if self.pid:
-            os.waitpid(self.pid, 0)
-            self.pid = 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 class Service:
@@ -274,8 +190,6 @@ class Watch:
     """inotify(7) on one path."""
 
     def __init__(self, path):
-        import ctypes
-
         libc = ctypes.CDLL(None, use_errno=True)
         self.fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         modify, create, delete = 0x2, 0x100, 0x200
@@ -295,54 +209,21 @@ class Watch:
         os.close(self.fd)
 
 
-def user_exists(name):
-    try:
-        pwd.getpwnam(name)
-        return True
-    except KeyError:
-        return False
-
-
-def make_user(made, name, how):
-    """Unless it is there; it goes with the stack `made`, also when another cannot be made."""
-    if not user_exists(name):
-        subprocess.run(["useradd", "--no-create-home", "--shell", "/usr/sbin/nologin", *how, name], check=True)
-        made.callback(subprocess.run, ["userdel", name], check=True)
-
-
-@pytest.fixture(scope="session")
-def users():
-    """Two users with passwd entries, and the supervisors' user, for as long as the tests run."""
-    wanted = [("wrapd-test-a", ["--uid", str(ALICE), "--home-dir", "/home/wrapd-test-a"]),
-              ("wrapd-test-b", ["--uid", str(BOB), "--home-dir", "/home/wrapd-test-b"]),
-              ("wrapd", ["--system"])]
-    with contextlib.ExitStack() as made:
-        for name, how in wanted:
-            make_user(made, name, how)
-        yield
-
-
 @pytest.fixture
 def make_service(users):
     """Makes a service that is not started yet."""
     made = []
 
-    def make(supervisor=HERE / "probe_supervisor.py", prefix=()):
+    def make(supervisor=SUPERVISOR, prefix=()):
         root = Path(tempfile.mkdtemp(prefix="wrapd-test-"))
         root.chmod(0o755)
         # Where there is a journal, the test's own view of the machine has none: records go to stderr.
         hide = ["unshare", "--mount", "sh", "-ec", 'mount -n -t tmpfs none /run/systemd/journal; exec "$@"', "sh"]
         journal = Path("/run/systemd/journal/socket").exists()
-        service = Service(root, supervisor, [*(hide if journal else []), *prefix])
-        made.append(service)
-        return service
+        made.append(Service(root, supervisor, [*(hide if journal else []), *prefix]))
+        return made[-1]
 
     yield make
     for service in made:
         service.stop()
         shutil.rmtree(service.root)
-
-
-@pytest.fixture
-def service(make_service):
-    return make_service().start()

@@ -7,7 +7,6 @@ works is tested against the real one.
 usage: broken_broker.py WRAP
 """
 
-import array
 import ctypes
 import fcntl
 import json
