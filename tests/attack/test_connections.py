@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.daemon import KEEPER
+from lib.daemon import KEEPER, PROBE
 from lib.peers import PATIENCE, Peer
 from lib.processes import SO_PASSRIGHTS, status_of, stop, without_option
 from lib.sessions import opens_promptly, wrap
@@ -244,7 +244,7 @@ def test_a_keeper_that_dies_is_replaced(no_keeper_stays, make_service):
 def test_a_session_outlives_the_service_and_its_keeper(no_keeper_stays, make_service):
     """Also where the service dies before the keeper has heard that the connection is a supervisor's now."""
     before = keepers()
-    service = make_service(prefix=WITHOUT).start()
+    service = make_service(supervisor=PROBE, prefix=WITHOUT).start()
     keeper, = [pid for pid in keepers() if pid not in before]
     os.kill(keeper, signal.SIGSTOP)
     with service.peer(ALICE) as alice:

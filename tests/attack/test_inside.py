@@ -19,12 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from lib.sessions import WRAP
+from lib.sessions import COMPILE, WRAP
 from lib.users import accounts
 
 HERE = Path(__file__).resolve().parent
 PROGRAM = os.environ.get("WRAPD_TEST_INSIDE", "")
-COMPILE = os.environ.get("WRAPD_TEST_COMPILE", "")
 DEFAULT_POLICY = os.environ.get("WRAPD_TEST_DEFAULT_POLICY", "")
 UID = 64201
 USER = "wrapd-test-in"

@@ -25,6 +25,7 @@ from lib.peers import PATIENCE, Peer
 WRAPD = os.environ.get("WRAPD_TEST_WRAPD", "")
 KEEPER = Path(WRAPD or "wrapd").with_name("wrapd-keeper")
 SUPERVISOR = os.environ.get("WRAPD_TEST_SUPERVISOR", "")
+PROBE = Path(__file__).with_name("probe_supervisor.py")  # in a supervisor's place: tells what it was given
 
 POLICY = """version: 1
 name: {name}

@@ -12,6 +12,7 @@ from lib.processes import status_of
 from lib.users import ALICE
 
 WRAP = os.environ.get("WRAPD_TEST_WRAP", "")
+COMPILE = os.environ.get("WRAPD_TEST_COMPILE", "")
 PROMPT = 5.0  # seconds in which a session opens on a machine that is busy with an attack
 
 

@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-from pathlib import Path
-
 import pytest
 
-from lib.daemon import make_service as make_any_service, pytest_collection_modifyitems  # noqa: F401
+from lib.daemon import PROBE, make_service as make_any_service, pytest_collection_modifyitems  # noqa: F401
 from lib.users import users  # noqa: F401: a fixture
-
-PROBE = Path(__file__).with_name("probe_supervisor.py")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.daemon import KEEPER, POLICY, SUPERVISOR, WRAPD
+from lib.daemon import KEEPER, POLICY, PROBE, SUPERVISOR, WRAPD
 from lib.manager import Manager
 from lib.peers import PATIENCE, Peer
 from lib.users import ALICE, BOB
@@ -80,7 +80,7 @@ class Managed:
 def managed(users):
     made = []
 
-    def make(supervisor=Path(__file__).with_name("probe_supervisor.py"), options=(), environment=()):
+    def make(supervisor=PROBE, options=(), environment=()):
         root = Path(tempfile.mkdtemp(prefix="wrapd-test-"))
         root.chmod(0o755)
         made.append(Managed(root, supervisor, options, environment))
