@@ -15,6 +15,7 @@ name: agents
 unix_socket_rules:
   - {name: ask-echo, paths: ["/run/e2e/echo1.sock", "/run/e2e/echo2.sock"], operations: [connect], decision: ask, guidance: "Only for the release."}
   - {name: system-bus, paths: ["/run/dbus/system_bus_socket"], operations: [connect], decision: allow}
+  - {name: names-of-bus-clients, paths: ["@*/bus/**"], operations: [bind], decision: allow}
 approval: {timeout: TIMEOUT, rate: 10, burst: 5}
 """
 
