@@ -134,16 +134,8 @@ Result supervise(const Terms& terms, const std::vector<Rule>& rules, const MakeH
 
 }  // namespace
 
-Place::Place() {
-  std::string name = "/tmp/wrapd-attack-XXXXXX";
-  if (::mkdtemp(name.data()) == nullptr) die("mkdtemp");
-  path_ = name;
-  if (::chown(path_.c_str(), kAttacker, kAttacker) < 0 || ::chmod(path_.c_str(), 0755) < 0) die("chown");
-}
-
-Place::~Place() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
+Place::Place() : test::TemporaryDirectory("/tmp", 0755) {
+  if (::chown(path().c_str(), kAttacker, kAttacker) < 0) die("chown");
 }
 
 Server::Server(const std::string& name) : listener_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {

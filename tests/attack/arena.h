@@ -27,6 +27,7 @@
 #include "supervisor/handler.h"
 #include "supervisor/identities.h"
 #include "supervisor/loop/loop.h"
+#include "tests/lib/temporary_directory.h"
 
 namespace wrapd::attack {
 
@@ -34,15 +35,9 @@ inline constexpr uid_t kAttacker = 64017;
 inline constexpr uid_t kSupervisor = 64016;  // real and saved id
 
 // A directory of its own, writable by the attacker, removed at the end.
-class Place {
+class Place : public test::TemporaryDirectory {
  public:
   Place();
-  ~Place();
-  [[nodiscard]] const std::string& path() const { return path_; }
-  [[nodiscard]] std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
 };
 
 // A listening AF_UNIX stream socket outside the sandbox that counts who reached it. Belongs to the attacker's uid, as

@@ -24,6 +24,7 @@
 #include <thread>
 
 #include "arena.h"
+#include "naive.h"
 #include "programs.h"
 #include "supervisor/task.h"
 
@@ -573,24 +574,6 @@ int attack_from_another_process(const std::string& allowed, const std::string& d
   return 0;
 }
 
-class CheckAndContinue final : public supervisor::Handler {
- public:
-  explicit CheckAndContinue(const supervisor::SessionObjects& session) : session_(session) {}
-  supervisor::Outcome handle(const supervisor::Caller& call, supervisor::CallContext&) override {
-    auto address = call.copy_address(call.arguments[1], call.arguments[2]);
-    bool permitted =
-        address &&
-        session_.layers.judge_path(policy::UnixOperation::connect, supervisor::decode_unix_name(*address).text)
-            .permits();
-    if (!permitted) return {.answer = supervisor::Answer::errno_of(EACCES), .record = std::nullopt};
-    // Not safe, which is what this class is here to show.
-    return {.answer = {.run_natively = true}, .record = std::nullopt};
-  }
-
- private:
-  supervisor::SessionObjects session_;
-};
-
 void expect_writer_lost(bool whole_memory) {
   Place place;
   Server good(place / "allowed.sock"), bad(place / "deniedx.sock");
@@ -600,11 +583,8 @@ void expect_writer_lost(bool whole_memory) {
       return attack_from_another_process(place / "allowed.sock", place / "deniedx.sock", whole_memory, count);
     };
   };
-  auto naive = [](const supervisor::SessionObjects& session, kernel::Kernel&) {
-    return std::make_unique<CheckAndContinue>(session);
-  };
   for (int round = 0; round < 50 && bad.reached() < 20; ++round) {
-    EXPECT_EQ(fight(rules, naive, attack(5000)).exit_status, 0);
+    EXPECT_EQ(fight(rules, looks_and_lets_go(looks_at_the_name), attack(5000)).exit_status, 0);
     bad.settle();
   }
   EXPECT_GE(bad.reached(), 20U) << "the harness does not bite";

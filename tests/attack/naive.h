@@ -3,6 +3,8 @@
 
 // A supervisor that looks, and then lets the kernel go on.
 
+#include <sys/syscall.h>
+
 #include <utility>
 
 #include "arena.h"
@@ -33,6 +35,28 @@ inline MakeHandler looks_and_lets_go(Look look) {
   return [look = std::move(look)](const supervisor::SessionObjects& session, kernel::Kernel&) {
     return std::make_unique<LooksAndLetsGo>(session, look);
   };
+}
+
+// The commonest look: at the name in the caller's memory, as it is given; listen(2) at the one its descriptor has.
+inline bool name_may_be_used(const supervisor::SessionObjects& session, policy::UnixOperation operation,
+                             const supervisor::AddressCopy& address) {
+  auto name = supervisor::decode_unix_name(address);
+  if (name.kind == supervisor::UnixName::Kind::abstract) {
+    return session.layers.judge_abstract(operation, name.text).permits();
+  }
+  return name.kind == supervisor::UnixName::Kind::path && session.layers.judge_path(operation, name.text).permits();
+}
+
+inline bool looks_at_the_name(const supervisor::SessionObjects& session, const supervisor::Caller& call) {
+  if (call.number == SYS_listen) {
+    auto socket = call.take_descriptor(static_cast<int>(call.arguments[0]));
+    supervisor::AddressCopy bound;
+    return socket && session.kernel.socket_name(socket->get(), bound.storage, bound.length) == 0 &&
+           name_may_be_used(session, policy::UnixOperation::listen, bound);
+  }
+  auto address = call.copy_address(call.arguments[1], call.arguments[2]);
+  auto operation = call.number == SYS_bind ? policy::UnixOperation::bind : policy::UnixOperation::connect;
+  return address && name_may_be_used(session, operation, *address);
 }
 
 }  // namespace wrapd::attack

@@ -17,7 +17,7 @@
 #include <cstring>
 #include <thread>
 
-#include "arena.h"
+#include "naive.h"
 #include "supervisor/task.h"
 
 namespace wrapd::attack {
@@ -28,41 +28,6 @@ using supervisor::Answer;
 using supervisor::Caller;
 using supervisor::Outcome;
 using supervisor::Record;
-
-// Looks at the address and lets the call go on, as a supervisor does that trusts what it read.
-class CheckAndContinue final : public supervisor::Handler {
- public:
-  explicit CheckAndContinue(const supervisor::SessionObjects& session) : session_(session) {}
-  Outcome handle(const Caller& call, supervisor::CallContext&) override {
-    Record record{.operation = "naive"};
-    bool permitted = false;
-    if (call.number == SYS_listen) {
-      auto socket = call.take_descriptor(static_cast<int>(call.arguments[0]));
-      supervisor::AddressCopy bound;
-      permitted = socket && session_.kernel.socket_name(socket->get(), bound.storage, bound.length) == 0 &&
-                  judge(policy::UnixOperation::listen, bound);
-    } else {
-      auto address = call.copy_address(call.arguments[1], call.arguments[2]);
-      permitted =
-          address &&
-          judge(call.number == SYS_bind ? policy::UnixOperation::bind : policy::UnixOperation::connect, *address);
-    }
-    record.done = permitted;
-    if (!permitted) return {.answer = Answer::errno_of(EACCES), .record = record};
-    // Not safe, which is what this class is here to show.
-    return {.answer = {.run_natively = true}, .record = record};
-  }
-
- private:
-  bool judge(policy::UnixOperation operation, const supervisor::AddressCopy& address) const {
-    auto name = supervisor::decode_unix_name(address);
-    if (name.kind == supervisor::UnixName::Kind::abstract) {
-      return session_.layers.judge_abstract(operation, name.text).permits();
-    }
-    return name.kind == supervisor::UnixName::Kind::path && session_.layers.judge_path(operation, name.text).permits();
-  }
-  supervisor::SessionObjects session_;
-};
 
 // Copies the address once, but resolves the name for its verdict and lets the kernel resolve it again.
 class JudgeNameActOnName final : public supervisor::Handler {
@@ -87,11 +52,6 @@ class JudgeNameActOnName final : public supervisor::Handler {
   supervisor::SessionObjects session_;
   supervisor::PathWalk walk_;
 };
-
-template <class T>
-MakeHandler naive() {
-  return [](const supervisor::SessionObjects& session, kernel::Kernel&) { return std::make_unique<T>(session); };
-}
 
 sockaddr_un address_of(const std::string& name) {
   sockaddr_un address{};
@@ -138,7 +98,7 @@ TEST(Race, RewritingTheAddressBeatsCheckAndContinue) {
   // runs, and it takes longer to see some.
   Duel duel;
   for (int round = 0; round < 50 && duel.bad.reached() < 100; ++round) {
-    auto result = fight(duel.rules, naive<CheckAndContinue>(),
+    auto result = fight(duel.rules, looks_and_lets_go(looks_at_the_name),
                         [&] { return attack_by_rewriting(duel.allowed, duel.denied, 10'000); });
     EXPECT_EQ(result.exit_status, 0);
     duel.bad.settle();
@@ -192,8 +152,12 @@ TEST(Race, SwappingALinkBeatsNamesThatAreResolvedTwice) {
   Duel duel;
   make_links(duel);
   for (int round = 0; round < 50 && duel.bad.reached() <= 10; ++round) {
-    auto result = fight(duel.rules, naive<JudgeNameActOnName>(),
-                        [&] { return attack_by_swapping_links(duel.place.path(), duel.place / "link", 10'000); });
+    auto result = fight(
+        duel.rules,
+        [](const supervisor::SessionObjects& session, kernel::Kernel&) {
+          return std::make_unique<JudgeNameActOnName>(session);
+        },
+        [&] { return attack_by_swapping_links(duel.place.path(), duel.place / "link", 10'000); });
     EXPECT_EQ(result.exit_status, 0);
     duel.bad.settle();
   }
@@ -277,7 +241,7 @@ MakeHandler with_free_bind(const MakeHandler& make) {
 
 TEST(Race, SwappingADescriptorBeatsListenByNumber) {
   Place place;
-  auto result = fight(listen_rules(place), with_free_bind(naive<CheckAndContinue>()),
+  auto result = fight(listen_rules(place), with_free_bind(looks_and_lets_go(looks_at_the_name)),
                       [&] { return attack_by_swapping_descriptors(place / "allowed", place / "deniedx", 500); });
   ASSERT_TRUE(WIFEXITED(result.exit_status));
   EXPECT_EQ(WEXITSTATUS(result.exit_status), 1) << "the harness does not bite";
@@ -328,32 +292,21 @@ void make_directories(const Place& place) {
 }
 
 // Judges where the name leads, then lets the kernel bind it.
-class JudgeParentAndContinue final : public supervisor::Handler {
- public:
-  explicit JudgeParentAndContinue(const supervisor::SessionObjects& session)
-      : session_(session), walk_(session.kernel, session.root) {}
-  Outcome handle(const Caller& call, supervisor::CallContext&) override {
-    auto address = call.copy_address(call.arguments[1], call.arguments[2]);
-    if (!address) return {.answer = Answer::errno_of(EFAULT), .record = std::nullopt};
-    std::string path(supervisor::decode_unix_name(*address).text);
-    auto parent = walk_.locate(call, -1, path.substr(0, path.find_last_of('/')), supervisor::LastElement::follow);
-    if (!parent) return {.answer = Answer::errno_of(parent.error().code), .record = std::nullopt};
-    auto real = session_.kernel.real_path(parent->fd.get());
-    Record record{.operation = "naive"};
-    record.done = real && session_.layers.judge_path(policy::UnixOperation::bind, *real + "/s").permits();
-    if (!record.done) return {.answer = Answer::errno_of(EACCES), .record = record};
-    return {.answer = {.run_natively = true}, .record = record};
-  }
-
- private:
-  supervisor::SessionObjects session_;
-  supervisor::PathWalk walk_;
-};
+bool looks_where_the_name_leads(const supervisor::SessionObjects& session, const Caller& call) {
+  auto address = call.copy_address(call.arguments[1], call.arguments[2]);
+  if (!address) return false;
+  std::string path(supervisor::decode_unix_name(*address).text);
+  supervisor::PathWalk walk(session.kernel, session.root);
+  auto parent = walk.locate(call, -1, path.substr(0, path.find_last_of('/')), supervisor::LastElement::follow);
+  if (!parent) return false;
+  auto real = session.kernel.real_path(parent->fd.get());
+  return real && session.layers.judge_path(policy::UnixOperation::bind, *real + "/s").permits();
+}
 
 TEST(Race, SwappingADirectoryBeatsBindAfterALook) {
   Place place;
   make_directories(place);
-  auto result = fight({{{place / "allowed/*"}, Verdict::allow}}, naive<JudgeParentAndContinue>(),
+  auto result = fight({{{place / "allowed/*"}, Verdict::allow}}, looks_and_lets_go(looks_where_the_name_leads),
                       [&] { return attack_by_swapping_directories(place.path(), 50'000); });
   ASSERT_TRUE(WIFEXITED(result.exit_status));
   EXPECT_EQ(WEXITSTATUS(result.exit_status), 1) << "the harness does not bite";

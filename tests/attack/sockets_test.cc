@@ -24,6 +24,7 @@
 #include <cstring>
 
 #include "arena.h"
+#include "naive.h"
 #include "programs.h"
 #include "supervisor/task.h"
 
@@ -31,48 +32,27 @@ namespace wrapd::attack {
 namespace {
 
 using policy::Verdict;
-using supervisor::Answer;
 using supervisor::Caller;
-using supervisor::Outcome;
-using supervisor::Record;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // A supervisor that goes by the string.
 
-class GoesByTheString final : public supervisor::Handler {
- public:
-  explicit GoesByTheString(const supervisor::SessionObjects& session) : session_(session) {}
-  Outcome handle(const Caller& call, supervisor::CallContext&) override {
-    bool permitted = true;
-    if (call.number == SYS_connect || call.number == SYS_bind) {
-      auto address = call.copy_address(call.arguments[1], call.arguments[2]);
-      auto operation = call.number == SYS_bind ? policy::UnixOperation::bind : policy::UnixOperation::connect;
-      permitted = address && judge(operation, *address);
-    }
-    Record record{.operation = "naive"};
-    record.done = permitted;
-    if (!permitted) return {.answer = Answer::errno_of(EACCES), .record = record};
-    // Not safe, which is what this class is here to show.
-    return {.answer = {.run_natively = true}, .record = record};
-  }
-
- private:
-  bool judge(policy::UnixOperation operation, const supervisor::AddressCopy& address) const {
-    // As C programmers do it: the name is a string, "@" stands for the NUL at its head.
-    const auto* text = reinterpret_cast<const char*>(&address.storage) + offsetof(sockaddr_un, sun_path);
-    if (address.storage.ss_family != AF_UNIX) return true;
-    if (text[0] == '\0') return session_.layers.judge_abstract(operation, text + 1).permits();
-    std::string path(text, ::strnlen(text, kMaxName));
-    if (!path.starts_with('/')) path = "/" + path;
-    return session_.layers.judge_path(operation, path).permits();
-  }
-  supervisor::SessionObjects session_;
-};
+// As C programmers do it: the name is a string, "@" stands for the NUL at its head.
+bool looks_at_the_string(const supervisor::SessionObjects& session, const Caller& call) {
+  if (call.number != SYS_connect && call.number != SYS_bind) return true;
+  auto address = call.copy_address(call.arguments[1], call.arguments[2]);
+  if (!address) return false;
+  auto operation = call.number == SYS_bind ? policy::UnixOperation::bind : policy::UnixOperation::connect;
+  const auto* text = reinterpret_cast<const char*>(&address->storage) + offsetof(sockaddr_un, sun_path);
+  if (address->storage.ss_family != AF_UNIX) return true;
+  if (text[0] == '\0') return session.layers.judge_abstract(operation, text + 1).permits();
+  std::string path(text, ::strnlen(text, kMaxName));
+  if (!path.starts_with('/')) path = "/" + path;
+  return session.layers.judge_path(operation, path).permits();
+}
 
 MakeHandler goes_by_the_string() {
-  return [](const supervisor::SessionObjects& session, kernel::Kernel&) {
-    return std::make_unique<GoesByTheString>(session);
-  };
+  return looks_and_lets_go(looks_at_the_string);
 }
 
 struct Aliases : DeniedSocket {

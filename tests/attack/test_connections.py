@@ -14,13 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ALICE, MALLORY, PATIENCE, Peer
-from test_service import opens_promptly, status_of, stop, wrap
+from lib.daemon import KEEPER, PROBE
+from lib.peers import PATIENCE, Peer
+from lib.processes import SO_PASSRIGHTS, status_of, stop, without_option
+from lib.sessions import opens_promptly, wrap
+from lib.users import ALICE, MALLORY
 
 FUSE_WB = os.environ.get("WRAPD_TEST_FUSE_WB", "")
 FILES = 6  # the kernel makes some of them wait for their own server instead
 PROMPT = 5.0  # seconds in which a service that hangs for nobody ends on a busy machine
-WITHOUT = [sys.executable, str(Path(__file__).with_name("without_passrights.py"))]
+WITHOUT = without_option(SO_PASSRIGHTS)
 # Anybody may open /dev/fuse where udev runs.
 AS_MALLORY = ('mknod "$1/fuse" c 10 229 && chmod 666 "$1/fuse" && mount -n --bind "$1/fuse" /dev/fuse && shift && '
               'exec setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"')
@@ -106,10 +109,13 @@ def attacking(service, tmp_path, files=FILES):
 
 
 def keepers():
+    """Those of this build, zombies too; another run on this machine may have its own."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and (entry / "comm").read_text() == "wrapd-keeper\n":
+            if not entry.name.isdigit() or (entry / "comm").read_text() != "wrapd-keeper\n":
+                continue
+            if status_of(entry.name)["State"].startswith("Z") or (entry / "exe").samefile(KEEPER):
                 found.append(int(entry.name))
         except OSError:
             continue
@@ -169,7 +175,7 @@ def attack_and_restart(service, attack):
 
 def test_who_connects_before_the_first_start(no_keeper_stays, make_service, refuses_rights, tmp_path):
     """Nobody has told the control socket yet. What waits there is closed by nobody whom others wait for."""
-    service = make_service(supervisor=os.environ["WRAPD_TEST_SUPERVISOR"])
+    service = make_service()
     service.launch()
     service.process.send_signal(signal.SIGSTOP)
     with attacking(service, tmp_path) as attack:
@@ -182,7 +188,7 @@ def test_who_connects_before_the_first_start(no_keeper_stays, make_service, refu
 
 @pytest.mark.parametrize("when", ["while it serves", "while it stands still", "above the limit"])
 def test_on_a_kernel_that_cannot_refuse_them(no_keeper_stays, make_service, tmp_path, when):
-    service = make_service(supervisor=os.environ["WRAPD_TEST_SUPERVISOR"], prefix=WITHOUT)
+    service = make_service(prefix=WITHOUT)
     if when == "above the limit":
         service.config.write_text("version: 1\naccess:\n  - {users: ['*'], policies: [default], default: default}\n"
                                   "limits: {pending_per_user: 1}\n")
@@ -207,7 +213,7 @@ def test_on_a_kernel_that_cannot_refuse_them(no_keeper_stays, make_service, tmp_
 
 def test_who_dies_while_connections_wait_leaves_them_to_nobody(no_keeper_stays, make_service, tmp_path):
     """Connections that have not been read are held by a keeper, too: their peers hear of the service's end at once."""
-    service = make_service(supervisor=os.environ["WRAPD_TEST_SUPERVISOR"], prefix=WITHOUT)
+    service = make_service(prefix=WITHOUT)
     service.start()
     assert opens_promptly(service)
     peers = [Peer(service.control, MALLORY) for _ in range(3)]
@@ -219,7 +225,7 @@ def test_who_dies_while_connections_wait_leaves_them_to_nobody(no_keeper_stays, 
 
 
 def test_a_keeper_that_dies_is_replaced(no_keeper_stays, make_service):
-    service = make_service(supervisor=os.environ["WRAPD_TEST_SUPERVISOR"], prefix=WITHOUT)
+    service = make_service(prefix=WITHOUT)
     before = keepers()
     service.start()
     for _ in range(3):
@@ -238,7 +244,7 @@ def test_a_keeper_that_dies_is_replaced(no_keeper_stays, make_service):
 def test_a_session_outlives_the_service_and_its_keeper(no_keeper_stays, make_service):
     """Also where the service dies before the keeper has heard that the connection is a supervisor's now."""
     before = keepers()
-    service = make_service(prefix=WITHOUT).start()
+    service = make_service(supervisor=PROBE, prefix=WITHOUT).start()
     keeper, = [pid for pid in keepers() if pid not in before]
     os.kill(keeper, signal.SIGSTOP)
     with service.peer(ALICE) as alice:
@@ -271,8 +277,7 @@ def flooded(service, count, how):
 
 @pytest.fixture
 def short_of_descriptors(no_keeper_stays, make_service):
-    service = make_service(supervisor=os.environ["WRAPD_TEST_SUPERVISOR"],
-                           prefix=["prlimit", f"--nofile={LOW}:{LOW}", *WITHOUT])
+    service = make_service(prefix=["prlimit", f"--nofile={LOW}:{LOW}", *WITHOUT])
     service.start()
     return service
 
@@ -352,7 +357,7 @@ def test_a_user_has_as_many_descriptors_in_flight_as_the_limit_allows(short_of_d
 
 def test_a_keeper_that_is_let_go_is_reaped(no_keeper_stays, make_service, refuses_rights):
     """It leaves no zombie for the life of the service. One is needed at the first start only."""
-    service = make_service(supervisor=os.environ["WRAPD_TEST_SUPERVISOR"]).start()
+    service = make_service().start()
     assert len(keepers_of(service)) == 1
     deadline = time.monotonic() + PATIENCE
     while keepers_of(service):

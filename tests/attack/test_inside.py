@@ -3,7 +3,6 @@
 
 Where an attack needs nothing but the absence of wrap to succeed, it is run without first, and must."""
 
-import importlib.util
 import json
 import os
 import pty
@@ -20,11 +19,11 @@ from pathlib import Path
 
 import pytest
 
+from lib.sessions import COMPILE, WRAP
+from lib.users import accounts
+
 HERE = Path(__file__).resolve().parent
 PROGRAM = os.environ.get("WRAPD_TEST_INSIDE", "")
-WRAP = os.environ.get("WRAPD_TEST_WRAP", "")
-COMPILE = os.environ.get("WRAPD_TEST_COMPILE", "")
-SUPERVISOR = os.environ.get("WRAPD_TEST_SUPERVISOR", "")
 DEFAULT_POLICY = os.environ.get("WRAPD_TEST_DEFAULT_POLICY", "")
 UID = 64201
 USER = "wrapd-test-in"
@@ -40,15 +39,6 @@ sandbox: {{{sandbox}}}
 unix_socket_rules:
   - {{name: open, paths: ["{root}/open/*"], decision: allow}}
 """
-
-
-def load_service():
-    """The service of tests/integration/daemon; its conftest.py is not ours, so it is loaded under another name."""
-    path = HERE.parent / "integration" / "daemon" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("daemon_service", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Place:
@@ -117,11 +107,8 @@ class Place:
 
 @pytest.fixture(scope="module")
 def user():
-    made = subprocess.run(["useradd", "--no-create-home", "--uid", str(UID), "--shell", "/usr/sbin/nologin", USER],
-                          capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
-    yield
-    subprocess.run(["userdel", USER], check=True)
+    with accounts(wrapd_test_in=["--uid", str(UID)]):
+        yield
 
 
 @pytest.fixture
@@ -131,28 +118,11 @@ def place(user):
     made.close()
 
 
-@pytest.fixture(scope="module")
-def supervisors_user():
-    missing = not load_service().user_exists("wrapd")
-    if missing:
-        subprocess.run(["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "wrapd"], check=True)
-    yield
-    if missing:
-        subprocess.run(["userdel", "wrapd"], check=True)
-
-
 @pytest.fixture
-def service(place, supervisors_user):
-    module = load_service()
-    root = Path(tempfile.mkdtemp(prefix="wrapd-inside-service-"))
-    root.chmod(0o755)
-    hide = ["unshare", "--mount", "sh", "-ec", 'mount -n -t tmpfs none /run/systemd/journal; exec "$@"', "sh"]
-    made = module.Service(root, SUPERVISOR, hide if Path("/run/systemd/journal/socket").exists() else [])
+def service(place, make_service):
+    made = make_service()
     made.write_policy("default", text=POLICY.format(sandbox="", root=place.root))
-    made.start()
-    yield made
-    made.stop()
-    shutil.rmtree(root)
+    return made.start()
 
 
 @pytest.fixture(params=["standalone", "service"])

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ALICE, PATIENCE, SUPERVISOR
+from lib.daemon import SUPERVISOR
+from lib.peers import PATIENCE
+from lib.sessions import WRAP
+from lib.users import ALICE
 
-WRAP = os.environ.get("WRAPD_TEST_WRAP", "")
 RELAY = Path(__file__).resolve().parent / "supervisor_relay.py"
 pytestmark = pytest.mark.skipif(not WRAP, reason="WRAPD_TEST_WRAP names no program")
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PATIENCE, SUPERVISOR
+from lib.daemon import SUPERVISOR
+from lib.peers import PATIENCE
+from lib.sessions import COMPILE, WRAP
 
 SOURCE = Path(__file__).resolve().parents[2]
-WRAP = os.environ.get("WRAPD_TEST_WRAP", "")
-COMPILE = os.environ.get("WRAPD_TEST_COMPILE", "")
 UNIT = SOURCE / "units" / "wrapd.service.in"
 DROPPED = 64301
 pytestmark = [pytest.mark.skipif(not (WRAP and COMPILE), reason="WRAPD_TEST_WRAP, WRAPD_TEST_COMPILE name no programs"),

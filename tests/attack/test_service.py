@@ -2,7 +2,6 @@
 """Attacks on the service, on the hand-off, on a supervisor and on wrap: by another user, by the same user, and by the
 wrapped program. Alice wants her sessions; Mallory does not want her to have them."""
 
-import ctypes
 import errno
 import json
 import os
@@ -20,71 +19,15 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ALICE, MALLORY, PATIENCE, SUPERVISOR, Peer, request
-from children import in_child
-from process_numbers import fork_as, next_tick
+from lib.daemon import SUPERVISOR
+from lib.peers import PATIENCE, Peer, request
+from lib.processes import SO_PASSRIGHTS, SO_PEERPIDFD, fork_as, in_child, next_tick, status_of, stop, without_option
+from lib.sessions import WRAP, opens_promptly, session, start_wrap, supervisors, wrap
+from lib.users import ALICE, MALLORY
 
-WRAP = os.environ.get("WRAPD_TEST_WRAP", "")
 LINGER = 3600  # seconds
 PROMPT = 5.0   # seconds in which a session opens on a machine that is busy with an attack
 pytestmark = pytest.mark.skipif(not WRAP, reason="WRAPD_TEST_WRAP names no program")
-
-
-def start_wrap(service, *command, uid=ALICE, options=(), **how):
-    how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True,
-           "cwd": "/", **how}
-    return subprocess.Popen([WRAP, f"--control={service.control}", *options, "--", *command], user=uid, group=uid,
-                            extra_groups=[], **how)
-
-
-def wrap(service, *command, **how):
-    process = start_wrap(service, *command, **how)
-    out, err = process.communicate(timeout=PATIENCE)
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
-
-
-def opens_promptly(service):
-    began = time.monotonic()
-    result = wrap(service, "true")
-    took = time.monotonic() - began
-    assert result.returncode == 0, (result, service.text())
-    assert took < PROMPT, took
-    return True
-
-
-def status_of(pid):
-    text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-
-
-def supervisors(service):
-    """Effective uid by pid."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            status = status_of(entry.name)
-        except OSError:
-            continue
-        if status["Name"] == "wrap-supervisor" and int(status["PPid"]) == service.process.pid:
-            found[int(entry.name)] = int(status["Uid"].split()[1])
-    return found
-
-
-@contextmanager
-def session(service, *command, **how):
-    """wrap, whose command has said its first line, and the supervisor's pid."""
-    process = start_wrap(service, *command, **how)
-    try:
-        line = process.stdout.readline()
-        assert line, (process.communicate(), service.text())
-        supervisor, = [pid for pid, uid in supervisors(service).items() if uid == ALICE]
-        yield process, supervisor, line.strip()
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 # ---- descriptors that do not want to be closed
@@ -125,17 +68,8 @@ def test_an_unwilling_descriptor_is_one():
 @pytest.fixture
 def takes_descriptors(make_service):
     """A service on a kernel whose sockets cannot refuse descriptors; not started yet."""
-    prefix = [sys.executable, str(Path(__file__).with_name("without_passrights.py"))]
+    prefix = without_option(SO_PASSRIGHTS)
     return make_service(supervisor=SUPERVISOR, prefix=prefix)
-
-
-def stop(pid):
-    """Once it does nothing any more."""
-    os.kill(pid, signal.SIGSTOP)
-    deadline = time.monotonic() + PATIENCE
-    while not status_of(pid)["State"].startswith("T"):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def profile_channel(peer):
@@ -377,7 +311,7 @@ def test_a_bind_ends_with_its_supervisor_where_it_can(service, stalling):
 def test_a_connection_outlives_its_maker_and_not_its_number(make_service, kernel):
     """Somebody (here root's test, else a confined program) holds on to the connection of a process that has gone, until
     an unconfined process of the same user has its number: the session would be that process's."""
-    prefix = [sys.executable, str(Path(__file__).with_name("without_peerpidfd.py"))] if kernel == "before 6.5" else []
+    prefix = without_option(SO_PEERPIDFD) if kernel == "before 6.5" else []
     service = make_service(supervisor=SUPERVISOR, prefix=prefix).start()
     with service.peer(ALICE) as alive:
         alive.send(request())
@@ -480,7 +414,7 @@ def frame(kind, token):
 def test_a_stranger_cannot_keep_a_hand_off_busy(make_service, permissive):
     """Mallory was told everything but who she is not. Where the service may chown she does not even get in."""
     prefix = ["setpriv", "--bounding-set=-chown", "--inh-caps=-chown"] if permissive else []
-    service = make_service(supervisor=os.environ["WRAPD_TEST_SUPERVISOR"], prefix=prefix)
+    service = make_service(prefix=prefix)
     service.config.write_text("version: 1\naccess:\n  - {users: ['*'], policies: [default], default: default}\n"
                               "handoff: {permissive_fallback: true}\n")
     service.start()

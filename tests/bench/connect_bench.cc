@@ -39,6 +39,7 @@
 #include "policy/rules.h"
 #include "supervisor/identity.h"
 #include "supervisor/session/session.h"
+#include "tests/lib/temporary_directory.h"
 #include "wire/packet.h"
 
 namespace {
@@ -282,10 +283,8 @@ int main(int argc, char** argv) {
   }
   int count = argc > 1 ? std::atoi(argv[1]) : 10000;
   int rounds = argc > 2 ? std::atoi(argv[2]) : 7;
-  std::string directory = "/tmp/wrapd-bench-XXXXXX";
-  if (::mkdtemp(directory.data()) == nullptr) die("mkdtemp");
-  ::chmod(directory.c_str(), 0755);
-  std::string path = directory + "/server.sock";
+  wrapd::test::TemporaryDirectory directory("/tmp", 0755);
+  std::string path = directory / "server.sock";
   pid_t server = ::fork();
   if (server == 0) {
     int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -312,7 +311,6 @@ int main(int argc, char** argv) {
   const double our_calls = measure(path, kCounted, with_rules(0), true).calls;
   ::kill(server, SIGKILL);
   ::waitpid(server, nullptr, 0);
-  std::filesystem::remove_all(directory);
 
   auto wall = [](const std::vector<Measured>& all) { return median_of(all, &Measured::microseconds); };
   auto processor = [](const std::vector<Measured>& all) { return median_of(all, &Measured::processor); };

@@ -113,8 +113,8 @@ def count_events(run):
     return [int(value) for value in values]
 
 
-def start_often(argv):
-    """As the user, one after the other, from a process that does as little as can be."""
+def as_the_user(body):
+    """Runs body() in a process of the user's."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -123,13 +123,26 @@ def start_often(argv):
             os.setresgid(USER, USER, USER)
             os.setresuid(USER, USER, USER)
             os.chdir("/")
-            words = [str(word) for word in argv]
-            ended = [os.waitpid(os.posix_spawnp(words[0], words, os.environ), 0)[1] for _ in range(COUNTED)]
-            status = int(any(ended))
+            body()
+            sys.stdout.flush()
+            status = 0
         finally:
             os._exit(status)
     if os.waitpid(child, 0)[1] != 0:
-        raise RuntimeError(f"{argv} failed")
+        raise RuntimeError("what the user does failed")
+
+
+def start_often(argv):
+    """One after the other, from a process that does as little as can be."""
+    words = [str(word) for word in argv]
+
+    def body():
+        for _ in range(COUNTED):
+            status = os.waitpid(os.posix_spawnp(words[0], words, os.environ), 0)[1]
+            if status != 0:
+                raise RuntimeError(f"{words}: status {status}")
+
+    as_the_user(body)
     time.sleep(0.05)  # what the service does after the last one
 
 
@@ -258,6 +271,17 @@ def measure_rate(brokered):
         print(f"median {percentile(times, 0.5):.2f} ms, 99 % within {percentile(times, 0.99):.2f} ms")
 
 
+def compare_as_user(starts, brokered):
+    start = compare("start to end", starts, ROUNDS)
+    print(f"ratio wrap to bwrap: {start['wrap true'] / start['bwrap ... true']:.2f} (target: at most 0.85)")
+    print(f"ratio wrap --standalone to bwrap: "
+          f"{start['wrap --standalone true'] / start['bwrap ... true']:.2f} (target: at most 1.10)")
+    busy = ["/usr/bin/python3", "-c", "import os\nfor i in range(200000): os.stat('/')\nsum(range(3000000))"]
+    work = compare("a program without a trapped call", {"native": busy, "wrap": brokered + busy}, max(5, ROUNDS // 20))
+    print(f"ratio, less the start: {(work['wrap'] - start['wrap true'] + start['true']) / work['native']:.3f}")
+    measure_rate(brokered)
+
+
 def main():
     if os.geteuid() != 0 or shutil.which("bwrap") is None:
         print("needs root and bubblewrap")
@@ -276,49 +300,15 @@ def main():
     profile.write_text((directory / "policies" / "bench.yaml").read_text())
     brokered = [wrap, "--control", service.control]
     standalone = [wrap, "--standalone", "--compile", compiler, "--profile", profile]
+    starts = {"true": ["true"], "bwrap ... true": BWRAP + ["true"], "wrap true": brokered + ["true"],
+              "wrap --standalone true": standalone + ["true"]}
     try:
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                os.setgroups([])
-                os.setresgid(USER, USER, USER)
-                os.setresuid(USER, USER, USER)
-                os.chdir("/")
-                start = compare("start to end", {
-                    "true": ["true"],
-                    "bwrap ... true": BWRAP + ["true"],
-                    "wrap true": brokered + ["true"],
-                    "wrap --standalone true": standalone + ["true"],
-                }, ROUNDS)
-                print(f"ratio wrap to bwrap: {start['wrap true'] / start['bwrap ... true']:.2f} (target: at most 0.85)")
-                print(f"ratio wrap --standalone to bwrap: "
-                      f"{start['wrap --standalone true'] / start['bwrap ... true']:.2f} (target: at most 1.10)")
-                busy = ["/usr/bin/python3", "-c",
-                        "import os\nfor i in range(200000): os.stat('/')\nsum(range(3000000))"]
-                work = compare("a program without a trapped call", {
-                    "native": busy, "wrap": brokered + busy}, max(5, ROUNDS // 20))
-                print(f"ratio, less the start: "
-                      f"{(work['wrap'] - start['wrap true'] + start['true']) / work['native']:.3f}")
-                measure_rate(brokered)
-                sys.stdout.flush()
-                status = 0
-            finally:
-                os._exit(status)
-        _, status = os.waitpid(child, 0)
-        if status != 0:
-            return 1
-
+        as_the_user(lambda: compare_as_user(starts, brokered))
         broker = next(int(entry.name) for entry in pathlib.Path("/proc").iterdir()
                       if entry.name.isdigit() and (entry / "comm").exists()
                       and (entry / "comm").read_text() == "wrapd\n"
                       and str(directory).encode() in (entry / "cmdline").read_bytes())
-        count_starts({
-            "true": ["true"],
-            "bwrap ... true": BWRAP + ["true"],
-            "wrap true": brokered + ["true"],
-            "wrap --standalone true": standalone + ["true"],
-        })
+        count_starts(starts)
         for count in SESSIONS:
             measure_memory(broker, brokered, as_user, count)
     finally:

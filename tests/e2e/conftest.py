@@ -2,26 +2,23 @@
 import contextlib
 import os
 import pathlib
-import sys
 
 import pytest
 
-sys.path.insert(0, os.path.dirname(__file__))
-
-import system  # noqa: E402
+from lib import system
 
 LOGS = pathlib.Path(os.environ["WRAPD_E2E_LOGS"])
 
 
 @contextlib.contextmanager
 def booted(name):
-    with system.machine_from_environment(log=LOGS / f"e2e-{name}-console.log") as machine:
+    with system.machine_from_environment(log=LOGS / f"{name}-console.log") as machine:
         try:
             system.set_up(machine)
             system.start_servers(machine)
             yield machine
         finally:
-            (LOGS / f"e2e-{name}-journal.log").write_text(
+            (LOGS / f"{name}-journal.log").write_text(
                 machine.root("journalctl", "--no-pager", "--output=short-precise", check=False).stdout,
                 errors="surrogateescape")
 

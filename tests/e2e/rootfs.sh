@@ -2,45 +2,54 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Makes the root filesystem of the end-to-end tests' system and prints its path. It is made once per list of packages
-# and kept in the cache directory; nobody writes to it afterwards (see machine.py).
+# and kept in the cache directory; nobody writes to it afterwards (see tests/lib/machine.py).
 set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-Usage: tests/e2e/rootfs.sh [--help]
+Usage: tests/e2e/rootfs.sh [--release NAME]
 
 Makes the Debian system that the end-to-end tests boot, unless the cache has it, and prints its directory.
-The suite is this machine's own (programs built here shall run there). Needs root and mmdebstrap.
+NAME is bookworm or trixie; without it, the system is of this machine's own release. Programs that are built here run in
+a system of the same release: one of another release has the compiler and what building wrapd needs as well
+(tests/e2e/build_inside.sh). Needs root and mmdebstrap.
 
   WRAPD_TEST_CACHE   where to keep it (default: ${XDG_CACHE_HOME:-/var/cache}/wrapd-test)
   WRAPD_TEST_MIRROR  Debian mirror (default: http://deb.debian.org/debian)
 USAGE
 }
-case "${1-}" in
+# shellcheck source=/dev/null
+own=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+suite=$own
+case ${1-} in
+  --release) suite=${2:?--release needs a name} ;;
   --help) usage; exit 0 ;;
   '') ;;
   *) usage >&2; exit 2 ;;
 esac
 
-# shellcheck source=/dev/null
-suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 case $suite in
   bookworm) libraries=(libyaml-cpp0.7 libfmt9 libsdbus-c++1) ;;
   trixie) libraries=(libyaml-cpp0.8 libfmt10 libsdbus-c++2) ;;
-  *) echo "rootfs.sh: this is '$suite', only bookworm and trixie are known: run on Debian 12 or 13" >&2; exit 1 ;;
+  *) echo "rootfs.sh: '$suite' is not known, only bookworm and trixie (Debian 12 and 13)" >&2; exit 1 ;;
 esac
 packages=(
   systemd systemd-sysv dbus libpam-systemd polkitd
   "${libraries[@]}" libseccomp2 libsodium23 libsystemd0
   bash bubblewrap curl openssh-client procps python3 redis-server socat strace util-linux
 )
+if [[ $suite != "$own" ]]; then
+  here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+  mapfile -t tools < <("$here/../../scripts/setup" --build --list)
+  packages+=(ccache "${tools[@]}")
+fi
 mirror=${WRAPD_TEST_MIRROR:-http://deb.debian.org/debian}
 cache=${WRAPD_TEST_CACHE:-${XDG_CACHE_HOME:-/var/cache}/wrapd-test}
 key=$(printf '%s\n' 1 "$suite" "$mirror" "${packages[@]}" | sha256sum | cut -c 1-16)
 root=$cache/root-$suite-$key
 
 mkdir -p "$cache"
-exec 9>"$cache/lock"
+exec 9>"$cache/lock-$suite"
 flock 9
 if [[ ! -e $root/.complete ]]; then
   rm -rf --one-file-system -- "$root" # what an interrupted run left

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-import system
+from lib import system
 
 
 def main():

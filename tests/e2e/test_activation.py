@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The service as systemd runs it: started by the first command, and what a user sees when it cannot be reached."""
 
-import events
-from system import connect, wrap
+from lib import events
+from lib.system import connect, wrap
 
 
 def state(machine, unit):

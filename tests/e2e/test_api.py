@@ -6,9 +6,8 @@ import xml.etree.ElementTree as xml
 
 import pytest
 
-import api
-import events
-from system import wrap
+from lib import api, events
+from lib.system import wrap
 
 OPERATORS = """\
 polkit.addRule(function(action, subject) {

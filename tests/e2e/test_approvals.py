@@ -6,9 +6,8 @@ import json
 import pexpect
 import pytest
 
-import api
-import system
-from system import wrap
+from lib import api, system
+from lib.system import wrap
 
 ASKING = """\
 version: 1
@@ -16,6 +15,7 @@ name: agents
 unix_socket_rules:
   - {name: ask-echo, paths: ["/run/e2e/echo1.sock", "/run/e2e/echo2.sock"], operations: [connect], decision: ask, guidance: "Only for the release."}
   - {name: system-bus, paths: ["/run/dbus/system_bus_socket"], operations: [connect], decision: allow}
+  - {name: names-of-bus-clients, paths: ["@*/bus/**"], operations: [bind], decision: allow}
 approval: {timeout: TIMEOUT, rate: 10, burst: 5}
 """
 

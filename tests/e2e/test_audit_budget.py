@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-import events
-from system import wrap
+from lib import events
+from lib.system import wrap
 
 CALLS = 30000
 OTHERS = 200

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an administrator gets wrong, and what then stays in force."""
 
-import events
-from system import POLICIES, WRAPD_YAML, connect, wrap
+from lib import events
+from lib.system import POLICIES, WRAPD_YAML, connect, wrap
 
 BROKEN = POLICIES["agents"].replace("decision: deny, guidance", "desicion: deny, guidance")
 OPENED = POLICIES["agents"].replace(

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-import system
-from test_restart import main_pid
+from lib import system
+from lib.system import main_pid
 
 TARGET = 0.100  # seconds; printed beside what is seen
 STARTS = 100

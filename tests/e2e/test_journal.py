@@ -4,8 +4,8 @@
 import json
 import re
 
-import events
-from system import connect, wrap
+from lib import events
+from lib.system import connect, wrap
 
 
 def test_fields_of_a_denial(machine):

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How sessions end, and what is left of them: nothing that nobody supervises."""
 
-import events
-import system
-from system import connect, wrap
+from lib import events, system
+from lib.system import connect, wrap
 
 
 def only_supervisor(machine):

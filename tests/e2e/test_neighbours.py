@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from system import wrap
+from lib.processes import SO_PASSRIGHTS
+from lib.system import wrap
 
-HERE = pathlib.Path(__file__).resolve().parent
+TESTS = pathlib.Path(__file__).resolve().parents[1]
 LOGS = pathlib.Path(os.environ["WRAPD_E2E_LOGS"])
 BUILD = os.environ["WRAPD_E2E_BUILD"]
 STARTS = 100
@@ -71,7 +72,7 @@ def old_kernel(machine):
     """Before Linux 6.16, as it were: nobody has told the control socket to refuse descriptors."""
     exec_start = next(line for line in machine.root("systemctl", "cat", "wrapd.service").stdout.splitlines()
                       if line.startswith("ExecStart=")).removeprefix("ExecStart=")
-    machine.copy_in(HERE.parent / "attack" / "without_passrights.py", "/usr/local/e2e/without_passrights.py", 0o644)
+    machine.copy_in(TESTS / "lib/without_option.py", "/usr/local/e2e/without_option.py", 0o644)
 
     def start_anew():
         machine.root("systemctl", "stop", "wrapd.socket", "wrapd.service", timeout=60)
@@ -79,7 +80,7 @@ def old_kernel(machine):
         machine.root("systemctl", "start", "wrapd.socket")
 
     machine.write(DROP_IN, "[Service]\nExecStart=\n"
-                           f"ExecStart=/usr/bin/python3 /usr/local/e2e/without_passrights.py {exec_start}\n")
+                           f"ExecStart=/usr/bin/python3 /usr/local/e2e/without_option.py {SO_PASSRIGHTS} {exec_start}\n")
     start_anew()
     try:
         yield

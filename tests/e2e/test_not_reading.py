@@ -8,9 +8,8 @@ import time
 
 import pytest
 
-import api
-import system
-from system import wrap
+from lib import api, system
+from lib.system import wrap
 
 SESSIONS = 200
 STARTS = 100

@@ -3,8 +3,8 @@
 
 import pytest
 
-import events
-from system import connect, wrap
+from lib import events
+from lib.system import connect, release, wrap
 
 
 def test_two_users_with_different_policies_at_once(machine):
@@ -132,7 +132,10 @@ def test_ssh_agent(machine):
               "ssh-add -q $HOME/key && ssh-add -l; ssh-agent -k >/dev/null; rm -f $HOME/key*")
     done = machine.run(*wrap("sh", "-c", script), user="alice")
     assert done.returncode == 0 and "(ED25519)" in done.stdout, done
-    assert done.stderr == ""
+    # Debian 13's agent tells syslog when it is ended.
+    syslog = ("wrap: 1 operation denied\n  socket: datagram unix sockets would need each send judged, which is not supported "
+              "yet\n")
+    assert done.stderr == (syslog if release(machine) >= 13 else "")
 
 
 def test_system_bus_with_decision_audit(machine):

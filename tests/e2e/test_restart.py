@@ -7,17 +7,11 @@ import pathlib
 
 import pytest
 
-import api
-import events
-import system
-from system import wrap
+from lib import api, events, system
+from lib.system import main_pid, wrap
 
 SESSIONS = 100
 LOGS = pathlib.Path(os.environ["WRAPD_E2E_LOGS"])
-
-
-def main_pid(machine):
-    return machine.root("systemctl", "show", "--value", "--property=MainPID", "wrapd.service").stdout.strip()
 
 
 def stored(machine):

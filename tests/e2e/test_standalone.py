@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from system import connect, wrap
+from lib.system import connect, wrap
 
 PROFILE = """\
 version: 1

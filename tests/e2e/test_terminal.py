@@ -4,7 +4,7 @@
 import pexpect
 import pytest
 
-from system import wrap
+from lib.system import wrap
 
 
 @pytest.fixture

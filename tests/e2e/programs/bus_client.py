@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bus_client.py OPTIONS ADDRESS...: a client of wrapd that comes over the bus instead of wrap, the whole way: asks
 org.wrapd1.Manager.OpenSession with the options (JSON), hands over a child under the session's filter, and lets that
-connect to each address (connect.py's output). Then prints the summary. Needs /usr/local/e2e/wire.py."""
+connect to each address (connect.py's output). Then prints the summary. Needs /usr/local/e2e/dbus.py."""
 
 import ctypes
 import json
@@ -10,7 +10,7 @@ import socket
 import struct
 import sys
 
-import wire
+import dbus
 
 PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_SET_MODE_FILTER, NEW_LISTENER, WAIT_KILLABLE_RECV = 1, 8, 32
@@ -50,12 +50,12 @@ def hand_over(reply, kind, fd):
 def main(options, *addresses):
     system = socket.socket(socket.AF_UNIX)
     system.connect("/run/dbus/system_bus_socket")
-    bus = wire.Connection(system, os.getuid())
-    values = {key: wire.Variant("b" if isinstance(value, bool) else "s", value)
+    bus = dbus.Connection(system, os.getuid())
+    values = {key: dbus.Variant("b" if isinstance(value, bool) else "s", value)
               for key, value in json.loads(options).items()}
     try:
         path, _, properties = bus.manager("OpenSession", "a{sv}", [values])
-    except wire.Failure as failure:
+    except dbus.Failure as failure:
         sys.exit(f"{failure.name}: {failure.text}")
     connection = socket.socket(fileno=bus.take_fds()[0])
     text, fds, _, _ = socket.recv_fds(connection, 65536, 1)

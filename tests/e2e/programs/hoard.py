@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """hoard.py CONNECTIONS: calls org.wrapd1 over as many connections, again and again, and never reads an answer. Prints
-"hoarding" when each has called. Needs /usr/local/e2e/wire.py."""
+"hoarding" when each has called. Needs /usr/local/e2e/dbus.py."""
 
 import itertools
 import os
@@ -8,10 +8,10 @@ import socket
 import sys
 import time
 
-import wire
+import dbus
 
 SYSTEM_BUS = "/run/dbus/system_bus_socket"
-OPTIONS = {"command": wire.Variant("s", "x"), "cwd": wire.Variant("s", "/")}
+OPTIONS = {"command": dbus.Variant("s", "x"), "cwd": dbus.Variant("s", "/")}
 CALLS = (("org.wrapd1.Manager", "ListSessions", "", []),
          ("org.freedesktop.DBus.ObjectManager", "GetManagedObjects", "", []),
          ("org.freedesktop.DBus.Introspectable", "Introspect", "", []),
@@ -23,7 +23,7 @@ CALLS = (("org.wrapd1.Manager", "ListSessions", "", []),
 def connect():
     connected = socket.socket(socket.AF_UNIX)
     connected.connect(SYSTEM_BUS)
-    connection = wire.Connection(connected, os.getuid())
+    connection = dbus.Connection(connected, os.getuid())
     connection.driver("AddMatch", "s", ["type='signal',sender='org.wrapd1'"])
     return connection
 

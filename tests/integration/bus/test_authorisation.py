@@ -3,14 +3,14 @@
 
 import pytest
 
-import wire
-from conftest import Machine, OTHER, OWNER, QUESTION, SESSION, session_path, table
+from lib import dbus
+from lib.bus import Machine, OTHER, OWNER, QUESTION, SESSION, session_path, table
 
 CALLERS = {"owner": (OWNER, False), "other": (OTHER, False), "root": (0, False), "confined-owner": (OWNER, True),
            "confined-root": (0, True)}
 REFUSALS = {"no": "NotAuthorized", "challenge": "AuthorizationRequired", "dismissed": "AuthorizationDismissed",
             "absent": "AuthorizationUnavailable", "hang": "AuthorizationTimeout"}
-OPTIONS = {"command": wire.Variant("s", "true"), "cwd": wire.Variant("s", "/")}
+OPTIONS = {"command": dbus.Variant("s", "true"), "cwd": dbus.Variant("s", "/")}
 # What makes each method succeed when it may, and what the service is then told to do.
 ARGUMENTS = {
     "OpenSession": ("a{sv}", [OPTIONS], "open "),
@@ -69,9 +69,9 @@ def test_who_may_call_what(shared, impatient, method, caller, polkit):
     path = session_path(SESSION) if method["interface"] == "org.wrapd1.Session" else "/org/wrapd1"
     refusal, action = expected(method, caller, polkit)
     try:
-        client.call("org.wrapd1", path, method["interface"], method["name"], signature, args, flags=wire.INTERACTIVE)
+        client.call("org.wrapd1", path, method["interface"], method["name"], signature, args, flags=dbus.INTERACTIVE)
         outcome = None
-    except wire.Failure as failure:
+    except dbus.Failure as failure:
         outcome = failure.name
     finally:
         if polkit == "absent":
@@ -112,8 +112,8 @@ def test_authorisation_of_each_method_is_the_documented_one():
 def test_a_person_is_asked_only_if_the_message_allows_it(machine):
     client = machine.client(OTHER)
     machine.polkit.mode = "challenge"
-    for flags, wanted in ((0, 0), (wire.INTERACTIVE, 1)):
-        with pytest.raises(wire.Failure) as failed:
+    for flags, wanted in ((0, 0), (dbus.INTERACTIVE, 1)):
+        with pytest.raises(dbus.Failure) as failed:
             client.manager("Reload", flags=flags)
         assert failed.value.name == "AuthorizationRequired"
         assert machine.polkit.question()["flags"] == wanted
@@ -183,9 +183,9 @@ def test_nobody_answers_for_polkit_or_for_the_bus(machine):
     serial, question = held(machine, client, "TerminateSession", SESSION)
     service = machine.watcher.driver("GetNameOwner", "s", ["org.wrapd1"])[0]
     for guess in range(1, question["message"].serial + 100):
-        forger.send_raw(wire.message(wire.RETURN, 1000 + guess, "(bba{ss})", [(1, 0, {})], wire.NO_REPLY_EXPECTED,
+        forger.send_raw(dbus.message(dbus.RETURN, 1000 + guess, "(bba{ss})", [(1, 0, {})], dbus.NO_REPLY_EXPECTED,
                                      reply_to=guess, destination=service))
-    forger.send_raw(wire.message(wire.SIGNAL, 5000, "sss", [client.name, client.name, ""], destination=service,
+    forger.send_raw(dbus.message(dbus.SIGNAL, 5000, "sss", [client.name, client.name, ""], destination=service,
                                  path="/org/freedesktop/DBus", interface="org.freedesktop.DBus",
                                  member="NameOwnerChanged"))
     forger.manager("GetSession", "s", [SESSION])
@@ -200,7 +200,7 @@ def test_polkit_hears_of_a_caller_that_has_gone(machine):
     machine.service.order(f"add {SESSION} {OWNER} x")
     _, question = held(machine, client, "TerminateSession", SESSION)
     machine.dismiss(client)
-    assert machine.polkit.cancelled.get(timeout=wire.PATIENCE) == question["cancellation"]
+    assert machine.polkit.cancelled.get(timeout=dbus.PATIENCE) == question["cancellation"]
     machine.polkit.answer(question["message"], "yes")
     assert machine.client(OTHER).manager("ListSessions")
     assert machine.service.order("reset") == []
@@ -212,7 +212,7 @@ def test_polkit_hears_of_a_timeout(impatient):
     impatient.service.order(f"add {SESSION} {OWNER} x")
     serial, question = held(impatient, client, "TerminateSession", SESSION)
     assert client.answer_to(serial).error == "org.wrapd1.Error.AuthorizationTimeout"
-    assert impatient.polkit.cancelled.get(timeout=wire.PATIENCE) == question["cancellation"]
+    assert impatient.polkit.cancelled.get(timeout=dbus.PATIENCE) == question["cancellation"]
     impatient.polkit.answer(question["message"], "yes")
     client.manager("ListSessions")
     assert impatient.service.order("reset") == []
@@ -223,7 +223,7 @@ def test_polkit_hears_when_the_service_ends(own_machine):
     machine.service.order(f"add {SESSION} {OWNER} x")
     _, question = held(machine, machine.client(OTHER), "TerminateSession", SESSION)
     assert machine.service.stop() == ""
-    assert machine.polkit.cancelled.get(timeout=wire.PATIENCE) == question["cancellation"]
+    assert machine.polkit.cancelled.get(timeout=dbus.PATIENCE) == question["cancellation"]
 
 
 def test_polkit_that_dies_is_not_a_yes(own_machine):
@@ -251,7 +251,7 @@ def test_questions_to_polkit_are_limited_per_user(machine):
     machine.service.order(f"add {SESSION} {OWNER} x")
     client, third = machine.client(OTHER), machine.client(3)
     questions = [held(machine, client, "TerminateSession", SESSION) for _ in range(4)]
-    with pytest.raises(wire.Failure) as failed:
+    with pytest.raises(dbus.Failure) as failed:
         client.manager("TerminateSession", "s", [SESSION])
     assert failed.value.name == "LimitExceeded"
     serial, question = held(machine, third, "TerminateSession", SESSION)
@@ -270,20 +270,20 @@ def test_the_bus_lets_nobody_send_what_is_not_listed(machine):
     client = machine.client(OTHER)
     for interface, member, signature, args in (
             ("org.freedesktop.DBus.Properties", "Set", "ssv",
-             ["org.wrapd1.Manager", "Version", wire.Variant("s", "2")]),
+             ["org.wrapd1.Manager", "Version", dbus.Variant("s", "2")]),
             ("org.wrapd1.Manager", "Undocumented", "", []), (None, "Reload", "", [])):
-        with pytest.raises(wire.Failure) as failed:
+        with pytest.raises(dbus.Failure) as failed:
             client.call("org.wrapd1", "/org/wrapd1", interface, member, signature, args)
         assert failed.value.name == "org.freedesktop.DBus.Error.AccessDenied"
-    with pytest.raises(wire.Failure) as failed:
+    with pytest.raises(dbus.Failure) as failed:
         client.driver("RequestName", "su", ["org.wrapd1", 4])
     assert failed.value.name == "org.freedesktop.DBus.Error.AccessDenied"
 
 
 def test_properties_are_not_written_by_root_either(machine):
-    with pytest.raises(wire.Failure) as failed:
+    with pytest.raises(dbus.Failure) as failed:
         machine.watcher.call("org.wrapd1", "/org/wrapd1", "org.freedesktop.DBus.Properties", "Set", "ssv",
-                             ["org.wrapd1.Manager", "Version", wire.Variant("s", "2")])
+                             ["org.wrapd1.Manager", "Version", dbus.Variant("s", "2")])
     assert failed.value.name == "org.freedesktop.DBus.Error.PropertyReadOnly"
 
 
@@ -298,8 +298,8 @@ def test_who_tried_in_vain_is_recorded(machine, method, caller):
     path = session_path(SESSION) if method["interface"] == "org.wrapd1.Session" else "/org/wrapd1"
     refused = None
     try:
-        client.call("org.wrapd1", path, method["interface"], method["name"], signature, args, flags=wire.INTERACTIVE)
-    except wire.Failure as failure:
+        client.call("org.wrapd1", path, method["interface"], method["name"], signature, args, flags=dbus.INTERACTIVE)
+    except dbus.Failure as failure:
         refused = failure.name
     told = [line for line in machine.service.order("refusals") if line.startswith(f"{uid} ")]
     if not refused:
@@ -311,6 +311,6 @@ def test_who_tried_in_vain_is_recorded(machine, method, caller):
 
 
 def test_who_looks_in_vain_is_not_recorded(machine):
-    with pytest.raises(wire.Failure):
+    with pytest.raises(dbus.Failure):
         machine.client(OTHER, confined=True).manager("GetSession", "s", ["0" * 32])
     assert machine.service.order("refusals") == []

@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-import wire
-from conftest import OTHER, OWNER, ROOT, SESSION, session_path, table
+from lib import dbus
+from lib.bus import OTHER, OWNER, ROOT, SESSION, session_path, table
 
 ACTIONS = {"manage-sessions": "auth_admin", "approve-own": "auth_self", "approve": "auth_admin",
            "reload": "auth_admin_keep", "use-docker": "auth_admin"}
@@ -33,7 +33,7 @@ def test_the_list_can_be_hidden_by_the_documented_drop_in(own_machine):
     for call in reads:
         assert operator.call("org.wrapd1", *call)
         assert machine.watcher.call("org.wrapd1", *call)
-        with pytest.raises(wire.Failure) as failed:
+        with pytest.raises(dbus.Failure) as failed:
             owner.call("org.wrapd1", *call)
         assert failed.value.name == "org.freedesktop.DBus.Error.AccessDenied"
     for client in (owner, operator):
@@ -42,7 +42,7 @@ def test_the_list_can_be_hidden_by_the_documented_drop_in(own_machine):
     assert operator.signal("PropertiesChanged")
     # What the bus has for the owner comes before the answer to this.
     owner.driver("GetId")
-    assert not [m for m in owner.inbox if m.kind == wire.SIGNAL and m.path.startswith("/org/wrapd1")]
+    assert not [m for m in owner.inbox if m.kind == dbus.SIGNAL and m.path.startswith("/org/wrapd1")]
 
 
 @pytest.mark.parametrize("uid", [OWNER, 0])
@@ -53,7 +53,7 @@ def test_nobody_sends_descriptors(machine, uid):
     for destination in ("org.wrapd1", unique):
         for member, signature, body in (("OpenSession", "a{sv}", [{}]), ("CheckPolicy", "h", [0]),
                                         ("ListSessions", "", []), ("NoSuchMember", "h", [0])):
-            with pytest.raises(wire.Failure) as failed:
+            with pytest.raises(dbus.Failure) as failed:
                 client.call(destination, "/org/wrapd1", "org.wrapd1.Manager", member, signature, body, fds=[0])
             assert failed.value.name == "org.freedesktop.DBus.Error.AccessDenied", member
     assert client.manager("ListSessions") == [[]]
@@ -64,10 +64,10 @@ def test_no_signal_brings_root_descriptors(machine):
     client, nameless = machine.client(OWNER), machine.client(0)
     for destination in (nameless.name, client.driver("GetNameOwner", "s", ["org.wrapd1"])[0]):
         for fds in ([0], []):
-            client.send_raw(wire.message(wire.SIGNAL, next(client.serials), path="/", interface="a.b", member="C",
+            client.send_raw(dbus.message(dbus.SIGNAL, next(client.serials), path="/", interface="a.b", member="C",
                                          destination=destination, fds=len(fds)), fds)
     # What came is what had none, and nothing of it to the service.
-    nameless.wait(lambda m: m.kind == wire.SIGNAL and m.interface == "a.b")
+    nameless.wait(lambda m: m.kind == dbus.SIGNAL and m.interface == "a.b")
     nameless.driver("GetId")
     assert nameless.take_fds() == []
     assert not [m for m in nameless.inbox if m.interface == "a.b"]

@@ -6,8 +6,8 @@ import random
 import socket
 import xml.etree.ElementTree as ElementTree
 
-import wire
-from conftest import OTHER, OWNER, QUESTION, SESSION, session_path
+from lib import dbus
+from lib.bus import OTHER, OWNER, QUESTION, SESSION, session_path
 
 ROUNDS = int(os.environ.get("WRAPD_TEST_FUZZ_ROUNDS", "30"))
 TEXTS = ["", "x", SESSION, QUESTION, "default", "/", "@", "a" * 300, "\x1b[2J", "../../etc", "\u202e", "org.wrapd1"]
@@ -33,12 +33,12 @@ def value(random_, kind):
         return random_.choice([0, 1, OWNER, 2**limit - 1])
     if head == "v":
         inner = random_.choice(["s", "u", "b", "h", "as", "a{sv}", "(sv)", "o", "ay"])
-        return wire.Variant(inner, value(random_, inner))
+        return dbus.Variant(inner, value(random_, inner))
     if kind == "a{sv}":
         return [(random_.choice(KEYS), value(random_, "v")) for _ in range(random_.randrange(4))]
     if head == "a":
         return [value(random_, kind[1:]) for _ in range(random_.randrange(4))]
-    return tuple(value(random_, inner) for inner in wire.split(kind[1:-1]))
+    return tuple(value(random_, inner) for inner in dbus.split(kind[1:-1]))
 
 
 def descriptors(random_, tmp_path):
@@ -79,13 +79,13 @@ def test_random_calls_of_everything(own_machine, tmp_path):
         for path, interface, member, signature in everything:
             used = signature if random_.random() < 0.7 else random_.choice(
                 ["", "s", "u", "h", "a{sv}", "ss", "hh", "sa{sv}", "as", "(so)", "v"])
-            args = [value(random_, kind) for kind in wire.split(used)]
+            args = [value(random_, kind) for kind in dbus.split(used)]
             fds = descriptors(random_, tmp_path)
             serial = client.send("org.wrapd1", path, interface, member, used, args, fds=fds,
-                                 flags=random_.choice([0, wire.INTERACTIVE]))
+                                 flags=random_.choice([0, dbus.INTERACTIVE]))
             for fd in fds:
                 os.close(fd)
-            reply = client.wait(lambda m: m.reply_to == serial or m.kind == wire.ERROR)
+            reply = client.wait(lambda m: m.reply_to == serial or m.kind == dbus.ERROR)
             if reply.error and member != "GetMachineId":  # the machine may have no id
                 assert reply.error != "org.wrapd1.Error.Internal", (seed, member, args, reply)
         # The outcome of the calls does not matter, that others get answers does.
@@ -108,12 +108,12 @@ def test_random_calls_of_an_unprivileged_user(own_machine, tmp_path):
     everything = list(offered(machine.watcher))
     for _ in range(ROUNDS):
         for path, interface, member, signature in everything:
-            args = [value(random_, kind) for kind in wire.split(signature)]
+            args = [value(random_, kind) for kind in dbus.split(signature)]
             fds = descriptors(random_, tmp_path)
             serial = client.send("org.wrapd1", path, interface, member, signature, args, fds=fds)
             for fd in fds:
                 os.close(fd)
-            client.wait(lambda m: m.reply_to == serial or m.kind == wire.ERROR)
+            client.wait(lambda m: m.reply_to == serial or m.kind == dbus.ERROR)
         assert witness.manager("GetSession", "s", [SESSION])
     # Nothing of the other user's was ended, whatever was called.
     assert all(not line.startswith("terminate") for line in machine.service.order("reset"))
@@ -123,7 +123,7 @@ def test_random_calls_of_an_unprivileged_user(own_machine, tmp_path):
 def test_broken_messages_are_the_bus_s_to_refuse(machine):
     """Cut and flipped bytes: the bus hangs up on their sender, and the service does not see them."""
     random_ = random.Random(3)
-    whole = wire.message(wire.CALL, 9, "a{sv}", [{"command": wire.Variant("s", "x")}], path="/org/wrapd1",
+    whole = dbus.message(dbus.CALL, 9, "a{sv}", [{"command": dbus.Variant("s", "x")}], path="/org/wrapd1",
                          interface="org.wrapd1.Manager", member="OpenSession", destination="org.wrapd1")
     for _ in range(60):
         client = machine.client(OWNER)

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-import wire
-from conftest import OTHER, OWNER, SESSION, Service, session_path
+from lib import dbus
+from lib.bus import OTHER, OWNER, SESSION, Service, session_path
 
 
 def test_the_bus_restarts(own_machine):
@@ -86,7 +86,7 @@ def test_nobody_can_say_that_the_bus_has_gone(machine, sender):
     owner = machine.watcher.driver("GetNameOwner", "s", ["org.wrapd1"])
     path = "/" + sender.replace(".", "/")
     member = "Disconnected" if sender.endswith("Local") else "NameOwnerChanged"
-    client.send_raw(wire.message(wire.SIGNAL, 77, "sss", ["org.wrapd1", owner[0], ""], path=path, interface=sender,
+    client.send_raw(dbus.message(dbus.SIGNAL, 77, "sss", ["org.wrapd1", owner[0], ""], path=path, interface=sender,
                                  member=member, destination="org.wrapd1"))
     machine.client(OTHER).manager("ListSessions")
     assert machine.watcher.driver("GetNameOwner", "s", ["org.wrapd1"]) == owner

@@ -13,8 +13,8 @@ import time
 
 import pytest
 
-import wire
-from conftest import OTHER, OWNER, SESSION, Machine
+from lib import dbus
+from lib.bus import OTHER, OWNER, SESSION, Machine
 
 CALLS = ("org.wrapd1", "/org/wrapd1")
 MANAGER = "org.wrapd1.Manager"
@@ -37,7 +37,7 @@ def answers(client, count, interface, member, signature="", args=()):
         wanted = [client.send(*CALLS, interface, member, signature, args) for _ in range(min(100, count - len(out)))]
         replies = {}
         while len(replies) < len(wanted):
-            reply = client.wait(lambda m: m.kind in (wire.RETURN, wire.ERROR))
+            reply = client.wait(lambda m: m.kind in (dbus.RETURN, dbus.ERROR))
             replies[reply.reply_to] = reply.error
         out += [replies[serial] for serial in wanted]
     return out
@@ -93,7 +93,7 @@ def test_many_users_together_leave_room_for_who_calls_little(busy):
         client.manager("GetSession", "s", [SESSION])
     serials = [(client, client.send(*CALLS, MANAGER, "ListPolicies")) for _ in range(95) for client in crowd]
     texts = [reply.body[0] for reply in (client.answer_to(serial) for client, serial in serials)
-             if reply.kind == wire.ERROR]
+             if reply.kind == dbus.ERROR]
     assert any("too many call at once" in text for text in texts), texts[:3]
     # The bucket of all is as good as empty.
     busy.client(OTHER).manager("ListPolicies")
@@ -121,9 +121,9 @@ def test_what_is_listed_costs_by_its_length(busy):
 
 def test_large_arguments_are_refused(busy):
     client = busy.client(OWNER)
-    for signature, args in (("s", ["x" * 100000]), ("a{sv}", [{"command": wire.Variant("s", "x" * 100000)}]),
-                            ("ay", [[0] * 100000]), ("av", [[wire.Variant("s", "")] * 30000])):
-        with pytest.raises(wire.Failure) as failed:
+    for signature, args in (("s", ["x" * 100000]), ("a{sv}", [{"command": dbus.Variant("s", "x" * 100000)}]),
+                            ("ay", [[0] * 100000]), ("av", [[dbus.Variant("s", "")] * 30000])):
+        with pytest.raises(dbus.Failure) as failed:
             client.manager("GetSession", signature, args)
         assert failed.value.name == "LimitExceeded"
     client.manager("ListSessions")
@@ -149,7 +149,7 @@ def flood(bus, uid, calls, ready):
         os.setresuid(uid, uid, uid)
         connected = socket.socket(socket.AF_UNIX)
         connected.connect(str(bus.path))
-        connection = wire.Connection(connected, uid)
+        connection = dbus.Connection(connected, uid)
         connected.setblocking(False)
         count, start = 0, time.monotonic()
         while True:
@@ -185,14 +185,14 @@ def test_ten_thousand_calls_of_one_user_do_not_keep_others_waiting(busy, capsys,
     client = busy.client(OTHER)
     quiet = latency(client, 50)
     # 100 calls of which every serial is valid; no answer is wanted, so that none piles up.
-    calls = b"".join(wire.message(wire.CALL, 100 + i, signature, args, flags=wire.NO_REPLY_EXPECTED,
+    calls = b"".join(dbus.message(dbus.CALL, 100 + i, signature, args, flags=dbus.NO_REPLY_EXPECTED,
                                   path="/org/wrapd1", interface=interface, member=member, destination="org.wrapd1")
                      for i in range(100))
     ready = os.pipe()
     pid = flood(busy.bus, OWNER, calls, ready)
     os.close(ready[1])
     try:
-        assert select.select([ready[0]], [], [], wire.PATIENCE)[0]
+        assert select.select([ready[0]], [], [], dbus.PATIENCE)[0]
         start = time.monotonic()
         loud = latency(client, 100)
         spent = time.monotonic() - start

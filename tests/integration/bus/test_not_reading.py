@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-import wire
-from conftest import OTHER, OWNER, SESSION, Machine
+from lib import dbus
+from lib.bus import OTHER, OWNER, SESSION, Machine
 
 DRIVER = ("org.freedesktop.DBus", "/org/freedesktop/DBus")
 HOARDERS = (1, 3, 4, 5, 6, 7, 8, 9)  # without OTHER
@@ -85,8 +85,8 @@ def test_connections_that_are_not_taken_are_few(loaded):
     reader = loaded.client(OTHER)
     for _ in range(8):
         call_all(hoarders, 4, "org.wrapd1.Manager", "OpenSession", "a{sv}",
-                 [{"command": wire.Variant("s", "x"), "cwd": wire.Variant("s", "/")}])
-        reader.manager("OpenSession", "a{sv}", [{"command": wire.Variant("s", "x"), "cwd": wire.Variant("s", "/")}])
+                 [{"command": dbus.Variant("s", "x"), "cwd": dbus.Variant("s", "/")}])
+        reader.manager("OpenSession", "a{sv}", [{"command": dbus.Variant("s", "x"), "cwd": dbus.Variant("s", "/")}])
         for fd in reader.take_fds():
             os.close(fd)
     assert statistics(loaded)["IncomingFDs"] <= 48
@@ -100,7 +100,7 @@ def fill(machine, client):
         client.send(*DRIVER, "org.freedesktop.DBus.Introspectable", "Introspect")
     other = machine.client(0)
     for _ in range(16):
-        other.send_raw(wire.message(wire.SIGNAL, 7, "s", ["x" * 65536], path="/x", interface="org.example.X", member="X",
+        other.send_raw(dbus.message(dbus.SIGNAL, 7, "s", ["x" * 65536], path="/x", interface="org.example.X", member="X",
                                     destination=client.name))
     other.driver("GetId")
     assert statistics(machine, client.name)["OutgoingBytes"] > 0
@@ -110,10 +110,10 @@ def stuff(machine, sender, client, size, descriptors=0):
     """More than fits into its socket: the bus keeps it, and counts it as not read."""
     fds = [os.open("/dev/null", os.O_RDONLY) for _ in range(min(descriptors, 16))]
     for _ in range(size // MIB):
-        sender.send_raw(wire.message(wire.SIGNAL, 7, "s", ["x" * MIB], path="/x", interface="org.example.X", member="X",
+        sender.send_raw(dbus.message(dbus.SIGNAL, 7, "s", ["x" * MIB], path="/x", interface="org.example.X", member="X",
                                      destination=client.name))
     for _ in range(descriptors // 16):
-        data = wire.message(wire.SIGNAL, 7, "ah", [range(16)], path="/x", interface="org.example.X",
+        data = dbus.message(dbus.SIGNAL, 7, "ah", [range(16)], path="/x", interface="org.example.X",
                                       member="X", destination=client.name, fds=16)
         socket.send_fds(sender.socket, [data], fds)
     for fd in fds:
@@ -125,7 +125,7 @@ def stuff(machine, sender, client, size, descriptors=0):
 
 def test_what_others_send_to_a_client_is_not_held_against_anybody(loaded):
     """The bus says what a client has not read, whoever sent it."""
-    opened = ("OpenSession", "a{sv}", [{"command": wire.Variant("s", "x"), "cwd": wire.Variant("s", "/")}])
+    opened = ("OpenSession", "a{sv}", [{"command": dbus.Variant("s", "x"), "cwd": dbus.Variant("s", "/")}])
     attacker = loaded.client(OWNER)
     own = [loaded.client(OWNER) for _ in range(2)]
     stopped = loaded.client(OTHER)
@@ -143,7 +143,7 @@ def test_what_others_send_to_a_client_is_not_held_against_anybody(loaded):
         for fd in reader.take_fds():
             os.close(fd)
     # Nor does it keep what the attacker's user orders itself.
-    with pytest.raises(wire.Failure) as refused:
+    with pytest.raises(dbus.Failure) as refused:
         loaded.client(OWNER).manager("TerminateSession", "s", ["f" * 32])
     assert refused.value.name == "NoSuchSession"
 
@@ -178,7 +178,7 @@ def test_a_connection_that_the_bus_holds_too_much_of_is_given_up(loaded):
             assert held < 48 * MIB, held
             if loaded.watcher.driver("GetNameOwner", "s", ["org.wrapd1"]) != first:
                 break
-        except wire.Failure:
+        except dbus.Failure:
             break  # between two connections
     loaded.await_service()
     assert loaded.watcher.driver("GetNameOwner", "s", ["org.wrapd1"]) != first
@@ -195,7 +195,7 @@ def test_a_bus_that_takes_nothing_is_given_up(loaded):
     os.kill(loaded.bus.process.pid, signal.SIGSTOP)
     try:
         told = select.select([loaded.service.process.stderr], [], [], 0)[0]
-        deadline = time.monotonic() + 3 * wire.PATIENCE
+        deadline = time.monotonic() + 3 * dbus.PATIENCE
         while not told and time.monotonic() < deadline:
             loaded.service.order("come-and-go 50 1")
             loaded.service.order(f"deny-many {SESSION} 50 4000")
@@ -245,7 +245,7 @@ def test_who_has_no_account_pays_with_all_who_have_none(loaded):
         try:
             client.manager("ListSessions")
             outcomes.append(None)
-        except wire.Failure as failure:
+        except dbus.Failure as failure:
             outcomes.append(failure.name)
     assert "LimitExceeded" in outcomes
     assert len(loaded.client(OTHER).manager("ListSessions")[0]) == 301

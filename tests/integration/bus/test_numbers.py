@@ -7,10 +7,9 @@ import struct
 
 import pytest
 
-import wire
-from children import in_child
-from process_numbers import next_tick
-from conftest import OTHER, OWNER, PR_SET_NO_NEW_PRIVS, SESSION, Service
+from lib import dbus
+from lib.processes import in_child, next_tick
+from lib.bus import OTHER, OWNER, PR_SET_NO_NEW_PRIVS, SESSION, Service
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 BPF_RET, SECCOMP_RET_ALLOW = 0x06, 0x7FFF0000
@@ -31,7 +30,7 @@ def confined(uid, work):
         confine()
         try:
             work()
-        except wire.Failure as failure:
+        except dbus.Failure as failure:
             return failure.name
         return None
     return in_child(uid, body)
@@ -41,7 +40,7 @@ def number_of(machine, client):
     """None: the bus knows that the process has gone (it has a pidfd of it)."""
     try:
         return machine.watcher.driver("GetConnectionUnixProcessID", "s", [client.name])[0]
-    except wire.Failure as failure:
+    except dbus.Failure as failure:
         assert failure.name == "org.freedesktop.DBus.Error.UnixProcessIdUnknown"
         return None
 
@@ -93,7 +92,7 @@ def test_nobody_but_the_bus_says_who_comes_and_leaves(machine):
     def lie():
         name = maker.name
         for change in ([name, name, ""], [name, "", name]):
-            liar.send_raw(wire.message(wire.SIGNAL, next(liar.serials), "sss", change, path="/org/freedesktop/DBus",
+            liar.send_raw(dbus.message(dbus.SIGNAL, next(liar.serials), "sss", change, path="/org/freedesktop/DBus",
                                        interface="org.freedesktop.DBus", member="NameOwnerChanged",
                                        destination="org.wrapd1"))
         liar.manager("ListSessions")  # by when the lies have come

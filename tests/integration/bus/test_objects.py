@@ -5,8 +5,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-import wire
-from conftest import OTHER, OWNER, QUESTION, ROOT, SESSION, session_path
+from lib import dbus
+from lib.bus import OTHER, OWNER, QUESTION, ROOT, SESSION, session_path
 
 
 def members(interface):
@@ -87,10 +87,10 @@ def test_a_session_from_its_beginning_to_its_end(machine):
     machine.service.order(f"remove {SESSION}")
     assert client.signal("InterfacesRemoved").body == [session_path(SESSION), ["org.wrapd1.Session"]]
     assert client.signal("SessionRemoved").body == [SESSION, session_path(SESSION)]
-    with pytest.raises(wire.Failure) as failed:
+    with pytest.raises(dbus.Failure) as failed:
         client.call(*get, ["org.wrapd1.Session", "Denied"])
     assert failed.value.name == "org.freedesktop.DBus.Error.UnknownObject"
-    with pytest.raises(wire.Failure) as failed:
+    with pytest.raises(dbus.Failure) as failed:
         client.manager("GetSession", "s", [SESSION])
     assert failed.value.name == "NoSuchSession"
 
@@ -135,11 +135,11 @@ def test_policies_are_told_per_caller(machine):
     assert client.manager("ListPolicies") == [[("default", "/p", "enforce", str(OTHER), True)]]
     assert client.manager("DescribePolicy", "s", ["default"]) == ["/p", "enforce", "version: 1\n"]
     assert client.manager("TestPolicy", "sss", ["", "connect", "/x"]) == ["deny", "/x", ""]
-    with pytest.raises(wire.Failure) as failed:
+    with pytest.raises(dbus.Failure) as failed:
         client.manager("DescribePolicy", "s", ["other\x1b"])
     assert failed.value.name == "NoSuchPolicy" and "\x1b" not in failed.value.text
     machine.service.order("reload-fails")
-    with pytest.raises(wire.Failure) as failed:
+    with pytest.raises(dbus.Failure) as failed:
         machine.watcher.manager("Reload")
     assert (failed.value.name, failed.value.text) == ("InvalidPolicy", "default.yaml:1:1: broken")
 
@@ -154,7 +154,7 @@ def test_properties_of_the_manager(machine):
 def test_an_exception_of_any_kind_is_an_error_reply(own_machine):
     machine = own_machine()
     client = machine.client(OTHER)
-    with pytest.raises(wire.Failure) as failed:
+    with pytest.raises(dbus.Failure) as failed:
         client.manager("TestPolicy", "sss", ["throw", "connect", "/x"])
     assert failed.value.name == "Internal"
     assert client.manager("ListSessions") == [[]]

@@ -6,10 +6,10 @@ import socket
 
 import pytest
 
-import wire
-from conftest import OWNER, session_path
+from lib import dbus
+from lib.bus import OWNER, session_path
 
-V = wire.Variant
+V = dbus.Variant
 OPTIONS = {"command": V("s", "true"), "cwd": V("s", "/")}
 
 
@@ -21,7 +21,7 @@ def open_session(client, options=OPTIONS):
 
 
 def refused(client, options=OPTIONS):
-    with pytest.raises(wire.Failure) as failed:
+    with pytest.raises(dbus.Failure) as failed:
         client.manager("OpenSession", "a{sv}", [options])
     assert client.take_fds() == []
     return failed.value.name
@@ -38,7 +38,7 @@ def test_the_answer_brings_a_connection(machine):
         told = machine.service.order("reset")
         assert told == [f"open {properties['Id']} {OWNER} {OWNER} {client.pid} profile true"]
         # The service's end is gone with the session, and was the only one: nobody else keeps the connection.
-        connection.settimeout(wire.PATIENCE)
+        connection.settimeout(dbus.PATIENCE)
         assert connection.recv(1) == b""
 
 
@@ -70,7 +70,7 @@ def test_a_long_command_is_cut(machine):
 def test_a_policy_is_checked_by_its_text(machine):
     client = machine.client(OWNER)
     assert client.manager("CheckPolicy", "s", ["version: 1\n" + "#" * 50000]) == [["1:1: bad"]]
-    with pytest.raises(wire.Failure) as failed:
+    with pytest.raises(dbus.Failure) as failed:
         client.manager("CheckPolicy", "s", ["#" * 70000])
     assert failed.value.name == "LimitExceeded"
 

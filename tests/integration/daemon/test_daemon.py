@@ -13,15 +13,17 @@ import socket
 import stat
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
-from conftest import ALICE, BOB, HERE, PATIENCE, POLICY, WRAPD, Peer, request
+from lib.daemon import POLICY, WRAPD
+from lib.peers import PATIENCE, Peer, request
+from lib.processes import SO_PASSRIGHTS, without_option
+from lib.users import ALICE, BOB
 
-WITHOUT_PASSRIGHTS = str(HERE.parents[1] / "attack" / "without_passrights.py")
 CROWD = 3000000000  # ids without an account
 SOCKETS = ["notify.sock", "signal.sock", "ptrace.sock"]
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
@@ -265,7 +267,7 @@ def test_bad_requests(service, text):
 
 
 def test_a_request_brings_no_descriptors(make_service):
-    service = make_service(prefix=[sys.executable, WITHOUT_PASSRIGHTS]).start()
+    service = make_service(prefix=without_option(SO_PASSRIGHTS)).start()
     good, pipe = sealed_memfd(), os.pipe()
     for fds in ([good], [good, good], [good] * 200, [pipe[0]]):
         for profile in (True, False):
@@ -633,7 +635,7 @@ def test_what_is_installed_works(make_service):
     """The example configuration, with the vendor's policies."""
     service = make_service()
     (service.policies / "default.yaml").unlink()
-    units = HERE.parents[2] / "units"
+    units = Path(__file__).resolve().parents[3] / "units"
     shutil.copy(units / "wrapd.yaml", service.config)
     for policy in (units / "policies").glob("*.yaml"):
         shutil.copy(policy, service.vendor)

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ALICE, BOB, HERE, KEEPER, PATIENCE, POLICY, WRAPD, Peer
-from manager import Manager
+from lib.daemon import KEEPER, POLICY, PROBE, SUPERVISOR, WRAPD
+from lib.manager import Manager
+from lib.peers import PATIENCE, Peer
+from lib.users import ALICE, BOB
 
 WRAP = os.environ.get("WRAPD_TEST_WRAP", "")
-SUPERVISOR = os.environ.get("WRAPD_TEST_SUPERVISOR", "")
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 LIMITS = "limits: {{sessions_per_user: {}, pending_per_user: 256, sessions: 4096}}\n"
 CONFIG = "version: 1\naccess:\n  - {users: ['*'], policies: [default], default: default}\n" + LIMITS.replace("{{", "{").replace("}}", "}")
@@ -79,7 +80,7 @@ class Managed:
 def managed(users):
     made = []
 
-    def make(supervisor=HERE / "probe_supervisor.py", options=(), environment=()):
+    def make(supervisor=PROBE, options=(), environment=()):
         root = Path(tempfile.mkdtemp(prefix="wrapd-test-"))
         root.chmod(0o755)
         made.append(Managed(root, supervisor, options, environment))

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole sessions: the real wrap, wrapd and wrap-supervisor."""
 
-import json
 import os
 import socket
 import struct
@@ -11,10 +10,11 @@ import threading
 
 import pytest
 
-from conftest import ALICE, BOB, PATIENCE, Peer
+from lib.daemon import SUPERVISOR
+from lib.peers import PATIENCE, Peer
+from lib.users import ALICE, BOB
 
 WRAP = os.environ.get("WRAPD_TEST_WRAP", "")
-SUPERVISOR = os.environ.get("WRAPD_TEST_SUPERVISOR", "")
 KINDS = {"notify": 1, "signal": 2, "ptrace": 3}
 pytestmark = pytest.mark.skipif(not (WRAP and SUPERVISOR), reason="WRAPD_TEST_WRAP, WRAPD_TEST_SUPERVISOR name no programs")
 

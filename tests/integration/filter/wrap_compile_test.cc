@@ -25,6 +25,7 @@
 #include "base/unique_fd.h"
 #include "plan/plan.h"
 #include "policy/rules.h"
+#include "tests/lib/temporary_directory.h"
 
 namespace wrapd {
 namespace {
@@ -48,13 +49,6 @@ struct Output {
 
 class WrapCompileTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "wrap-compile-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-  }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
-
   std::string write(const std::string& text) {
     const std::string file = directory_ / "profile.yaml";
     std::ofstream(file) << text;
@@ -95,7 +89,8 @@ class WrapCompileTest : public testing::Test {
     return run({"--rules-fd", "RULES", "--filter-fd", "FILTER", "--", write(text)}, std::move(environment));
   }
 
-  std::filesystem::path directory_;
+  wrapd::test::TemporaryDirectory temporary_;
+  std::filesystem::path directory_ = temporary_.path();
 };
 
 std::string profile(const std::string& seccomp, const std::string& path) {

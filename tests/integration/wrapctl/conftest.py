@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-import os
-import sys
-
 import pytest
 
-sys.path.insert(0, os.path.dirname(__file__))
-
-import world  # noqa: E402
+from lib import wrapctl as world
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import checks
-import world
+from lib import wrapctl as world
 
 
 def test_every_check_is_told(wrapctl, serve):

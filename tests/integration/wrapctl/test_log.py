@@ -8,7 +8,7 @@ import subprocess
 
 import checks
 import pytest
-import world
+from lib import wrapctl as world
 
 REMOTE = next((p for p in ("/usr/lib/systemd/systemd-journal-remote", "/lib/systemd/systemd-journal-remote")
                if os.path.exists(p)), None)

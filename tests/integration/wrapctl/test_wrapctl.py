@@ -9,7 +9,7 @@ import time
 
 import checks
 import pytest
-import world
+from lib import wrapctl as world
 
 # What a hostile program calls itself, as it would look if the service did not escape it: colours, a title, lines of its
 # own, C1 controls, a reversed reading order, wide and combining characters.
@@ -405,9 +405,10 @@ AGENT = """#!/bin/sh
 echo "$@" >"{log}"
 # What a real one does while a password is typed.
 stty -echo
+eval "sleep 1000 $2>&- &"
+sleeper=$!
 trap 'kill $sleeper; echo ended >>"{log}"; exit 0' TERM HUP
 eval "exec $2>&-"
-sleep 1000 & sleeper=$!
 wait
 """
 

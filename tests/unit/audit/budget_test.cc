@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "audit/repeats.h"
+#include "tests/lib/temporary_directory.h"
 
 namespace wrapd::audit {
 namespace {
@@ -95,14 +96,8 @@ TEST_F(RepeatedEvents, ThatAreAllDifferentArePassedOn) {
 
 class Shares : public ::testing::Test {
  protected:
-  void SetUp() override {
-    directory_ = ::testing::TempDir() + "allowance.XXXXXX";
-    ASSERT_NE(::mkdtemp(directory_.data()), nullptr);
-    directory_fd_.reset(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
   [[nodiscard]] Allowance open() const {
-    auto allowance = Allowance::open(directory_fd_.get(), "records");
+    auto allowance = Allowance::open(temporary_.fd(), "records");
     EXPECT_TRUE(allowance) << allowance.error().message;
     return std::move(*allowance);
   }
@@ -110,8 +105,8 @@ class Shares : public ::testing::Test {
     return Budget(Budget::Share{.allowance = open(), .slot = slot});
   }
 
-  std::string directory_;
-  UniqueFd directory_fd_;
+  test::TemporaryDirectory temporary_;
+  std::string directory_ = temporary_.path();
   Clock::time_point now_ = Clock::now();
 };
 
@@ -267,11 +262,11 @@ TEST_F(Shares, OutliveWhoMadeThem) {
 
 TEST_F(Shares, AreNotTakenFromOthers) {
   ASSERT_EQ(::symlink("elsewhere", (directory_ + "/records").c_str()), 0);
-  EXPECT_FALSE(Allowance::open(directory_fd_.get(), "records"));
+  EXPECT_FALSE(Allowance::open(temporary_.fd(), "records"));
   std::filesystem::remove(directory_ + "/records");
   UniqueFd other(::open((directory_ + "/records").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
   ASSERT_EQ(::fchmod(other.get(), 0666), 0);
-  EXPECT_FALSE(Allowance::open(directory_fd_.get(), "records")) << "everybody can write it";
+  EXPECT_FALSE(Allowance::open(temporary_.fd(), "records")) << "everybody can write it";
 }
 
 TEST_F(Shares, OfAnotherVersionAreReplaced) {

@@ -15,6 +15,7 @@
 
 #include "audit/sink.h"
 #include "base/io.h"
+#include "tests/lib/temporary_directory.h"
 #include "wire/packet.h"
 
 namespace wrapd::audit {
@@ -54,13 +55,7 @@ Fields parse_entry(std::string_view entry) {
 
 class JournalSinkTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    char name[] = "/tmp/wrapd-journal-XXXXXX";
-    ASSERT_NE(::mkdtemp(name), nullptr);
-    directory_ = name;
-    start_receiver();
-  }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
+  void SetUp() override { start_receiver(); }
 
   void start_receiver() {
     receiver_.reset(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -94,7 +89,8 @@ class JournalSinkTest : public ::testing::Test {
     return parse_entry({reinterpret_cast<const char*>(mapping->bytes().data()), mapping->bytes().size()});
   }
 
-  std::string directory_;
+  test::TemporaryDirectory temporary_;
+  std::string directory_ = temporary_.path();
   UniqueFd receiver_;
   bool by_memfd_ = false;
 };

@@ -19,19 +19,15 @@
 #include "base/idle_memory.h"
 #include "base/io.h"
 #include "base/json_text.h"
+#include "tests/lib/temporary_directory.h"
 
 namespace wrapd {
 namespace {
 
 class ScratchDirectory : public ::testing::Test {
  protected:
-  void SetUp() override {
-    char name[] = "/tmp/wrapd-base-XXXXXX";
-    ASSERT_NE(::mkdtemp(name), nullptr);
-    directory_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
-  std::string directory_;
+  test::TemporaryDirectory temporary_;
+  std::string directory_ = temporary_.path();
 };
 
 using IoTest = ScratchDirectory;

@@ -20,6 +20,7 @@
 #include "client/wrap/landlock.h"
 #include "client/wrap/launch.h"
 #include "kernel/uapi.h"
+#include "tests/lib/temporary_directory.h"
 
 namespace wrapd::client {
 namespace {
@@ -36,15 +37,9 @@ int in_child(const std::function<int()>& body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-class Directory {
- public:
-  Directory() {
-    std::string pattern = stdfs::temp_directory_path() / "confine.XXXXXX";
-    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
-    path = pattern;
-  }
-  ~Directory() { stdfs::remove_all(path); }
-  stdfs::path path;
+struct Directory {
+  test::TemporaryDirectory temporary;
+  stdfs::path path = temporary.path();
 };
 
 bool enter(const Domain& domain) {

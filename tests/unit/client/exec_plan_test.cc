@@ -13,6 +13,8 @@
 #include <fstream>
 #include <functional>
 
+#include "tests/lib/temporary_directory.h"
+
 namespace wrapd::client {
 namespace {
 
@@ -51,9 +53,6 @@ Attempt attempt(const std::function<int()>& execute) {
 class ExecPlanTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = stdfs::temp_directory_path() / "exec_plan.XXXXXX";
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    root_ = pattern;
     for (const char* directory : {"a", "b", "c"}) stdfs::create_directory(root_ / directory);
     make("a/plain", "#!/bin/sh\nexit 11\n", 0755);
     make("b/plain", "#!/bin/sh\nexit 12\n", 0755);
@@ -70,10 +69,7 @@ class ExecPlanTest : public ::testing::Test {
     old_cwd_ = stdfs::current_path();
     stdfs::current_path(root_ / "c");
   }
-  void TearDown() override {
-    stdfs::current_path(old_cwd_);
-    stdfs::remove_all(root_);
-  }
+  void TearDown() override { stdfs::current_path(old_cwd_); }
   void make(const std::string& name, const std::string& text, mode_t mode) {
     std::ofstream(root_ / name) << text;
     ASSERT_EQ(::chmod((root_ / name).c_str(), mode), 0);
@@ -96,7 +92,8 @@ class ExecPlanTest : public ::testing::Test {
     Attempt ours = attempt([&] { return plan.execute().error; });
     EXPECT_EQ(ours, theirs) << words[0] << " in " << path.value_or("(unset)");
   }
-  stdfs::path root_;
+  test::TemporaryDirectory temporary_;
+  stdfs::path root_ = temporary_.path();
   stdfs::path old_cwd_;
 };
 

@@ -22,6 +22,7 @@
 #include "base/io.h"
 #include "base/unique_fd.h"
 #include "client/wrap/event_log.h"
+#include "tests/lib/temporary_directory.h"
 
 namespace wrapd::client {
 namespace {
@@ -214,19 +215,13 @@ TEST(EventLogTest, DoesNotWaitForAReader) {
 
 class LogFile : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = ::testing::TempDir() + "log.XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    directory_ = name;
-    path_ = directory_ + "/log";
-  }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
   static std::string tampered(EventLog& log) {
     auto problems = log.problems();
     return problems.empty() ? "" : problems.front();
   }
-  std::string directory_;
-  std::string path_;
+  test::TemporaryDirectory temporary_;
+  std::string directory_ = temporary_.path();
+  std::string path_ = directory_ + "/log";
 };
 
 TEST_F(LogFile, IsAppendedToAndStaysOurs) {

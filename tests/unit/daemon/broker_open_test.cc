@@ -22,7 +22,8 @@
 #include "daemon/broker.h"
 #include "daemon/call_shares.h"
 #include "policyfile/load.h"
-#include "tests/unit/daemon/temporary_directory.h"
+#include "tests/lib/temporary_directory.h"
+#include "tests/unit/daemon/users.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -125,7 +126,7 @@ class BrokerOpen : public ::testing::Test {
     return std::move(*answer);
   }
 
-  TemporaryDirectory top_;
+  test::TemporaryDirectory top_;
   std::vector<pid_t> callers_;
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<Journal> journal_;

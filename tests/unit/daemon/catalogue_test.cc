@@ -7,7 +7,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tests/unit/daemon/temporary_directory.h"
+#include "tests/lib/temporary_directory.h"
+#include "tests/unit/daemon/users.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -26,7 +27,7 @@ class CatalogueFiles : public ::testing::Test {
                            .policies = top_.path() + "/policies",
                            .vendor_policies = top_.path() + "/vendor"});
   }
-  TemporaryDirectory top_;
+  test::TemporaryDirectory top_;
 };
 
 const std::string kPolicy = "version: 1\nname: NAME\n";

@@ -12,7 +12,7 @@
 #include <functional>
 
 #include "base/unique_fd.h"
-#include "temporary_directory.h"
+#include "tests/lib/temporary_directory.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -49,7 +49,7 @@ class Store : public ::testing::Test {
     }
   }
 
-  TemporaryDirectory top_;
+  test::TemporaryDirectory top_;
   EventLoop loop_;
   std::string path_;
   UniqueFd manager_;

@@ -5,20 +5,10 @@
 
 #include <vector>
 
+#include "tests/unit/daemon/keep.h"
+
 namespace wrapd::daemon {
 namespace {
-
-class Keep final : public audit::Sink {
- public:
-  explicit Keep(std::vector<audit::Event>& events) : events_(events) {}
-  Result<> write(const audit::Event& event) override {
-    events_.push_back(event);
-    return {};
-  }
-
- private:
-  std::vector<audit::Event>& events_;
-};
 
 TEST(Journal, RefusalsAreToldApartByUserAndByWhatWasWanted) {
   auto loop = EventLoop::create();

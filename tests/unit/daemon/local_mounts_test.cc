@@ -9,8 +9,9 @@
 #include <filesystem>
 
 #include "plan/others_may_create.h"
+#include "tests/lib/temporary_directory.h"
 #include "tests/unit/daemon/hung_file_system.h"
-#include "tests/unit/daemon/temporary_directory.h"
+#include "tests/unit/daemon/users.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -22,7 +23,7 @@ using plan::LocalMounts;
 TEST(LocalMounts, AreNotWhatAProgramServes) {
   WRAPD_NEEDS_ROOT();
   if (::access("/dev/fuse", F_OK) != 0) GTEST_SKIP() << "needs /dev/fuse";
-  TemporaryDirectory root;
+  test::TemporaryDirectory root;
   ASSERT_EQ(::chmod(root.path().c_str(), 0755), 0);
   std::filesystem::create_directories(root.path() + "/run/served");
   std::filesystem::create_directories(root.path() + "/run/deep");

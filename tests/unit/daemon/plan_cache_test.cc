@@ -9,8 +9,9 @@
 
 #include "policy/rules.h"
 #include "policyfile/load.h"
+#include "tests/lib/temporary_directory.h"
 #include "tests/unit/daemon/hung_file_system.h"
-#include "tests/unit/daemon/temporary_directory.h"
+#include "tests/unit/daemon/users.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -144,7 +145,7 @@ TEST_F(Plans, ErrorsAreToldAndNotKept) {
 TEST_F(Plans, WaitForNoFileSystemOfAUsers) {
   WRAPD_NEEDS_ROOT();
   if (::access("/dev/fuse", F_OK) != 0) GTEST_SKIP() << "needs /dev/fuse";
-  TemporaryDirectory root;
+  test::TemporaryDirectory root;
   ASSERT_EQ(::chmod(root.path().c_str(), 0755), 0);
   std::vector<std::unique_ptr<HungFileSystem>> hung;
   for (const char* name : {"/a", "/b", "/c"}) {

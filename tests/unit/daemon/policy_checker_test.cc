@@ -19,7 +19,8 @@
 #include <sstream>
 
 #include "base/io.h"
-#include "tests/unit/daemon/temporary_directory.h"
+#include "tests/lib/temporary_directory.h"
+#include "tests/unit/daemon/users.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -56,7 +57,7 @@ class Checker : public ::testing::Test {
     return answer.value();
   }
 
-  TemporaryDirectory top_;
+  test::TemporaryDirectory top_;
   std::unique_ptr<EventLoop> loop_;
 };
 

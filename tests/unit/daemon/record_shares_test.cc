@@ -9,24 +9,13 @@
 #include <optional>
 #include <vector>
 
-#include "tests/unit/daemon/temporary_directory.h"
+#include "tests/lib/temporary_directory.h"
+#include "tests/unit/daemon/keep.h"
 
 namespace wrapd::daemon {
 namespace {
 
 using namespace std::chrono_literals;
-
-class Keep final : public audit::Sink {
- public:
-  explicit Keep(std::vector<audit::Event>& events) : events_(events) {}
-  Result<> write(const audit::Event& event) override {
-    events_.push_back(event);
-    return {};
-  }
-
- private:
-  std::vector<audit::Event>& events_;
-};
 
 class RecordSharesTest : public ::testing::Test {
  protected:
@@ -44,7 +33,7 @@ class RecordSharesTest : public ::testing::Test {
     return done();
   }
 
-  TemporaryDirectory top_;
+  test::TemporaryDirectory top_;
   EventLoop loop_ = std::move(*EventLoop::create());
   std::vector<audit::Event> events_;
   Journal journal_{loop_, std::make_unique<Keep>(events_)};

@@ -6,7 +6,8 @@
 
 #include <filesystem>
 
-#include "tests/unit/daemon/temporary_directory.h"
+#include "tests/lib/temporary_directory.h"
+#include "tests/unit/daemon/users.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -33,7 +34,7 @@ class HandoffSocket : public ::testing::Test {
     return st;
   }
 
-  TemporaryDirectory directory_;
+  test::TemporaryDirectory directory_;
   UniqueFd socket_;
   struct stat made_ {};
 };
@@ -103,7 +104,7 @@ TEST_F(HandoffSocket, OpensToAllOnlyTheSameInode) {
 
 TEST(RuntimeDirectory, IsMadeWithItsModesWhateverTheUmask) {
   WRAPD_NEEDS_ROOT();
-  TemporaryDirectory top;
+  test::TemporaryDirectory top;
   mode_t old = ::umask(0777);
   auto runtime = RuntimeDirectory::open(top.path() + "/run");
   ::umask(old);
@@ -115,7 +116,7 @@ TEST(RuntimeDirectory, IsMadeWithItsModesWhateverTheUmask) {
 
 TEST(RuntimeDirectory, OfSomebodyElseIsRefused) {
   WRAPD_NEEDS_ROOT();
-  TemporaryDirectory top;
+  test::TemporaryDirectory top;
   fs::create_directories(top.path() + "/run/sessions");
   ASSERT_EQ(::chown((top.path() + "/run/sessions").c_str(), kStranger, 0), 0);
   EXPECT_FALSE(RuntimeDirectory::open(top.path() + "/run"));
@@ -126,7 +127,7 @@ TEST(RuntimeDirectory, OfSomebodyElseIsRefused) {
 
 TEST(SessionDirectory, RemovesWhatItMade) {
   WRAPD_NEEDS_ROOT();
-  TemporaryDirectory top;
+  test::TemporaryDirectory top;
   auto runtime = RuntimeDirectory::open(top.path() + "/run");
   ASSERT_TRUE(runtime);
   {

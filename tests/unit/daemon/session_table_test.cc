@@ -21,7 +21,8 @@
 #include <utility>
 
 #include "daemon/manager_notice.h"
-#include "tests/unit/daemon/temporary_directory.h"
+#include "tests/lib/temporary_directory.h"
+#include "tests/unit/daemon/users.h"
 #include "wire/packet.h"
 #include "wire/supervisor_channel.h"
 
@@ -149,7 +150,7 @@ class Sessions : public ::testing::Test {
     return events_.at(0);
   }
 
-  TemporaryDirectory top_;
+  test::TemporaryDirectory top_;
   std::vector<audit::Event> events_;
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<Journal> journal_;

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "base/unique_fd.h"
+#include "tests/lib/temporary_directory.h"
 
 namespace wrapd::plan {
 namespace {
@@ -49,18 +50,13 @@ class OwnTreeTest : public testing::Test {
  protected:
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "needs root";
-    std::string pattern = "/run/others-may-create-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    top_ = pattern;
-    ASSERT_EQ(chmod(top_.c_str(), 0755), 0);
+    top_ = temporary_.emplace("/run", 0755).path();
     ASSERT_TRUE(std::filesystem::create_directory(top_ / "safe"));
     ASSERT_EQ(chmod((top_ / "safe").c_str(), 0755), 0);
     ASSERT_FALSE(others_may_create(top_.string())) << "/run itself can be written by others here";
   }
-  void TearDown() override {
-    if (!top_.empty()) std::filesystem::remove_all(top_);
-  }
   [[nodiscard]] bool ask(const char* below) const { return others_may_create((top_ / below).string()); }
+  std::optional<test::TemporaryDirectory> temporary_;
   std::filesystem::path top_;
 };
 
@@ -105,10 +101,7 @@ class OtherRootTest : public testing::Test {
  protected:
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "needs root";
-    std::string pattern = "/tmp/others-may-create-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    top_ = pattern;
-    ASSERT_EQ(chmod(top_.c_str(), 0755), 0);
+    top_ = temporary_.emplace("/tmp", 0755).path();
     std::filesystem::create_directories(top_ / "run/deep");
     std::filesystem::create_directories(top_ / "home/alice/run");
     ASSERT_EQ(chown((top_ / "home/alice").c_str(), 65534, 0), 0);
@@ -118,10 +111,8 @@ class OtherRootTest : public testing::Test {
     std::filesystem::create_symlink("/run", top_ / "home/alice/link");
     root_.reset(::open(top_.c_str(), O_PATH | O_CLOEXEC));
   }
-  void TearDown() override {
-    if (!top_.empty()) std::filesystem::remove_all(top_);
-  }
   [[nodiscard]] bool others(std::string_view path) const { return plan::others_may_create(root_.get(), path); }
+  std::optional<test::TemporaryDirectory> temporary_;
   std::filesystem::path top_;
   UniqueFd root_;
 };

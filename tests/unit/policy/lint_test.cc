@@ -12,6 +12,7 @@
 #include "policy/pattern.h"
 #include "policy_testing.h"
 #include "policyfile/load.h"
+#include "tests/lib/temporary_directory.h"
 
 namespace wrapd::policy {
 
@@ -26,16 +27,7 @@ using testing::SizeIs;
 
 class Lint : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::canonical(fs::temp_directory_path()) / "wrapd-lint-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    top_ = pattern;
-    fs::create_directories(top_ + "/real/sub");
-  }
-  void TearDown() override {
-    std::error_code ignored;
-    fs::remove_all(top_, ignored);
-  }
+  void SetUp() override { fs::create_directories(top_ + "/real/sub"); }
   void link(const std::string& name, const std::string& target) const {
     ASSERT_EQ(::symlink(target.c_str(), (top_ + "/" + name).c_str()), 0);
   }
@@ -53,7 +45,8 @@ class Lint : public testing::Test {
     EXPECT_TRUE(out.starts_with(top_)) << text;
     return out.substr(std::min(top_.size(), out.size()));
   }
-  std::string top_;
+  test::TemporaryDirectory temporary_;
+  std::string top_ = temporary_.path();
 };
 
 TEST_F(Lint, NamesTheLinkAndWhatToWrite) {

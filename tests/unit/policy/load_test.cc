@@ -15,6 +15,7 @@
 #include "base/io.h"
 #include "base/unique_fd.h"
 #include "policy_testing.h"
+#include "tests/lib/temporary_directory.h"
 
 namespace wrapd::policy {
 
@@ -170,16 +171,9 @@ TEST(LoadPolicy, BoundsTheNumberOfRules) {
 class LoadPolicyFile : public testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "wrapd-load-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
     file_ = directory_ / "p.yaml";
     std::ofstream(file_) << "version: 1\nname: p\n";
     ASSERT_EQ(::chmod(file_.c_str(), 0644), 0);
-  }
-  void TearDown() override {
-    std::error_code ignored;
-    fs::remove_all(directory_, ignored);
   }
   std::string trusted(const fs::path& path) {
     auto policy = load_policy_file(path.string(), true);
@@ -188,7 +182,8 @@ class LoadPolicyFile : public testing::Test {
   void need_root() {
     if (::geteuid() != 0) GTEST_SKIP() << "needs root";
   }
-  fs::path directory_;
+  test::TemporaryDirectory temporary_;
+  fs::path directory_ = temporary_.path();
   fs::path file_;
 };
 

@@ -24,37 +24,25 @@
 #include "supervisor/identities.h"
 #include "supervisor/report.h"
 #include "supervisor/session/reporter.h"
+#include "tests/lib/temporary_directory.h"
 
 namespace wrapd::supervisor {
 namespace {
 
 using policy::Verdict;
 
-class Place {
+class Place : public test::TemporaryDirectory {
  public:
-  Place() {
-    std::string name = "/tmp/wrapd-handlers-XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    path_ = std::filesystem::canonical(name);
-  }
-  ~Place() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
   // A bound socket; its inode stays when the descriptor is closed.
   std::string socket(const std::string& name) const {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    std::string path = path_ + "/" + name;
+    std::string path = *this / name;
     std::memcpy(address.sun_path, path.data(), path.size());
     UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
     return path;
   }
-
- private:
-  std::string path_;
 };
 
 std::string address_bytes(sa_family_t family, const std::string& rest) {

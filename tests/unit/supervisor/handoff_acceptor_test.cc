@@ -27,6 +27,7 @@
 
 #include "base/io.h"
 #include "supervisor/descriptor_kind.h"
+#include "tests/lib/temporary_directory.h"
 #include "wire/packet.h"
 
 namespace wrapd::supervisor {
@@ -66,10 +67,6 @@ class HandoffAcceptorTest : public ::testing::Test {
  protected:
   void SetUp() override {
     before_ = open_descriptors();
-    char name[] = "/tmp/wrapd-handoff-XXXXXX";
-    ASSERT_NE(::mkdtemp(name), nullptr);
-    ASSERT_EQ(::chmod(name, 0711), 0);
-    directory_ = name;
     seccomp_ = make_listener();
     ASSERT_TRUE(seccomp_);
     start(HandoffKind::notify);
@@ -77,7 +74,6 @@ class HandoffAcceptorTest : public ::testing::Test {
   void TearDown() override {
     acceptor_.reset();
     seccomp_.reset();
-    std::filesystem::remove_all(directory_);
     EXPECT_EQ(open_descriptors(), before_) << "descriptors leaked";
   }
 
@@ -160,7 +156,8 @@ class HandoffAcceptorTest : public ::testing::Test {
   }
 
   size_t before_ = 0;
-  std::string directory_;
+  test::TemporaryDirectory temporary_{"/tmp", 0711};
+  std::string directory_ = temporary_.path();
   std::string token_ = random_hex(32);
   HandoffAcceptor::TimePoint now_{std::chrono::hours(1)};
   UniqueFd seccomp_;
@@ -556,16 +553,14 @@ TEST(DescriptorKind, ListenerAndPidfdAreToldFromEverythingElse) {
   EXPECT_TRUE(descriptor_is_pidfd(pidfd.get(), kProcFds));
   EXPECT_FALSE(descriptor_is_pidfd(listener.get(), kProcFds));
   EXPECT_FALSE(descriptor_is_seccomp_listener(pidfd.get(), kProcFds));
-  char name[] = "/tmp/wrapd-kind-XXXXXX";
-  ASSERT_NE(::mkdtemp(name), nullptr);
-  std::string directory = name;
+  test::TemporaryDirectory directory;
   // A user can name files at will, but not without a '/' at the head.
-  std::string lookalike = directory + "/anon_inode:seccomp notify";
+  std::string lookalike = directory / "anon_inode:seccomp notify";
   for (int fd :
        {::open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC), ::eventfd(0, EFD_CLOEXEC),
         ::open("/dev/null", O_RDWR | O_CLOEXEC), ::open("/", O_PATH | O_CLOEXEC),
         ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), ::open(lookalike.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600),
-        ::open((directory + "/anon_inode:[pidfd]").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600)}) {
+        ::open((directory / "anon_inode:[pidfd]").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600)}) {
     ASSERT_GE(fd, 0);
     UniqueFd owned(fd);
     EXPECT_FALSE(descriptor_is_seccomp_listener(fd, kProcFds));
@@ -573,7 +568,6 @@ TEST(DescriptorKind, ListenerAndPidfdAreToldFromEverythingElse) {
   }
   EXPECT_FALSE(descriptor_is_seccomp_listener(-1, kProcFds));
   EXPECT_FALSE(descriptor_is_pidfd(listener.get(), "/nonexistent"));
-  std::filesystem::remove_all(directory);
 }
 
 TEST(DescriptorKind, PidfdOfAReapedProcessIsRefused) {

@@ -26,6 +26,7 @@
 #include "base/unique_fd.h"
 #include "client/wrapctl/doctor/probe.h"
 #include "kernel/uapi.h"
+#include "tests/lib/temporary_directory.h"
 #include "wire/control.h"
 #include "wire/packet.h"
 
@@ -191,12 +192,6 @@ TEST(Doctor, AnAttemptThatDies) {
 
 class Place : public ::testing::Test {
  protected:
-  Place() {
-    std::string pattern = std::filesystem::temp_directory_path() / "wrapctl-test-XXXXXX";
-    directory_ = ::mkdtemp(pattern.data());
-    ::chmod(directory_.c_str(), 0755);
-  }
-  ~Place() override { std::filesystem::remove_all(directory_); }
   std::string write(const std::string& name, const std::string& text) {
     std::string path = directory_ + "/" + name;
     std::filesystem::create_directories(std::filesystem::path(path).parent_path());
@@ -204,7 +199,8 @@ class Place : public ::testing::Test {
     ::chmod(path.c_str(), 0644);
     return path;
   }
-  std::string directory_;
+  test::TemporaryDirectory temporary_{"/tmp", 0755};
+  std::string directory_ = temporary_.path();
 };
 
 TEST_F(Place, Yama) {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""without_passrights.py COMMAND...: runs it on a kernel that has no SO_PASSRIGHTS, as it were (before Linux 6.16)."""
+"""without_option.py NUMBER COMMAND...: runs it on a kernel that has no socket option of this number, as it were: SO_PASSRIGHTS
+(83) came with Linux 6.16, SO_PEERPIDFD (77) with 6.5."""
 
 import ctypes
 import os
@@ -7,7 +8,7 @@ import struct
 import sys
 
 SETSOCKOPT, GETSOCKOPT = {"x86_64": (54, 55), "aarch64": (208, 209)}[os.uname().machine]
-SO_PASSRIGHTS, ENOPROTOOPT = 83, 92
+ENOPROTOOPT = 92
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
 ALLOW, ERRNO = 0x7FFF0000, 0x00050000
@@ -15,9 +16,9 @@ NUMBER, OPTION = 0, 32  # of struct seccomp_data, the third argument's lower hal
 
 code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in (
     (LOAD, 0, 0, NUMBER), (EQUAL, 1, 0, SETSOCKOPT), (EQUAL, 0, 3, GETSOCKOPT), (LOAD, 0, 0, OPTION),
-    (EQUAL, 0, 1, SO_PASSRIGHTS), (RETURN, 0, 0, ERRNO | ENOPROTOOPT), (RETURN, 0, 0, ALLOW))))
+    (EQUAL, 0, 1, int(sys.argv[1])), (RETURN, 0, 0, ERRNO | ENOPROTOOPT), (RETURN, 0, 0, ALLOW))))
 program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 7, ctypes.addressof(code)))
 libc = ctypes.CDLL(None, use_errno=True)
 if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0) < 0:
     sys.exit(os.strerror(ctypes.get_errno()))
-os.execvp(sys.argv[1], sys.argv[1:])
+os.execvp(sys.argv[2], sys.argv[2:])

@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 
-PATIENCE = 20.0
+from lib.peers import PATIENCE
 
 
 class Manager:

@@ -7,11 +7,10 @@ import pathlib
 import select
 import struct
 import subprocess
-import sys
 import termios
 import time
 
-HERE = pathlib.Path(__file__).parent
+SERVICE_SIDE = pathlib.Path(__file__).resolve().parents[1] / "integration/wrapctl/service.py"
 WRAPCTL = os.environ["WRAPD_TEST_WRAPCTL"]
 TIMEOUT = 30
 
@@ -73,7 +72,7 @@ class Bus:
 class ServiceSide:
     def __init__(self, bus, **state):
         env = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": bus.address}
-        self.process = subprocess.Popen(["/usr/bin/python3", str(HERE / "service.py"), json.dumps(state)], env=env,
+        self.process = subprocess.Popen(["/usr/bin/python3", str(SERVICE_SIDE), json.dumps(state)], env=env,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.lines = Lines(self.process.stdout.fileno())
         self.calls = []

@@ -1,20 +1,19 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """A standalone supervisor under its user's own limits: it starts with what it needs or not at all, and what it cannot
-have later is refused, not fatal.
-
-Usage: limits.py WRAP WRAP_COMPILE"""
+have later is refused, not fatal."""
 
 import ctypes
 import os
 import resource
-import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 
-WRAP, COMPILE = sys.argv[1:3]
+import pytest
+
+from lib.sessions import COMPILE, WRAP
+
+PR_SET_CHILD_SUBREAPER = 36
 USER = 64025  # nobody else's: the limit of processes is the user's
 
 QUICK = """
@@ -70,13 +69,18 @@ def reap():
         pass
 
 
-def main():
-    if os.geteuid() != 0:
-        return 77
-    if ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) != 0:  # PR_SET_CHILD_SUBREAPER
-        return 1
-    place = tempfile.mkdtemp(prefix="wrapd-limits-")
-    try:
+@pytest.fixture
+def reaper():
+    """Orphans are children of the test."""
+    libc = ctypes.CDLL(None)
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    yield
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a user of its own")
+def test_a_supervisor_under_limits(reaper):
+    with tempfile.TemporaryDirectory(prefix="wrapd-limits-") as place:
         os.chmod(place, 0o755)
         with open(place + "/p.yaml", "w") as file:
             file.write(f'version: 1\nname: p\nunix_socket_rules: [{{name: y, paths: ["{place}/**"], decision: allow}}]\n')
@@ -111,10 +115,3 @@ def main():
             refused = ["['EAGAIN', 'EAGAIN']\n", "['EAGAIN', 'EAGAIN', 'EAGAIN']\n"]
             assert out in refused and job.returncode == 0, (out, job.returncode)
         reap()
-    finally:
-        shutil.rmtree(place)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

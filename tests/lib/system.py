@@ -2,10 +2,11 @@
 """The booted system with wrapd installed as a package would, two users, their policies and servers to talk to."""
 
 import os
+import pathlib
 
-from machine import Machine
+from lib.machine import Machine
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+TESTS = pathlib.Path(__file__).resolve().parents[1]
 
 # alice and bob have different policies; carol is in no entry and is refused; dave has everything at its default.
 WRAPD_YAML = """\
@@ -29,6 +30,7 @@ unix_socket_rules:
   - {name: no-docker, paths: ["/run/docker.sock"], decision: deny, guidance: "Ask the build service instead."}
   - {name: no-x11, paths: ["@/tmp/.X11-unix/*"], decision: deny}
   - {name: chat, paths: ["@e2e-chat"], decision: allow}
+  - {name: names-of-bus-clients, paths: ["@*/bus/**"], operations: [bind], decision: allow}  # systemd 254 and later
 """,
     "audited": """\
 version: 1
@@ -72,11 +74,8 @@ def set_up(machine):
     machine.root("systemctl", "enable", "--now", "wrapd.socket")
     machine.root("install", "-d", "-m", "0755", "/run/e2e")
     machine.root("install", "-d", "-m", "1777", "/tmp/own")
-    for program in sorted(os.listdir(f"{HERE}/programs")):
-        if program.endswith(".py"):
-            with open(f"{HERE}/programs/{program}") as f:
-                machine.write(f"/usr/local/e2e/{program}", f.read())
-    machine.copy_in(f"{HERE}/../integration/bus/wire.py", "/usr/local/e2e/wire.py", 0o644)
+    for program in [*sorted((TESTS / "e2e/programs").glob("*.py")), TESTS / "lib/dbus.py"]:
+        machine.write(f"/usr/local/e2e/{program.name}", program.read_text())
     machine.copy_in(f"{os.environ['WRAPD_E2E_BUILD']}/tests/e2e/signal_storm", "/usr/local/e2e/signal_storm")
 
 
@@ -95,6 +94,15 @@ def configure(machine):
             machine.write(path, text)
             changed = True
     return changed
+
+
+def release(machine):
+    """Of the system: 12 or 13."""
+    return int(machine.root("sh", "-c", '. /etc/os-release && echo "$VERSION_ID"').stdout)
+
+
+def main_pid(machine):
+    return machine.root("systemctl", "show", "--value", "--property=MainPID", "wrapd.service").stdout.strip()
 
 
 def wrap(*words, options=()):

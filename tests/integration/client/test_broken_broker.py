@@ -1,13 +1,9 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Runs `wrap` against a service that goes wrong at every step of docs/protocol.md. Each time wrap must say so in one
 line, exit with 125, and never have started the command. Whoever plays the service here exists to break the protocol; what
-works is tested against the real one.
+works is tested against the real one."""
 
-usage: broken_broker.py WRAP
-"""
-
-import array
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -17,13 +13,14 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import termios
 import threading
-import unittest
 
-WRAP = sys.argv[1] if len(sys.argv) > 1 else "wrap"
+import pytest
+
+from lib.sessions import WRAP
+
 ACCEPTED = b"\x06"
 ALLOW_ALL = struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000)
 F_ADD_SEALS, ALL_SEALS = 1033, 0x1 | 0x2 | 0x4 | 0x8
@@ -113,13 +110,15 @@ class Broker:
         self.control = None
 
 
-class BrokenBroker(unittest.TestCase):
-    def setUp(self):
-        self.temporary = tempfile.TemporaryDirectory()
-        self.addCleanup(self.temporary.cleanup)
-        self.marker = os.path.join(self.temporary.name, "ran")
-        self.broker = Broker(self.temporary.name)
-        self.addCleanup(self.broker.close)
+class TestBrokenBroker:
+    @pytest.fixture(autouse=True)
+    def play_the_service(self):
+        with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as self.at_end:
+            self.directory = directory
+            self.marker = os.path.join(directory, "ran")
+            self.broker = Broker(directory)
+            self.at_end.callback(self.broker.close)
+            yield
 
     def wrap(self, play, options=(), command=None):
         """Runs wrap while play(broker) plays the service."""
@@ -137,19 +136,19 @@ class BrokenBroker(unittest.TestCase):
             [WRAP, "--control", self.broker.control_path, *options, "--", *(command or ["touch", self.marker])],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
         player.join(30)
-        self.assertFalse(player.is_alive())
-        self.assertEqual(failure, [])
+        assert not player.is_alive()
+        assert failure == []
         return done
 
     def expect_refusal(self, play, *words, options=()):
         done = self.wrap(play, options)
-        self.assertEqual(done.returncode, 125, done)
-        self.assertFalse(os.path.exists(self.marker), "the command ran")
-        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
-        self.assertTrue(done.stderr.startswith("wrap: "), done.stderr)
+        assert done.returncode == 125, done
+        assert not os.path.exists(self.marker), "the command ran"
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert done.stderr.startswith("wrap: "), done.stderr
         for word in words:
-            self.assertIn(word, done.stderr)
-        self.assertEqual(done.stdout, "")
+            assert word in done.stderr
+        assert done.stdout == ""
 
     # What the tests below rest on: unbroken, this service does start the command.
     def test_unbroken(self):
@@ -158,15 +157,15 @@ class BrokenBroker(unittest.TestCase):
             b.send_reply()
             for connection in b.take_both():
                 connection.send(ACCEPTED)
-            self.assertEqual(json.loads(b.control.recv(4096)), {"version": 1, "request": "finish"})
+            assert json.loads(b.control.recv(4096)) == {"version": 1, "request": "finish"}
             b.control.send(SUMMARY)
 
         done = self.wrap(play)
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertTrue(os.path.exists(self.marker))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert os.path.exists(self.marker)
         request = json.loads(self.broker.request)
-        self.assertEqual(request["command"], "touch " + self.marker)
-        self.assertEqual(request["cwd"], os.getcwd())
+        assert request["command"] == "touch " + self.marker
+        assert request["cwd"] == os.getcwd()
 
     def test_no_service(self):
         self.broker.close()
@@ -197,17 +196,16 @@ class BrokenBroker(unittest.TestCase):
 
     def test_is_asked_anew_after_a_restart(self):
         for unread in (True, False):
-            with self.subTest(unread=unread):
-                def play(b):
-                    if unread:
-                        b.server.accept()[0].close()
-                    else:
-                        b.accept_control()
-                        b.control.close()
+            def play(b):
+                if unread:
+                    b.server.accept()[0].close()
+                else:
                     b.accept_control()
-                    b.control.send(b'{"version":1,"reply":"error","code":"limit","message":"heard"}')
+                    b.control.close()
+                b.accept_control()
+                b.control.send(b'{"version":1,"reply":"error","code":"limit","message":"heard"}')
 
-                self.expect_refusal(play, "heard")
+            self.expect_refusal(play, "heard")
 
     def test_an_answer_ends_the_asking(self):
         """Also one that comes before the request was read: a reset follows it."""
@@ -220,7 +218,7 @@ class BrokenBroker(unittest.TestCase):
 
         self.expect_refusal(play, "first answer")
         self.broker.server.setblocking(False)
-        with self.assertRaises(BlockingIOError):
+        with pytest.raises(BlockingIOError):
             self.broker.server.accept()
 
     def test_refuses(self):
@@ -234,12 +232,11 @@ class BrokenBroker(unittest.TestCase):
         whole = self.broker.reply()
         for garbage in (b"\0", b"{}", b"x" * 1000, whole[:-1], whole + b" {}", whole.replace(b'"version": 1', b'"version": 2'),
                         whole.replace(b"true", b"1"), b"[" * 60000, b"\xff" * 60000, b"y" * 100000):
-            with self.subTest(garbage[:40]):
-                def play(b):
-                    b.accept_control()
-                    b.control.send(garbage)
+            def play(b):
+                b.accept_control()
+                b.control.send(garbage)
 
-                self.expect_refusal(play)
+            self.expect_refusal(play)
 
     def reply_with(self, fds, message=None):
         def play(b):
@@ -302,31 +299,29 @@ class BrokenBroker(unittest.TestCase):
     def test_wrong_answers(self):
         for kind in ("signal", "notify"):
             for byte in (b"\x00", b"F", b"T", b"D", b"U", b"R", b"\x07", b"\x86", b"\x06\x06"):
-                with self.subTest(kind=kind, byte=byte):
-                    def play(b):
-                        b.accept_control()
-                        b.send_reply()
-                        connections = dict(zip(("signal", "notify"), b.take_both()))
-                        connections.pop("notify" if kind == "signal" else "signal").send(ACCEPTED)
-                        connections.pop(kind).send(byte)
-
-                    self.expect_refusal(play)
-
-    def test_half_answers(self):
-        for answered in ("signal", "notify", "none"):
-            with self.subTest(answered):
                 def play(b):
                     b.accept_control()
                     b.send_reply()
-                    signal_connection, notify_connection = b.take_both()
-                    if answered == "signal":
-                        signal_connection.send(ACCEPTED)
-                    if answered == "notify":
-                        notify_connection.send(ACCEPTED)
-                    signal_connection.close()
-                    notify_connection.close()
+                    connections = dict(zip(("signal", "notify"), b.take_both()))
+                    connections.pop("notify" if kind == "signal" else "signal").send(ACCEPTED)
+                    connections.pop(kind).send(byte)
 
                 self.expect_refusal(play)
+
+    def test_half_answers(self):
+        for answered in ("signal", "notify", "none"):
+            def play(b):
+                b.accept_control()
+                b.send_reply()
+                signal_connection, notify_connection = b.take_both()
+                if answered == "signal":
+                    signal_connection.send(ACCEPTED)
+                if answered == "notify":
+                    notify_connection.send(ACCEPTED)
+                signal_connection.close()
+                notify_connection.close()
+
+            self.expect_refusal(play)
 
     def test_closes_during_the_hand_off(self):
         def play(b):
@@ -345,7 +340,7 @@ class BrokenBroker(unittest.TestCase):
             b.send_reply()
             connections = b.take_both()
             ctypes.CDLL(None).syscall(424, b.leader, signal.SIGKILL, 0, 0)  # pidfd_send_signal
-            self.assertEqual(connections[0].recv(1), b"", "wrap must give up")
+            assert connections[0].recv(1) == b"", "wrap must give up"
 
         self.expect_refusal(play, "ended before it could start")
 
@@ -354,7 +349,7 @@ class BrokenBroker(unittest.TestCase):
             b.accept_control()
             b.send_reply()
             connections = b.take_both()
-            self.assertEqual(connections[0].recv(1), b"", "wrap must give up")
+            assert connections[0].recv(1) == b"", "wrap must give up"
 
         self.expect_refusal(play, "in time")
 
@@ -364,31 +359,30 @@ class BrokenBroker(unittest.TestCase):
     def test_tells_what_waits(self):
         line = "wrap: connect /run/a\\x0ab waits for an answer (wrapctl approvals)\n"
         for options, told in (((), line), (("--quiet",), "")):
-            with self.subTest(options):
-                go = os.path.join(self.temporary.name, "go")
-                os.mkfifo(go)
+            go = os.path.join(self.directory, "go")
+            os.mkfifo(go)
 
-                def play(b):
-                    b.accept_control()
-                    b.send_reply()
-                    for connection in b.take_both():
-                        connection.send(ACCEPTED)
-                    b.control.send(json.dumps(self.WAITING).encode())
-                    # What wrap has taken it has told, before it sees that the command ended.
-                    while fcntl.ioctl(b.control, termios.TIOCOUTQ, b"\0" * 4) != b"\0" * 4:
-                        os.sched_yield()
-                    with open(go, "w"):
-                        pass
-                    self.assertEqual(json.loads(b.control.recv(4096))["request"], "finish")
-                    b.control.send(SUMMARY)
+            def play(b):
+                b.accept_control()
+                b.send_reply()
+                for connection in b.take_both():
+                    connection.send(ACCEPTED)
+                b.control.send(json.dumps(self.WAITING).encode())
+                # What wrap has taken it has told, before it sees that the command ended.
+                while fcntl.ioctl(b.control, termios.TIOCOUTQ, b"\0" * 4) != b"\0" * 4:
+                    os.sched_yield()
+                with open(go, "w"):
+                    pass
+                assert json.loads(b.control.recv(4096))["request"] == "finish"
+                b.control.send(SUMMARY)
 
-                done = self.wrap(play, options, ["cat", go])
-                self.assertEqual((done.returncode, done.stderr), (0, told))
-                os.unlink(go)
+            done = self.wrap(play, options, ["cat", go])
+            assert (done.returncode, done.stderr) == (0, told)
+            os.unlink(go)
 
     # A supervisor whose tree is gone says so and goes; the last process of that tree may take its time to be gone, too.
     def test_a_supervisor_that_has_said_all_may_go_first(self):
-        go, end = (os.path.join(self.temporary.name, name) for name in ("go", "end"))
+        go, end = (os.path.join(self.directory, name) for name in ("go", "end"))
         os.mkfifo(go)
         os.mkfifo(end)
 
@@ -406,7 +400,7 @@ class BrokenBroker(unittest.TestCase):
                 pass
 
         done = self.wrap(play, (), ["sh", "-c", f"cat {go} {end}; exit 3"])
-        self.assertEqual((done.returncode, done.stderr), (3, ""))
+        assert (done.returncode, done.stderr) == (3, "")
 
     # The kernel then tells of a reset before it gives out what was sent.
     def test_a_summary_counts_though_the_request_for_it_was_not_read(self):
@@ -415,7 +409,7 @@ class BrokenBroker(unittest.TestCase):
             b.send_reply()
             for connection in b.take_both():
                 connection.send(ACCEPTED)
-            self.assertEqual(select.select([b.control], [], [], 20)[0], [b.control])
+            assert select.select([b.control], [], [], 20)[0] == [b.control]
             pid = struct.unpack("3i", b.control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
             os.kill(pid, signal.SIGSTOP)  # so that it sees both at once
             while not is_stopped(pid):
@@ -425,30 +419,30 @@ class BrokenBroker(unittest.TestCase):
             os.kill(pid, signal.SIGCONT)
 
         done = self.wrap(play, (), ["true"])
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        assert (done.returncode, done.stderr) == (0, "")
 
     def test_waits_for_nobody_who_reads_what_it_tells(self):
         # stderr is a pipe that is full: signals are passed on all the same.
         full = os.pipe()
         os.set_blocking(full[1], False)
-        with self.assertRaises(BlockingIOError):
+        with pytest.raises(BlockingIOError):
             while True:
                 os.write(full[1], b"x" * 4096)
         os.set_blocking(full[1], True)
         wrap = subprocess.Popen([WRAP, "--control", self.broker.control_path, "sh", "-c", "echo started; exec sleep 1000"],
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=full[1])
-        self.addCleanup(wrap.kill)
+        self.at_end.callback(wrap.kill)
         b = self.broker
         b.accept_control()
         b.send_reply()
         for connection in b.take_both():
             connection.send(ACCEPTED)
-        self.assertEqual(wrap.stdout.readline(), b"started\n")
+        assert wrap.stdout.readline() == b"started\n"
         b.control.send(json.dumps(self.WAITING).encode())
         wrap.terminate()
-        self.assertEqual(json.loads(b.control.recv(4096))["request"], "finish")
+        assert json.loads(b.control.recv(4096))["request"] == "finish"
         b.control.send(SUMMARY)
-        self.assertEqual(wrap.wait(20), 143)
+        assert wrap.wait(20) == 143
         wrap.stdout.close()
         for fd in full:
             os.close(fd)
@@ -467,7 +461,7 @@ class BrokenBroker(unittest.TestCase):
             b.send_reply()
             for connection in b.take_both():
                 connection.send(ACCEPTED)
-            self.assertEqual(os.read(go[0], 1), b"\n")
+            assert os.read(go[0], 1) == b"\n"
             farewell(b)
 
         player = threading.Thread(target=lambda: play(self.broker))
@@ -478,12 +472,12 @@ class BrokenBroker(unittest.TestCase):
         player.join(30)
         os.close(go[1])
         os.close(went[1])
-        self.assertEqual(done.returncode, 125, done)
-        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
-        self.assertIn("killed with all that it had started", done.stderr)
+        assert done.returncode == 125, done
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert "killed with all that it had started" in done.stderr
         # All of them held this pipe open: its end is theirs. wrap does not return before.
         os.set_blocking(went[0], False)
-        self.assertEqual(os.read(went[0], 1), b"")
+        assert os.read(went[0], 1) == b""
         os.close(go[0])
         os.close(went[0])
 
@@ -492,7 +486,3 @@ class BrokenBroker(unittest.TestCase):
 
     def test_supervisor_talks_nonsense(self):
         self.lose_supervisor(lambda b: b.control.send(b"nonsense"))
-
-
-if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=1)

@@ -1,29 +1,25 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Under a terminal `wrap CMD` is to behave as CMD does: interrupts, job control, exit statuses, signals that are sent to
-it, descriptors. Everything runs with `wrap --standalone`, so with a real supervisor.
+it, descriptors. Everything runs with `wrap --standalone`, so with a real supervisor."""
 
-usage: terminal.py WRAP PROFILE [WRAP-COMPILE]
-"""
-
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-import unittest
+from pathlib import Path
 
-try:
-    import pexpect
-except ImportError:
-    print("python3-pexpect is not installed")
-    sys.exit(77)
+import pytest
 
-WRAP, PROFILE = sys.argv[1], sys.argv[2]
-PREFIX = [WRAP, *(["--compile", sys.argv[3]] if len(sys.argv) > 3 else []), "--standalone", "--profile", PROFILE]
+from lib.sessions import COMPILE, WRAP
+
+pexpect = pytest.importorskip("pexpect")
+
+PROFILE = str(Path(__file__).with_name("profile.yaml"))
+PREFIX = [WRAP, "--compile", COMPILE, "--standalone", "--profile", PROFILE]
 SHELL_PREFIX = " ".join(PREFIX)
 TIMEOUT = 20
 SYS_CONNECT = {"x86_64": 42}.get(os.uname().machine, 203)  # asm-generic/unistd.h
@@ -51,13 +47,21 @@ def state_of(process):
         return file.read().rpartition(")")[2].split()[0]
 
 
-class Terminal(unittest.TestCase):
+class Cleaned:
+    @pytest.fixture(autouse=True)
+    def clean(self):
+        with contextlib.ExitStack() as self.at_end:
+            yield
+
+
+class TestTerminal(Cleaned):
     """An interactive shell on a pseudo-terminal, with wrap as a job of it."""
 
-    def setUp(self):
+    @pytest.fixture(autouse=True)
+    def start_shell(self, clean):
         self.shell = pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=TIMEOUT, encoding="utf-8", echo=False,
                                    env={**os.environ, "PS1": "READY> ", "PS2": "", "TERM": "dumb"})
-        self.addCleanup(self.shell.close, True)
+        self.at_end.callback(self.shell.close, True)
         self.prompt()
         self.run_line(f"W='{SHELL_PREFIX}'")
         self.run_line("bind 'set enable-bracketed-paste off' 2>/dev/null")
@@ -78,7 +82,7 @@ class Terminal(unittest.TestCase):
         self.shell.expect_exact("started")
         self.shell.sendintr()
         self.prompt()
-        self.assertEqual(self.status(), "130")
+        assert self.status() == "130"
 
     def test_the_command_decides_about_interrupts(self):
         self.shell.sendline("$W sh -c 'trap \"echo caught; exit 5\" INT; echo started; while :; do sleep 1; done'")
@@ -86,14 +90,14 @@ class Terminal(unittest.TestCase):
         self.shell.sendintr()
         self.shell.expect_exact("caught")
         self.prompt()
-        self.assertEqual(self.status(), "5")
+        assert self.status() == "5"
 
     def test_quit_ends_the_command(self):
         self.shell.sendline("ulimit -c 0; $W sh -c 'echo started; exec sleep 1000'")
         self.shell.expect_exact("started")
         self.shell.send("\x1c")
         self.prompt()
-        self.assertEqual(self.status(), "131")
+        assert self.status() == "131"
 
     def test_stop_and_foreground(self):
         self.shell.sendline("$W sh -c 'echo started; read line; echo got $line; exit 9'")
@@ -106,13 +110,13 @@ class Terminal(unittest.TestCase):
         self.shell.sendline("again")
         self.shell.expect_exact("got again")
         self.prompt()
-        self.assertEqual(self.status(), "9")
+        assert self.status() == "9"
 
     def test_a_wait_for_a_server_stops_and_goes_on(self):
         connect = ("import os, socket, sys; client = socket.socket(socket.AF_UNIX); print('pid', os.getpid(), flush=True); "
                    "client.connect(sys.argv[1]); print('con''nected', client.recv(2).decode())")
         for prefix in ("", "$W"):
-            with self.subTest(prefix), tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as server:
+            with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as server:
                 path = os.path.join(directory, "full")
                 server.bind(path)
                 server.listen(0)
@@ -135,7 +139,7 @@ class Terminal(unittest.TestCase):
                         client.sendall(b"ok")
                         self.shell.expect_exact("connected ok")
                     self.prompt()
-                    self.assertEqual(self.status(), "0")
+                    assert self.status() == "0"
 
     def test_stop_many_times(self):
         self.shell.sendline("$W sh -c 'echo started; while read line; do echo got $line; done; exit 4'")
@@ -149,7 +153,7 @@ class Terminal(unittest.TestCase):
             self.shell.expect_exact(f"got line{i}")
         self.shell.sendeof()
         self.prompt()
-        self.assertEqual(self.status(), "4")
+        assert self.status() == "4"
 
     def test_stopped_then_continued_in_the_background(self):
         with tempfile.TemporaryDirectory() as directory:
@@ -170,7 +174,7 @@ class Terminal(unittest.TestCase):
     def test_background_job(self):
         self.shell.sendline("$W sh -c 'exit 6' & wait $!; echo status=$?")
         self.shell.expect("status=([0-9]+)")
-        self.assertEqual(self.shell.match.group(1), "6")
+        assert self.shell.match.group(1) == "6"
         self.prompt()
 
     def test_background_read_stops_the_job(self):
@@ -188,12 +192,12 @@ class Terminal(unittest.TestCase):
         self.run_line("")
         self.shell.sendline("kill %1; wait %1; echo status=$?")
         self.shell.expect("status=([0-9]+)")
-        self.assertEqual(self.shell.match.group(1), "143")
+        assert self.shell.match.group(1) == "143"
 
     def test_a_shell_with_job_control_inside(self):
         self.shell.sendline("PS1='INNER> ' $W bash --norc --noprofile -i")
         self.shell.expect_exact("INNER> ")
-        self.assertNotIn("no job control", self.shell.before)
+        assert "no job control" not in self.shell.before
         self.shell.sendline("sh -c 'echo started; exec sleep 1000'")
         self.shell.expect_exact("started")
         self.shell.send("\x1a")
@@ -208,10 +212,10 @@ class Terminal(unittest.TestCase):
         self.shell.expect_exact("INNER> ")
         self.shell.sendline("exit 3")
         self.prompt()
-        self.assertEqual(self.status(), "3")
+        assert self.status() == "3"
 
 
-class Leader(unittest.TestCase):
+class TestLeader(Cleaned):
     """wrap as the terminal's session leader."""
 
     def test_an_interrupt_arrives_once(self):
@@ -221,18 +225,18 @@ class Leader(unittest.TestCase):
                   "print('started', flush=True)\n"
                   "while True: signal.pause()\n")
         child = pexpect.spawn(PREFIX[0], [*PREFIX[1:], "/usr/bin/python3", "-c", script], timeout=TIMEOUT, encoding="utf-8")
-        self.addCleanup(child.close, True)
+        self.at_end.callback(child.close, True)
         child.expect_exact("started")
         child.sendintr()
         child.expect_exact("caught")
         # Passed on after whatever wrap would have made of the interrupt: signalfd(2) gives the lower number first.
         os.kill(child.pid, signal.SIGTERM)
         child.expect("count ([0-9]+)")
-        self.assertEqual(child.match.group(1), "1")
+        assert child.match.group(1) == "1"
         child.expect(pexpect.EOF)
 
 
-class Process(unittest.TestCase):
+class TestProcess(Cleaned):
     """Without a terminal: statuses, signals that a program sends, descriptors."""
 
     def run_wrap(self, *command, options=(), **kwargs):
@@ -242,43 +246,40 @@ class Process(unittest.TestCase):
     def start(self, script, options=(), **kwargs):
         process = subprocess.Popen([*PREFIX, *options, "--", "sh", "-c", script], stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, text=True, **kwargs)
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.stderr.close)
-        self.assertEqual(process.stdout.readline(), "started\n")
+        self.at_end.callback(process.stdout.close)
+        self.at_end.callback(process.stderr.close)
+        assert process.stdout.readline() == "started\n"
         return process
 
     def test_statuses(self):
         for script, status in (("exit 0", 0), ("exit 1", 1), ("exit 255", 255), ("kill -TERM $$", 143), ("kill -KILL $$", 137),
                                ("kill -HUP $$", 129)):
-            with self.subTest(script):
-                self.assertEqual(self.run_wrap("sh", "-c", script).returncode, status)
+            assert self.run_wrap("sh", "-c", script).returncode == status, script
 
     def test_what_cannot_be_executed(self):
         with tempfile.NamedTemporaryFile("w", suffix=".sh") as script:
             script.write("#!/bin/sh\n")
             script.flush()
             for command, status in (("/no/such/command", 127), ("no-such-command", 127), (script.name, 126), ("/etc", 126)):
-                with self.subTest(command):
-                    # A PATH with a directory that is closed to us would turn "not found" into "permission denied".
-                    done = self.run_wrap(command, env={**os.environ, "PATH": "/usr/bin:/bin"})
-                    self.assertEqual(done.returncode, status, done)
-                    self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+                # A PATH with a directory that is closed to us would turn "not found" into "permission denied".
+                done = self.run_wrap(command, env={**os.environ, "PATH": "/usr/bin:/bin"})
+                assert done.returncode == status, done
+                assert done.stderr.count("\n") == 1, done.stderr
 
     def test_signals_are_passed_on(self):
         for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH", "ALRM"):
-            with self.subTest(name):
-                process = self.start(f"trap 'echo got; exit 7' {name}; echo started; while :; do sleep 0.05; done",
-                                     start_new_session=True)
-                process.send_signal(getattr(signal, "SIG" + name))
-                self.assertEqual(process.wait(TIMEOUT), 7)
-                self.assertEqual(process.stdout.read(), "got\n")
+            process = self.start(f"trap 'echo got; exit 7' {name}; echo started; while :; do sleep 0.05; done",
+                                 start_new_session=True)
+            process.send_signal(getattr(signal, "SIG" + name))
+            assert process.wait(TIMEOUT) == 7
+            assert process.stdout.read() == "got\n"
 
     def test_killing_wrap_kills_the_command(self):
         process = self.start("echo started; exec sleep 1000")
         process.kill()
-        self.assertEqual(process.wait(TIMEOUT), -signal.SIGKILL)
+        assert process.wait(TIMEOUT) == -signal.SIGKILL
         # The command and the supervisor held stdout open.
-        self.assertEqual(process.stdout.read(), "")
+        assert process.stdout.read() == ""
 
     def test_ignored_signals_stay_ignored(self):
         def ignore():
@@ -287,8 +288,8 @@ class Process(unittest.TestCase):
 
         show = ("grep", "-E", "^Sig(Ign|Blk|Cgt)", "/proc/self/status")
         native = subprocess.run(show, capture_output=True, text=True, preexec_fn=ignore).stdout
-        self.assertIn("SigIgn", native)
-        self.assertEqual(self.run_wrap(*show, preexec_fn=ignore).stdout, native)
+        assert "SigIgn" in native
+        assert self.run_wrap(*show, preexec_fn=ignore).stdout == native
 
     def test_descriptors(self):
         read, write = os.pipe()
@@ -298,24 +299,24 @@ class Process(unittest.TestCase):
         with_it = self.run_wrap(*show, options=("--keep-fd", str(write)), close_fds=False)
         os.close(read)
         os.close(write)
-        self.assertEqual((without.stdout, with_it.stdout), ("closed\n", "open\n"))
+        assert (without.stdout, with_it.stdout) == ("closed\n", "open\n")
 
     def test_a_descriptor_that_is_not_open(self):
         done = self.run_wrap("true", options=("--keep-fd", "777"))
-        self.assertEqual(done.returncode, 125)
-        self.assertIn("descriptor 777 is not open", done.stderr)
+        assert done.returncode == 125
+        assert "descriptor 777 is not open" in done.stderr
 
     def test_closed_standard_descriptors(self):
         done = subprocess.run(f"{SHELL_PREFIX} sh -c 'ls /proc/$$/fd' <&- 2>&-", shell=True, stdout=subprocess.PIPE, text=True,
                               timeout=60)
-        self.assertEqual(done.returncode, 0)
-        self.assertNotIn("0", done.stdout.split())
-        self.assertNotIn("2", done.stdout.split())
+        assert done.returncode == 0
+        assert "0" not in done.stdout.split()
+        assert "2" not in done.stdout.split()
 
     def test_output_ends_with_the_command(self):
         started = time.monotonic()
-        self.assertEqual(self.run_wrap("echo", "x").stdout, "x\n")
-        self.assertLess(time.monotonic() - started, 4, "somebody keeps the pipe open after the command's end")
+        assert self.run_wrap("echo", "x").stdout == "x\n"
+        assert time.monotonic() - started < 4, "somebody keeps the pipe open after the command's end"
 
     def test_what_is_left_behind_lives_on(self):
         with tempfile.TemporaryDirectory() as directory:
@@ -323,11 +324,11 @@ class Process(unittest.TestCase):
             os.mkfifo(there)
             os.mkfifo(back)
             done = self.run_wrap("sh", "-c", f"(read x <{there}; echo $x >{back}) </dev/null >/dev/null 2>&1 &")
-            self.assertEqual(done.returncode, 0)
+            assert done.returncode == 0
             with open(there, "w") as file:
                 file.write("alive\n")
             with open(back) as file:
-                self.assertEqual(file.read(), "alive\n")
+                assert file.read() == "alive\n"
 
     def test_status_descriptor(self):
         read, write = os.pipe()
@@ -335,26 +336,22 @@ class Process(unittest.TestCase):
         os.close(write)
         with os.fdopen(read) as file:
             lines = [json.loads(line) for line in file]
-        self.assertEqual([line["event"] for line in lines], ["started", "exited"])
-        self.assertEqual(lines[0]["pid"], int(done.stdout))
-        self.assertEqual(lines[1]["status"], 3)
+        assert [line["event"] for line in lines] == ["started", "exited"]
+        assert lines[0]["pid"] == int(done.stdout)
+        assert lines[1]["status"] == 3
 
     def test_stdin_reaches_the_command(self):
         done = subprocess.run([*PREFIX, "cat"], input="through\n", capture_output=True, text=True, timeout=60)
-        self.assertEqual(done.stdout, "through\n")
+        assert done.stdout == "through\n"
 
     def test_a_wrap_in_a_wrap_says_why_not(self):
         # The leak checker of an instrumented build looks for leaks with calls that a wrapped program may not make.
         done = self.run_wrap("env", "ASAN_OPTIONS=detect_leaks=0", *PREFIX, "true")
-        self.assertEqual(done.returncode, 125)
-        self.assertEqual(done.stderr.count("wrap: cannot"), 1, done.stderr)
+        assert done.returncode == 125
+        assert done.stderr.count("wrap: cannot") == 1, done.stderr
 
     def test_explain_runs_nothing(self):
         done = self.run_wrap("sh", "-c", "echo ran", options=("--explain",))
-        self.assertEqual(done.returncode, 0, done)
-        self.assertNotIn("ran", done.stdout)
-        self.assertIn("policy:", done.stdout)
-
-
-if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=1)
+        assert done.returncode == 0, done
+        assert "ran" not in done.stdout
+        assert "policy:" in done.stdout

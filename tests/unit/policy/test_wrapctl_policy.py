@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """wrapctl policy check and test, from the outside: exit codes, stdout, stderr."""
 
@@ -6,12 +5,13 @@ import json
 import os
 import pwd
 import subprocess
-import sys
 import tempfile
-import unittest
+from pathlib import Path
 
-WRAPCTL, SOURCE = sys.argv[1:3]
-DEFAULT = os.path.join(SOURCE, "units/policies/default.yaml")
+import pytest
+
+WRAPCTL = os.environ["WRAPD_TEST_WRAPCTL"]
+DEFAULT = str(Path(__file__).resolve().parents[3] / "units/policies/default.yaml")
 
 POLICY = """version: 1
 name: p
@@ -23,14 +23,16 @@ unix_socket_rules:
 """
 
 
-class PolicyTest(unittest.TestCase):
-    def setUp(self):
-        self.directory = tempfile.TemporaryDirectory()
-        self.addCleanup(self.directory.cleanup)
-        self.file = self.write(POLICY)
+class TestPolicyTest:
+    @pytest.fixture(autouse=True)
+    def write_policy(self):
+        with tempfile.TemporaryDirectory() as directory:
+            self.directory = os.path.realpath(directory)
+            self.file = self.write(POLICY)
+            yield
 
     def write(self, text, name="p.yaml"):
-        path = os.path.join(os.path.realpath(self.directory.name), name)
+        path = os.path.join(self.directory, name)
         with open(path, "w", encoding="utf-8") as out:
             out.write(text)
         os.chmod(path, 0o644)
@@ -38,31 +40,31 @@ class PolicyTest(unittest.TestCase):
 
     def run_it(self, *args, code, **options):
         done = subprocess.run([WRAPCTL, *args], capture_output=True, timeout=60, check=False, **options)
-        self.assertEqual(done.returncode, code, done)
-        self.assertNotIn(b"\x1b", done.stdout + done.stderr)
+        assert done.returncode == code, done
+        assert b"\x1b" not in done.stdout + done.stderr
         return done.stdout.decode(), done.stderr.decode()
 
     def test_check_ok(self):
         out, _ = self.run_it("policy", "check", self.file, code=0)
-        self.assertEqual(out, f"{self.file}: ok (4 rules)\n")
+        assert out == f"{self.file}: ok (4 rules)\n"
         out, _ = self.run_it("policy", "check", "--json", self.file, code=0)
-        self.assertEqual(json.loads(out), {"file": self.file, "ok": True, "policy": "p", "rules": 4, "warnings": []})
+        assert json.loads(out) == {"file": self.file, "ok": True, "policy": "p", "rules": 4, "warnings": []}
 
     def test_check_default(self):
         out, _ = self.run_it("policy", "check", DEFAULT, code=0)
-        self.assertIn(": ok (", out)
+        assert ": ok (" in out
 
     def test_check_says_what_is_wrong(self):
         bad = self.write("version: 1\nname: p\nfile_rules: []\n", "bad.yaml")
         message = f"{bad}:3:1: 'file_rules' is not supported yet; remove it"
         out, err = self.run_it("policy", "check", bad, code=2)
-        self.assertEqual((out, err), ("", message + "\n"))
+        assert (out, err) == ("", message + "\n")
         out, err = self.run_it("--json", "policy", "check", bad, code=2)
-        self.assertEqual(json.loads(out), {"file": bad, "ok": False, "error": message})
-        self.assertEqual(err, "")
+        assert json.loads(out) == {"file": bad, "ok": False, "error": message}
+        assert err == ""
 
     def test_check_finds_denials_that_match_nothing(self):
-        top = os.path.realpath(self.directory.name)
+        top = self.directory
         os.mkdir(top + "/real")
         os.symlink("real", top + "/link")
 
@@ -73,16 +75,16 @@ class PolicyTest(unittest.TestCase):
         file = policy(("deny", "d*.sock"), ("allow", "a*.sock"))
         out, err = self.run_it("policy", "check", file, code=1)
         void, warning = err.splitlines()
-        self.assertEqual(out, "")
-        self.assertEqual(void, f'{file}:4:26: {top}/link is a symbolic link to real, and what is judged is the real path: '
+        assert out == ""
+        assert void == (f'{file}:4:26: {top}/link is a symbolic link to real, and what is judged is the real path: '
                                f'"{top}/link/d*.sock" matches nothing; write "{top}/real/d*.sock"')
-        self.assertTrue(warning.startswith(f"{file}:5:27: warning: "), warning)
+        assert warning.startswith(f"{file}:5:27: warning: "), warning
         out, err = self.run_it("policy", "check", "--json", file, code=1)
-        self.assertEqual((json.loads(out), err), ({"file": file, "ok": False, "policy": "p", "rules": 2, "error": void,
-                                                   "void": [void], "warnings": [warning]}, ""))
+        assert (json.loads(out), err) == ({"file": file, "ok": False, "policy": "p", "rules": 2, "error": void,
+                                                   "void": [void], "warnings": [warning]}, "")
         file = policy(("deny", "d.sock"), ("allow", "a*.sock"))
         out, err = self.run_it("policy", "check", file, code=0)
-        self.assertEqual((out, err.count(": warning: ")), (f"{file}: ok (2 rules)\n", 2))
+        assert (out, err.count(": warning: ")) == (f"{file}: ok (2 rules)\n", 2)
 
     def test_check_of_the_configuration(self):
         access = "access:\n  - {users: ['*'], policies: [default], default: default}\n"
@@ -90,35 +92,35 @@ class PolicyTest(unittest.TestCase):
         os.mkdir(os.path.join(os.path.dirname(file), "policies"))
         self.write("version: 1\nname: other\n", "policies/default.yaml")
         _, err = self.run_it("policy", "check", file, code=2)
-        self.assertEqual(err, f"{file}:3:31: there is no policy 'default'; install it, or do not grant it\n")
+        assert err == f"{file}:3:31: there is no policy 'default'; install it, or do not grant it\n"
         self.write("version: 1\nname: default\n", "policies/x.yaml")
         out, _ = self.run_it("policy", "check", file, code=0)
-        self.assertEqual(out, f"{file}: ok (1 access entry)\n")
+        assert out == f"{file}: ok (1 access entry)\n"
         out, _ = self.run_it("policy", "check", "--json", file, code=0)
-        self.assertEqual(json.loads(out), {"file": file, "ok": True, "access": 1})
+        assert json.loads(out) == {"file": file, "ok": True, "access": 1}
         os.chmod(file, 0o666)
         _, err = self.run_it("policy", "check", file, code=0)
-        self.assertIn("wrapctl: note: the service would not read this file: ", err)
+        assert "wrapctl: note: the service would not read this file: " in err
         self.write("version: 1\nname: p\n" + access, "wrapd.yaml")
         _, err = self.run_it("policy", "check", file, code=2)
-        self.assertTrue(err.startswith(f"{file}:2:1: unknown key 'name'"), err)
+        assert err.startswith(f"{file}:2:1: unknown key 'name'"), err
         out, _ = self.run_it("policy", "check", "--json", file, code=2)
-        self.assertEqual(json.loads(out), {"file": file, "ok": False, "error": err[:-1]})
+        assert json.loads(out) == {"file": file, "ok": False, "error": err[:-1]}
 
     def test_check_missing_file(self):
         out, err = self.run_it("policy", "check", "/nonexistent/p.yaml", code=2)
-        self.assertEqual(out, "")
-        self.assertEqual(err, "cannot open /nonexistent/p.yaml: No such file or directory\n")
+        assert out == ""
+        assert err == "cannot open /nonexistent/p.yaml: No such file or directory\n"
 
     def test_check_notes_what_the_service_would_refuse(self):
         os.chmod(self.file, 0o666)
         _, err = self.run_it("policy", "check", self.file, code=0)
-        self.assertIn("wrapctl: note: the service would not read this file: ", err)
+        assert "wrapctl: note: the service would not read this file: " in err
 
-    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
     def test_check_notes_nothing_about_roots_own(self):
         _, err = self.run_it("policy", "check", self.file, code=0)
-        self.assertEqual(err, "")
+        assert err == ""
 
     def test_verdicts_and_exit_codes(self):
         home = pwd.getpwuid(os.getuid()).pw_dir
@@ -130,21 +132,21 @@ class PolicyTest(unittest.TestCase):
             (("--listen", os.path.realpath(home) + "/s"), 0, f"allow: listen {os.path.realpath(home)}/s"),
         ):
             out, err = self.run_it("policy", "test", self.file, *args, code=code)
-            self.assertEqual((out.splitlines()[0], err), (first, ""))
+            assert (out.splitlines()[0], err) == (first, "")
 
     def test_names_rule_policy_and_guidance(self):
         out, _ = self.run_it("policy", "test", self.file, "--connect", "/srv/no", code=1)
-        self.assertEqual(out, "deny: connect /srv/no\nrule: no\npolicy: p\nguidance: Not here.\n")
+        assert out == "deny: connect /srv/no\nrule: no\npolicy: p\nguidance: Not here.\n"
         out, _ = self.run_it("policy", "test", self.file, "--connect", "/srv/none", code=1)
-        self.assertEqual(out.splitlines()[1], "rule: none matches, and what is not listed is denied")
+        assert out.splitlines()[1] == "rule: none matches, and what is not listed is denied"
 
     def test_json(self):
         out, _ = self.run_it("policy", "test", self.file, "--json", "--connect", "@no", code=1)
-        self.assertEqual(json.loads(out), {
+        assert json.loads(out) == {
             "verdict": "deny", "recorded": "deny", "operation": "connect", "name": "@no", "abstract": True,
-            "judged": True, "policy": "p", "rule": "no", "guidance": "Not here."})
+            "judged": True, "policy": "p", "rule": "no", "guidance": "Not here."}
         out, _ = self.run_it("policy", "test", self.file, "--json", "--connect", b"@\xff\x1b", code=1)
-        self.assertEqual(json.loads(out)["name"], "@\\xff\\x1b")
+        assert json.loads(out)["name"] == "@\\xff\\x1b"
 
     def test_user(self):
         home = pwd.getpwnam("daemon").pw_dir
@@ -155,19 +157,19 @@ class PolicyTest(unittest.TestCase):
             self.run_it("policy", "test", self.file, "--connect", home + "/s", "--user", "daemon", code=0)
             self.run_it("policy", "test", self.file, "--connect", home + "/s", "--user", "root", code=1)
         _, err = self.run_it("policy", "test", self.file, "--connect", "/x", "--user", "no-such-user", code=2)
-        self.assertEqual(err, "wrapctl: user 'no-such-user' is not in the passwd database; name another with --user\n")
+        assert err == "wrapctl: user 'no-such-user' is not in the passwd database; name another with --user\n"
 
     def test_the_real_path_is_judged(self):
-        link = os.path.join(os.path.realpath(self.directory.name), "link")
+        link = os.path.join(self.directory, "link")
         os.symlink("/srv", link)
         out, _ = self.run_it("policy", "test", self.file, "--connect", link + "/no", code=1)
-        self.assertEqual(out.splitlines()[0], f"deny: connect /srv/no (given as {link}/no)")
-        self.assertIn("rule: no", out)
+        assert out.splitlines()[0] == f"deny: connect /srv/no (given as {link}/no)"
+        assert "rule: no" in out
 
     def test_relative_paths_and_cwd(self):
-        where = os.path.realpath(self.directory.name)
+        where = self.directory
         out, _ = self.run_it("policy", "test", self.file, "--bind", "s", code=0, cwd=where)
-        self.assertEqual(out.splitlines()[:2], [f"allow: bind {where}/s (given as s)", "rule: cwd"])
+        assert out.splitlines()[:2] == [f"allow: bind {where}/s (given as s)", "rule: cwd"]
 
     def test_environment_is_not_believed(self):
         env = dict(os.environ, HOME="/srv/other")
@@ -176,21 +178,20 @@ class PolicyTest(unittest.TestCase):
     def test_audit_mode_lets_through_and_says_so(self):
         policy = self.write(POLICY + "sandbox: {seccomp: {mode: audit}}\n", "audit.yaml")
         out, _ = self.run_it("policy", "test", policy, "--connect", "/srv/no", code=0)
-        self.assertEqual(out.splitlines()[0],
-                         "allow (audit mode; if it were enforced: deny): connect /srv/no")
+        assert out.splitlines()[0] == "allow (audit mode; if it were enforced: deny): connect /srv/no"
 
     def test_ask_is_said_and_is_not_allowed(self):
         policy = self.write('version: 1\nname: p\nunix_socket_rules:\n'
                             '  - {name: who, paths: ["/srv/who"], decision: ask}\n', "ask.yaml")
         out, _ = self.run_it("policy", "test", policy, "--connect", "/srv/who", code=1)
-        self.assertEqual(out, "ask: connect /srv/who\nrule: who\npolicy: p\n")
+        assert out == "ask: connect /srv/who\nrule: who\npolicy: p\n"
         out, _ = self.run_it("policy", "test", policy, "--json", "--connect", "/srv/who", code=1)
-        self.assertEqual(json.loads(out)["verdict"], "ask")
+        assert json.loads(out)["verdict"] == "ask"
 
     def test_policy_that_does_not_judge(self):
         policy = self.write("version: 1\nname: p\n", "none.yaml")
         out, _ = self.run_it("policy", "test", policy, "--connect", "/srv/no", code=0)
-        self.assertIn("rule: none; this policy does not judge unix sockets\n", out)
+        assert "rule: none; this policy does not judge unix sockets\n" in out
 
     def test_usage_errors(self):
         for args in ((), ("policy",), ("policy", "check"), ("policy", "test", self.file), ("policy", "frob"),
@@ -198,8 +199,8 @@ class PolicyTest(unittest.TestCase):
                      ("policy", "test", self.file, "--connect", "@"), ("policy", "test", self.file, "--connect", ""),
                      ("policy", "test", self.file, "--connect", "/srv/"), ("--frob",)):
             out, err = self.run_it(*args, code=2)
-            self.assertEqual(out, "")
-            self.assertTrue(err)
+            assert out == ""
+            assert err
 
     def test_usage_errors_name_the_word(self):
         for args, message in (
@@ -219,26 +220,22 @@ class PolicyTest(unittest.TestCase):
             (("\x1b[31m\n",), "unknown verb '\\x1b[31m\\x0a'; see wrapctl --help"),
         ):
             out, err = self.run_it(*args, code=2)
-            self.assertEqual((out, err), ("", f"wrapctl: {message}\n"))
+            assert (out, err) == ("", f"wrapctl: {message}\n")
             for json_args in (("--json", *args), (*args, "--json")):
                 out, err = self.run_it(*json_args, code=2)
-                self.assertEqual((json.loads(out), err), ({"error": message, "code": "InvalidArgument"}, ""))
+                assert (json.loads(out), err) == ({"error": message, "code": "InvalidArgument"}, "")
         _, err = self.run_it("log", "-n", "\x1b[31m", code=2)
-        self.assertTrue(err.startswith("wrapctl: ") and "\\x1b[31m" in err and err.count("\n") == 1, err)
+        assert err.startswith("wrapctl: ") and "\\x1b[31m" in err and err.count("\n") == 1, err
 
     def test_help_and_version(self):
         out, _ = self.run_it("--help", code=0)
-        self.assertIn("policy", out)
+        assert "policy" in out
         out, _ = self.run_it("--version", code=0)
-        self.assertTrue(out.startswith("wrapctl "))
+        assert out.startswith("wrapctl ")
 
     def test_a_full_disk_is_no_answer(self):
         with open("/dev/full", "wb") as full:
             done = subprocess.run([WRAPCTL, "policy", "check", self.file], stdout=full, stderr=subprocess.PIPE,
                                   timeout=60, check=False)
-        self.assertEqual(done.returncode, 2)
-        self.assertIn(b"cannot write", done.stderr)
-
-
-if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1])
+        assert done.returncode == 2
+        assert b"cannot write" in done.stderr
