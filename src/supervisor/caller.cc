@@ -57,9 +57,9 @@ std::span<std::byte> bytes_of(AddressCopy& copy, size_t size) {
 
 }  // namespace
 
-const char* operation_of(int number) {
+Record record_of(int number, std::string reason) {
   const plan::Trap* trap = plan::find_trap(number);
-  return trap == nullptr ? "system call" : trap->operation;
+  return {.operation = trap == nullptr ? "system call" : trap->operation, .reason = std::move(reason)};
 }
 
 // The program is read with the rest: the task cannot become another program while it waits.
@@ -262,8 +262,7 @@ Result<Caller> Callers::prove(const Notification& call) {
 
 Outcome Callers::refuse(const Notification& call, const Error& error) {
   if (error.code == ESRCH) return {.answer = Answer::errno_of(EINTR)};
-  Outcome outcome{.answer = Answer::errno_of(EACCES), .record = Record{.operation = operation_of(call.number)}};
-  outcome.record->reason = error.message;
+  Outcome outcome{.answer = Answer::errno_of(EACCES), .record = record_of(call.number, error.message)};
   name_unproven(call, *outcome.record);
   return outcome;
 }
@@ -312,7 +311,7 @@ void Callers::explain_missing(const Caller& caller, Outcome& outcome) {
   if (outcome.record && !outcome.record->done) return;
   const uint64_t missing = caller.missing_ & capabilities_for(caller, outcome.answer.error);
   if (missing == 0) return;
-  if (!outcome.record) outcome.record = Record{.operation = operation_of(caller.number)};
+  if (!outcome.record) outcome.record = record_of(caller.number);
   outcome.record->done = false;
   outcome.record->reason =
       "the supervisor of this session cannot use " + kernel::names_of_capabilities(missing) + ", which the program has";

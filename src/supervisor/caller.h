@@ -31,8 +31,8 @@
 
 namespace wrapd::supervisor {
 
-// What a record says of a call that no handler saw.
-[[nodiscard]] const char* operation_of(int number);
+// The record of a call with this number, as it begins: refused, and by no layer.
+[[nodiscard]] Record record_of(int number, std::string reason = {});
 
 // A task that waits in this very call. What is read of it counts only once waits() was true afterwards.
 class Caller : public Notification {

@@ -64,8 +64,8 @@ class Gate {
 // One call at the gate. Each function that gives an Outcome ends it.
 class GatedCall {
  public:
-  GatedCall(Gate& gate, const Caller& call, CallContext& context, const char* operation)
-      : gate_(gate), call_(call), context_(context), record_{.operation = operation} {}
+  GatedCall(Gate& gate, const Caller& call, CallContext& context)
+      : gate_(gate), call_(call), context_(context), record_(record_of(call.number)) {}
   ~GatedCall();
   GatedCall(const GatedCall&) = delete;
   GatedCall& operator=(const GatedCall&) = delete;

@@ -191,7 +191,7 @@ RenameLinkHandler::Attempt RenameLinkHandler::decide(Move& move, const std::opti
 
 RenameLinkHandler::Attempt RenameLinkHandler::attempt(const Caller& call, CallContext& context,
                                                       const Arguments& arguments, Turn& turn) {
-  GatedCall gated(gate_, call, context, operation_of(call.number));
+  GatedCall gated(gate_, call, context);
   auto old_path = call.copy_path(arguments.old_path);
   if (!old_path) return gated.failed(old_path.error());
   auto new_path = call.copy_path(arguments.new_path);
@@ -281,8 +281,7 @@ Result<RenameLinkHandler::Arguments> RenameLinkHandler::arguments_of(const Calle
       return Arguments{Kind::rename, fd(0), a[1], fd(2), a[3]};
     case plan::Call::renameat2:
       if ((flags & ~kRenameFlags) != 0) return fail("unknown flags", EINVAL);
-      if ((flags & RENAME_EXCHANGE) != 0 && flags != RENAME_EXCHANGE)
-        return fail("flags exclude each other", EINVAL);
+      if ((flags & RENAME_EXCHANGE) != 0 && flags != RENAME_EXCHANGE) return fail("flags exclude each other", EINVAL);
       return Arguments{Kind::rename, fd(0), a[1], fd(2), a[3], flags};
     case plan::Call::linkat:
       if ((flags & ~kLinkFlags) != 0) return fail("unknown flags", EINVAL);

@@ -56,7 +56,7 @@ Outcome SocketHandler::handle(const Caller& call, CallContext& context) {
 
 // connect(2) and bind(2): a socket and an address.
 Outcome SocketHandler::handle_socket_call(const Caller& call, CallContext& context) {
-  GatedCall gated(gate_, call, context, operation_of(call.number));
+  GatedCall gated(gate_, call, context);
   auto copied = call.take_socket_call();
   if (!copied) return gated.failed(copied.error());
   int domain = -1;
@@ -152,7 +152,7 @@ Outcome SocketHandler::connect_path(const Taken& taken, const std::string& path)
 }
 
 Outcome SocketHandler::listen(const Caller& call, CallContext& context) {
-  GatedCall gated(gate_, call, context, operation_of(call.number));
+  GatedCall gated(gate_, call, context);
   auto socket = call.take_descriptor(static_cast<int>(call.arguments[0]));
   if (!socket) return gated.failed(socket.error());
   int domain = -1;
@@ -197,7 +197,7 @@ std::optional<Outcome> SocketHandler::judge_listen(const Caller& call, GatedCall
 // send, and no send is judged: so there are none, unless no layer enforces.
 Outcome SocketHandler::refuse_datagram(const Caller& call, CallContext& context) {
   constexpr const char* kReason = "datagram unix sockets would need each send judged, which is not supported yet";
-  GatedCall gated(gate_, call, context, operation_of(call.number));
+  GatedCall gated(gate_, call, context);
   if (gate_.enforces()) return gated.refuse(kReason);
   // Safe to run as the target wrote it: domain and type came in registers, which nobody can change any more.
   return gated.only_recorded(kReason, {.run_natively = true});

@@ -194,8 +194,7 @@ void Loop::serve(Worker& worker, const Notification& call) {
 
 // Ends the task that calls.
 Outcome Loop::end_task(const Notification& call) {
-  Outcome outcome{.answer = Answer::errno_of(EACCES), .record = Record{.operation = operation_of(call.number)}};
-  outcome.record->reason = "the session is being ended";
+  Outcome outcome{.answer = Answer::errno_of(EACCES), .record = record_of(call.number, "the session is being ended")};
   callers_.end(call, *outcome.record);
   return outcome;
 }
@@ -215,8 +214,7 @@ void Loop::terminate() {
 }
 
 Outcome Loop::refusal_of(const Notification& call, int error, const char* reason) {
-  Outcome outcome{.answer = Answer::errno_of(error), .record = Record{.operation = operation_of(call.number)}};
-  outcome.record->reason = reason;
+  Outcome outcome{.answer = Answer::errno_of(error), .record = record_of(call.number, reason)};
   callers_.name_unproven(call, *outcome.record);
   return outcome;
 }

@@ -641,7 +641,7 @@ class Forgets final : public Handler {
  public:
   Forgets(Scene& scene, bool acts) : gate(scene.objects()), acts_(acts) {}
   Outcome handle(const Caller& call, CallContext& context) override {
-    GatedCall gated(gate, call, context, "connect");
+    GatedCall gated(gate, call, context);
     gated.about("/s");
     EXPECT_FALSE(gated.judge(policy::UnixOperation::connect));
     if (acts_) gated.acts();
