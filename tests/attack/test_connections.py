@@ -132,14 +132,23 @@ def keepers_of(service):
     return found
 
 
-@pytest.fixture
-def no_keeper_stays():
-    before = keepers()
-    yield
+@pytest.fixture(scope="module")
+def keepers_end():
+    """Names of tests by the keepers that they made. All have to be gone in the end: a keeper waits some seconds for another
+    service before it goes, so the tests do not wait for that each by itself."""
+    made = {}
+    yield made
     deadline = time.monotonic() + PATIENCE
-    while left := [pid for pid in keepers() if pid not in before]:
+    while left := {pid: made[pid] for pid in keepers() if pid in made}:
         assert time.monotonic() < deadline, left
         time.sleep(0.05)  # they are children of nobody here: there is nothing to wait for
+
+
+@pytest.fixture
+def no_keeper_stays(keepers_end, request):
+    before = keepers()
+    yield
+    keepers_end.update({pid: request.node.name for pid in keepers() if pid not in before})
 
 
 def ends_promptly(service, how):

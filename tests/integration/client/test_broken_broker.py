@@ -95,15 +95,19 @@ class Broker:
         return connection, fds[0]
 
     def take_both(self):
+        self.let_go()
         signal_connection, self.leader = self.take("signal")
         notify_connection, self.listener = self.take("notify")
         return signal_connection, notify_connection
 
-    def close(self):
+    def let_go(self):
         for fd in (self.listener, self.leader):
             if fd is not None:
                 os.close(fd)
         self.listener = self.leader = None
+
+    def close(self):
+        self.let_go()
         for s in [self.control, self.server, *self.sockets.values()]:
             if s is not None:
                 s.close()
@@ -130,7 +134,7 @@ class TestBrokenBroker:
             except BaseException as error:  # shown by the test below
                 failure.append(error)
 
-        player = threading.Thread(target=run)
+        player = threading.Thread(target=run, daemon=True)
         player.start()
         done = subprocess.run(
             [WRAP, "--control", self.broker.control_path, *options, "--", *(command or ["touch", self.marker])],
@@ -453,7 +457,7 @@ class TestBrokenBroker:
         for fd in (go[1], went[1]):
             os.set_inheritable(fd, True)
         # A daemon in a session of its own, deaf to all but SIGKILL, and the command itself.
-        script = (f"trap '' TERM HUP INT; (setsid sh -c 'echo >&{go[1]}; while :; do sleep 1000; done' &); "
+        script = (f"trap '' TERM HUP INT; (setsid sh -c 'echo >/proc/self/fd/{go[1]}; while :; do sleep 1000; done' &); "
                   f"while :; do sleep 1000; done")
 
         def play(b):
@@ -464,12 +468,13 @@ class TestBrokenBroker:
             assert os.read(go[0], 1) == b"\n"
             farewell(b)
 
-        player = threading.Thread(target=lambda: play(self.broker))
+        player = threading.Thread(target=lambda: play(self.broker), daemon=True)
         player.start()
         done = subprocess.run([WRAP, "--control", self.broker.control_path, "--keep-fd", str(go[1]), "--keep-fd",
                                str(went[1]), "sh", "-c", script], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               timeout=60, pass_fds=(go[1], went[1]))
         player.join(30)
+        assert not player.is_alive()
         os.close(go[1])
         os.close(went[1])
         assert done.returncode == 125, done
