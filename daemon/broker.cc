@@ -44,9 +44,9 @@ struct Broker::Connection {
   UniqueFd socket;
   PeerCredentials peer;
   uint64_t accepted = 0;  // ticks since boot
-  Disposal::Hold hold;
+  ConnectionCloser::Hold hold;
   uint64_t user = 0;  // whom it counts as
-  Standing standing = Standing::stranger;
+  Standing standing = Standing::no_account;
   Quota::Ticket pending;
   Quota::Ticket waiting;
   std::optional<std::list<uint64_t>::iterator> unread;
@@ -91,7 +91,7 @@ Result<std::unique_ptr<Broker>> Broker::create(Surroundings surroundings, Parts 
 Broker::Broker(Surroundings surroundings, Parts parts)
     : loop_(surroundings.loop),
       journal_(surroundings.journal),
-      disposal_(surroundings.disposal),
+      closer_(surroundings.closer),
       users_(surroundings.users),
       sessions_(surroundings.sessions),
       store_(surroundings.store),
@@ -119,12 +119,12 @@ Result<> Broker::start() {
   proc_.reset(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!proc_) return fail_errno("cannot open /proc");
   sweep();
-  newcomers_ = std::make_unique<Newcomers>(
-      loop_, disposal_, std::move(parts_.control),
-      Newcomers::Reception{
-          .admit = [this](UniqueFd socket, Disposal::Hold hold) { admit(std::move(socket), hold); },
-          .turn_away = [this](UniqueFd socket, Disposal::Hold hold) { turn_away(std::move(socket), hold); }});
-  return newcomers_->start();
+  acceptor_ = std::make_unique<ControlAcceptor>(
+      loop_, closer_, std::move(parts_.control),
+      ControlAcceptor::Reception{
+          .admit = [this](UniqueFd socket, ConnectionCloser::Hold hold) { admit(std::move(socket), hold); },
+          .turn_away = [this](UniqueFd socket, ConnectionCloser::Hold hold) { turn_away(std::move(socket), hold); }});
+  return acceptor_->start();
 }
 
 void Broker::sweep() {
@@ -137,36 +137,36 @@ void Broker::sweep() {
   if (timer) sweeper_ = std::move(*timer);  // else the next start does it
 }
 
-// ---- newcomers
+// ---- new connections
 
-void Broker::admit(UniqueFd socket, Disposal::Hold hold) {
+void Broker::admit(UniqueFd socket, ConnectionCloser::Hold hold) {
   auto peer = peer_credentials(socket.get(), false);
-  if (!peer) return disposal_.close(std::move(socket), hold, 0);  // gone already
+  if (!peer) return closer_.close(std::move(socket), hold, 0);  // gone already
   Connection& connection = enter(std::move(socket), hold, std::move(*peer));
   if (auto refusal = count_pending(connection)) return refuse(connection, *refusal);
   if (auto watched = watch(connection); !watched) refuse(connection, {"internal", watched.error().message});
 }
 
 // There are no descriptors left.
-void Broker::turn_away(UniqueFd socket, Disposal::Hold hold) {
+void Broker::turn_away(UniqueFd socket, ConnectionCloser::Hold hold) {
   uint64_t user = 0;
   if (auto peer = peer_credentials(socket.get(), false)) {
     user = parts_.subordinate_ids->user_of(peer->uid);
     journal_.reject(peer->uid, peer->pid, "limit: no descriptors left");
   }
   send_refusal(socket.get(), "limit", "the service has no file descriptors left; try again later");
-  disposal_.close(std::move(socket), hold, user);
+  closer_.close(std::move(socket), hold, user);
 }
 
-Broker::Connection& Broker::enter(UniqueFd socket, Disposal::Hold hold, PeerCredentials peer) {
-  parts_.on_newcomer();
+Broker::Connection& Broker::enter(UniqueFd socket, ConnectionCloser::Hold hold, PeerCredentials peer) {
+  parts_.on_connection();
   auto owned = std::make_unique<Connection>();
   Connection& connection = *owned;
   connection.id = next_connection_++;
   connection.socket = std::move(socket);
   connection.hold = hold;
   connection.user = parts_.subordinate_ids->user_of(peer.uid);
-  connection.standing = standing_of(peer.uid, Standing::stranger);
+  connection.standing = standing_of(peer.uid, Standing::no_account);
   connection.peer = std::move(peer);
   connection.accepted = kernel::ticks_since_boot();
   connections_.emplace(connection.id, std::move(owned));
@@ -195,7 +195,7 @@ Standing Broker::standing_of(uid_t uid, Standing unknown) const {
   if (by_id != Standing::account) return by_id;
   const auto known = users_.has_entry(uid);
   if (!known) return unknown;
-  return *known ? Standing::account : Standing::stranger;
+  return *known ? Standing::account : Standing::no_account;
 }
 
 bool Broker::make_room(Standing standing) {
@@ -227,7 +227,7 @@ void Broker::find_standing(uid_t uid, uint64_t id) {
     auto it = connections_.find(id);
     if (!entry || it == connections_.end()) return;
     Connection& found = *it->second;
-    const Standing now = standing_of(found.peer.uid, Standing::stranger);
+    const Standing now = standing_of(found.peer.uid, Standing::no_account);
     if (now == found.standing || !found.waiting.valid()) return;
     const bool waits = found.unread.has_value();
     stop_waiting(found);
@@ -281,7 +281,7 @@ void Broker::refuse(Connection& connection, const Refusal& refusal) {
 void Broker::drop(Connection& connection) {
   unwatch(connection);
   stop_waiting(connection);
-  disposal_.close(std::move(connection.socket), connection.hold, connection.user, std::move(connection.pending));
+  closer_.close(std::move(connection.socket), connection.hold, connection.user, std::move(connection.pending));
   connections_.erase(connection.id);
 }
 
@@ -515,8 +515,8 @@ wire::SupervisorConfig Broker::config_for(const Connection& connection, const Pr
   return config;
 }
 
-Result<SupervisorProcess> Broker::hire(SessionFacts& facts, const wire::SupervisorConfig& config,
-                                       std::span<const int> fds) {
+Result<SupervisorProcess> Broker::start_supervisor_process(SessionFacts& facts, const wire::SupervisorConfig& config,
+                                                           std::span<const int> fds) {
   auto give = [&](const SupervisorProcess& process) -> Result<> {
     facts.supervisor_pid = process.pid;
     auto record = seal_session_facts(facts);
@@ -558,8 +558,8 @@ Result<std::string> Broker::start_supervisor(Connection& connection, const Prepa
                      .since = std::chrono::system_clock::now(),
                      .command = config.command,
                      .waiting_calls = config.waiting_calls};
-  if (auto given = disposal_.give(connection.hold); !given) return std::unexpected(given.error());
-  auto process = hire(facts, config, fds);
+  if (auto given = closer_.give(connection.hold); !given) return std::unexpected(given.error());
+  auto process = start_supervisor_process(facts, config, fds);
   if (!process) return std::unexpected(process.error());
   std::string id = facts.id;
   auto added =

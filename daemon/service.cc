@@ -27,14 +27,14 @@ int complain(const Error& error, int status) {
 }
 
 // Whoever waits is told why there is no service; a queue left full would have us started again at once.
-void refuse_everybody(Disposal& disposal, int control, const std::string& why) {
+void refuse_everybody(ConnectionCloser& closer, int control, const std::string& why) {
   constexpr int kMost = 4096;
-  for (int i = 0; i < kMost && disposal.ready(); ++i) {
+  for (int i = 0; i < kMost && closer.ready(); ++i) {
     UniqueFd socket(::accept4(control, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) return;
-    const auto hold = disposal.take(socket.get());
+    const auto hold = closer.take(socket.get());
     send_refusal(socket.get(), "internal", why);
-    disposal.close(std::move(socket), hold, 0);
+    closer.close(std::move(socket), hold, 0);
   }
 }
 
@@ -74,9 +74,9 @@ Result<> Service::start() {
 
 Result<> Service::make_parts(int control) {
   subordinate_ids_ = load_subordinate_ids(options_.catalogue.subordinate_ids);
-  auto disposal = Disposal::create(loop_, options_.keeper, control);
-  if (!disposal) return std::unexpected(disposal.error());
-  disposal_ = std::move(*disposal);
+  auto closer = ConnectionCloser::create(loop_, options_.keeper, control);
+  if (!closer) return std::unexpected(closer.error());
+  closer_ = std::move(*closer);
   auto users = UserDirectory::create(loop_);
   if (!users) return std::unexpected(users.error());
   users_ = std::move(*users);
@@ -109,7 +109,7 @@ Result<> Service::take_administration(int control) {
     reload_failed_ = true;
     return {};
   }
-  refuse_everybody(*disposal_, control, administration_.catalogue->problem);
+  refuse_everybody(*closer_, control, administration_.catalogue->problem);
   failure_status_ = kExitConfig;
   return std::unexpected(loaded.error());
 }
@@ -137,7 +137,7 @@ void Service::restore(std::vector<PassedFd> stored) {
 Result<> Service::start_broker(UniqueFd control) {
   auto broker = Broker::create({.loop = loop_,
                                 .journal = journal_,
-                                .disposal = *disposal_,
+                                .closer = *closer_,
                                 .users = *users_,
                                 .sessions = *sessions_,
                                 .store = store_,
@@ -147,7 +147,7 @@ Result<> Service::start_broker(UniqueFd control) {
                                 .supervisor_ids = administration_.supervisor_ids,
                                 .catalogue = administration_.catalogue,
                                 .subordinate_ids = subordinate_ids_,
-                                .on_newcomer = [this] { note_activity(); }});
+                                .on_connection = [this] { note_activity(); }});
   if (!broker) return std::unexpected(broker.error());
   broker_ = std::move(*broker);
   return {};

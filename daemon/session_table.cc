@@ -20,7 +20,7 @@ namespace {
 // Of one supervisor, before others get their turn.
 constexpr int kReportsInATurn = 16;
 // Not before whoever else wants something of the service: what supervisors send is not for them to hurry.
-constexpr auto kReportsPriority = EventLoop::kNewcomers;
+constexpr auto kReportsPriority = EventLoop::kNewConnections;
 constexpr auto kExitPriority = EventLoop::kSessions;
 static_assert(wire::kMaxReportsPerSecond > 2 * policy::kMaxApprovalRate + 20);
 static_assert(wire::kMaxReportsAtOnce > 2 * policy::kMaxApprovalBurst + 500);

@@ -6,7 +6,7 @@
 
 #include "base/io.h"
 #include "daemon/bus/members.h"
-#include "daemon/bus/values.h"
+#include "daemon/bus/rendering.h"
 
 namespace wrapd::daemon::bus {
 namespace methods_of {

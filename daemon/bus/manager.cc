@@ -8,8 +8,8 @@
 
 #include "base/io.h"
 #include "daemon/bus/members.h"
-#include "daemon/bus/raw.h"
-#include "daemon/bus/values.h"
+#include "daemon/bus/rendering.h"
+#include "daemon/bus/sd_bus.h"
 
 namespace wrapd::daemon::bus {
 

@@ -7,8 +7,8 @@
 
 #include "base/io.h"
 #include "config.h"
-#include "daemon/bus/raw.h"
-#include "daemon/bus/values.h"
+#include "daemon/bus/rendering.h"
+#include "daemon/bus/sd_bus.h"
 
 namespace wrapd::daemon::bus {
 namespace {
@@ -110,7 +110,7 @@ std::span<const Property<SessionInfo>> session_properties() {
       // With all objects and in signals it is as short as in a list.
       {"Command", "s", Flags::CONST_PROPERTY_VALUE,
        [](const Info& info, Reply& reply) {
-         const bool whole = raw::is_in_call(raw::bus_of(reply), "org.freedesktop.DBus.Properties");
+         const bool whole = sd::is_in_call(sd::bus_of(reply), "org.freedesktop.DBus.Properties");
          reply << (whole ? printable(info.command) : shown_in_list(info.command));
        }},
       {"Allowed", "t", Flags::EMITS_NO_SIGNAL, [](const Info& info, Reply& reply) { reply << info.allowed; }},

@@ -6,7 +6,7 @@
 
 #include "base/io.h"
 #include "daemon/bus/members.h"
-#include "daemon/bus/values.h"
+#include "daemon/bus/rendering.h"
 
 namespace wrapd::daemon::bus {
 namespace {
@@ -24,7 +24,7 @@ void add_properties(compat::Interface& interface, std::span<const Property<Objec
         property.name, property.type,
         [&property, &object](sdbus::PropertyGetReply& reply) {
           // sdbus-c++ answers its own errors; what else is thrown must not pass it.
-          if (!guarded("a property", [&] { property.get(object, reply); })) {
+          if (!no_throw("a property", [&] { property.get(object, reply); })) {
             throw compat::error("org.wrapd1.Error.Internal", "the property could not be read");
           }
         },
@@ -108,21 +108,21 @@ void Objects::remove(const SessionInfo& info) {
   if (node.empty()) return;
   std::unique_ptr<Session> session = std::move(node.mapped());
   sdbus::IObject& object = *session->object;
-  if (running_ > 0) bury(std::move(session));
+  if (running_ > 0) destroy_later(std::move(session));
   if (!outflow_.admit(Outflow::What::state, info.uid, kSignalSize)) return;
   compat::emit_interface_removed(object, kSessionInterface);
   emit(*manager_, kManagerInterface, "SessionRemoved", info.id, sdbus::ObjectPath(session_path(info.id)));
 }
 
 // The session ends inside a call, maybe of its own object, which must outlive that call.
-void Objects::bury(std::unique_ptr<Session> session) {
-  buried_.push_back(std::move(session));
-  if (burial_.active()) return;
-  auto burial = loop_.after(std::chrono::milliseconds(0), [this] {
-    buried_.clear();
-    burial_.reset();
+void Objects::destroy_later(std::unique_ptr<Session> session) {
+  ended_.push_back(std::move(session));
+  if (destruction_.active()) return;
+  auto timer = loop_.after(std::chrono::milliseconds(0), [this] {
+    ended_.clear();
+    destruction_.reset();
   });
-  if (burial) burial_ = std::move(*burial);
+  if (timer) destruction_ = std::move(*timer);
 }
 
 void Objects::denied(const SessionInfo& info, const wire::DenialReport& denial) {

@@ -39,7 +39,7 @@ class Objects {
     std::unique_ptr<sdbus::IObject> object;
   };
   void add_methods(compat::Interface& interface, const char* name);
-  void bury(std::unique_ptr<Session> session);
+  void destroy_later(std::unique_ptr<Session> session);
 
   EventLoop& loop_;
   sdbus::IConnection& connection_;
@@ -49,8 +49,8 @@ class Objects {
   std::unique_ptr<sdbus::IObject> manager_;
   std::unordered_map<std::string, std::unique_ptr<Session>> sessions_;
   size_t running_ = 0;  // methods, right now
-  std::vector<std::unique_ptr<Session>> buried_;
-  EventSource burial_;
+  std::vector<std::unique_ptr<Session>> ended_;
+  EventSource destruction_;
 };
 
 }  // namespace wrapd::daemon::bus

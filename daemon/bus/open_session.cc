@@ -11,7 +11,7 @@
 
 #include "base/io.h"
 #include "daemon/bus/members.h"
-#include "daemon/bus/raw.h"
+#include "daemon/bus/sd_bus.h"
 #include "daemon/caller.h"
 #include "wire/control.h"
 
@@ -48,19 +48,19 @@ Result<plan::TrapSet> read_traps(sd_bus_message* value) {
 
 Result<bool> read_option(wire::OpenRequest& request, std::string_view key, std::string_view type,
                          sd_bus_message* value) {
-  if (key == "command" && type == "s") return raw::keep(request.command, read_text(value));
-  if (key == "cwd" && type == "s") return raw::keep(request.cwd, read_text(value));
-  if (key == "policy" && type == "s") return raw::keep(request.policy, read_text(value));
-  if (key == "profile" && type == "b") return raw::keep(request.profile, read_flag(value));
-  if (key == "traps" && type == "as") return raw::keep(request.traps, read_traps(value));
-  if (key == "events" && type == "b") return raw::keep(request.events, read_flag(value));
+  if (key == "command" && type == "s") return sd::keep(request.command, read_text(value));
+  if (key == "cwd" && type == "s") return sd::keep(request.cwd, read_text(value));
+  if (key == "policy" && type == "s") return sd::keep(request.policy, read_text(value));
+  if (key == "profile" && type == "b") return sd::keep(request.profile, read_flag(value));
+  if (key == "traps" && type == "as") return sd::keep(request.traps, read_traps(value));
+  if (key == "events" && type == "b") return sd::keep(request.events, read_flag(value));
   return fail("option " + printable(key, 64) + " is unknown or has another type than " + printable(type, 16), EINVAL);
 }
 
 Result<wire::OpenRequest> read_options(sd_bus_message* message) {
   wire::OpenRequest request;
   std::set<std::string, std::less<>> seen;
-  auto read = raw::read_dictionary(
+  auto read = sd::read_dictionary(
       message, [&](std::string_view key, std::string_view type, sd_bus_message* value) -> Result<bool> {
         if (!seen.emplace(key).second) return fail("option " + printable(key, 64) + " is there twice", EINVAL);
         return read_option(request, key, type, value);
@@ -95,7 +95,7 @@ void answer(ServiceApi& service, Call& call, OpenedSession opened) {
 }  // namespace
 
 void open_session(ServiceApi& service, const std::shared_ptr<Call>& call) {
-  auto request = read_options(raw::message_of(call->arguments()));
+  auto request = read_options(sd::message_of(call->arguments()));
   if (!request) {
     call->refuse({"InvalidArgument", request.error().message});
     return;

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "base/io.h"
-#include "daemon/bus/guard.h"
+#include "daemon/bus/no_throw.h"
 #include "kernel/process_table.h"
 
 namespace wrapd::daemon::bus {
@@ -41,7 +41,7 @@ Result<uint32_t> read_number(sd_bus_message* message) {
   return number;
 }
 
-struct Words {
+struct Credentials {
   std::optional<uint32_t> uid;
   std::optional<uint32_t> pid;
   std::optional<std::vector<gid_t>> groups;
@@ -60,28 +60,28 @@ void complain(sd_bus* bus, const std::string& why) {
 
 // Without user and groups nobody can be told from anybody else.
 std::shared_ptr<Sender> make_sender(std::string name, const sdbus::Message& reply) {
-  Words words;
-  auto read = raw::read_dictionary(raw::message_of(reply),
-                                   [&](std::string_view key, std::string_view type, sd_bus_message* value) {
-                                     if (key == "UnixUserID" && type == "u")
-                                       return raw::keep(words.uid, read_number(value));
-                                     if (key == "ProcessID" && type == "u")
-                                       return raw::keep(words.pid, read_number(value));
-                                     if (key == "UnixGroupIDs" && type == "au") {
-                                       return raw::keep(words.groups, read_groups(value));
-                                     }
-                                     if (key == "ProcessFD" && type == "h") {
-                                       return raw::keep(words.pidfd, raw::read_descriptor(value));
-                                     }
-                                     return Result<bool>(false);
-                                   });
-  if (!read || !words.uid || *words.uid == static_cast<uid_t>(-1) || !words.groups) return nullptr;
+  Credentials credentials;
+  auto read = sd::read_dictionary(sd::message_of(reply),
+                                  [&](std::string_view key, std::string_view type, sd_bus_message* value) {
+                                    if (key == "UnixUserID" && type == "u")
+                                      return sd::keep(credentials.uid, read_number(value));
+                                    if (key == "ProcessID" && type == "u")
+                                      return sd::keep(credentials.pid, read_number(value));
+                                    if (key == "UnixGroupIDs" && type == "au") {
+                                      return sd::keep(credentials.groups, read_groups(value));
+                                    }
+                                    if (key == "ProcessFD" && type == "h") {
+                                      return sd::keep(credentials.pidfd, sd::read_descriptor(value));
+                                    }
+                                    return Result<bool>(false);
+                                  });
+  if (!read || !credentials.uid || *credentials.uid == static_cast<uid_t>(-1) || !credentials.groups) return nullptr;
   auto sender = std::make_shared<Sender>();
   sender->name = std::move(name);
-  sender->uid = *words.uid;
-  sender->groups = std::move(*words.groups);
-  sender->pid = static_cast<pid_t>(words.pid.value_or(0));
-  sender->pidfd = std::move(words.pidfd);
+  sender->uid = *credentials.uid;
+  sender->groups = std::move(*credentials.groups);
+  sender->pid = static_cast<pid_t>(credentials.pid.value_or(0));
+  sender->pidfd = std::move(credentials.pidfd);
   return sender;
 }
 
@@ -119,7 +119,7 @@ void Senders::find_payer(std::shared_ptr<Sender> sender, std::function<void(std:
     if (alive.expired()) return;
     if (known) sender->payer = sender->uid;
     remember(sender);
-    guarded("who calls", [&] { done(sender); });
+    no_throw("who calls", [&] { done(sender); });
   };
   if (uid == 0) return found(true);
   has_account_(uid, std::move(found));
@@ -132,7 +132,7 @@ void Senders::request(const std::string& name, Answer answer) {
   compat::call_async(
       driver_, call,
       [name, answer = std::move(answer)](sdbus::MethodReply& reply, const sdbus::Error* error) {
-        guarded("who calls", [&] { answer(error == nullptr ? make_sender(name, reply) : nullptr); });
+        no_throw("who calls", [&] { answer(error == nullptr ? make_sender(name, reply) : nullptr); });
       },
       kTimeout);
 }
@@ -155,21 +155,21 @@ void Senders::begin(sd_bus* bus) {
 void Senders::watch_names(sd_bus* bus) {
   proc_.reset(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!proc_) return complain(bus, fail_errno("cannot open /proc").error().message);
-  auto names = raw::Registration::all_names(
+  auto names = sd::Registration::all_names(
       bus,
       [this](std::string_view name, bool there) {
-        guarded("names on the bus", [&] {
-          if (!appearances_) return;
+        no_throw("names on the bus", [&] {
+          if (!unique_names_) return;
           if (there) {
-            appearances_->came(name, kernel::ticks_since_boot());
+            unique_names_->came(name, kernel::ticks_since_boot());
           } else {
-            appearances_->left(name);
+            unique_names_->left(name);
           }
         });
       },
       [this, bus](const Result<>& installed) {
         if (!installed) return complain(bus, installed.error().message);
-        appearances_.emplace(kernel::ticks_since_boot());
+        unique_names_.emplace(kernel::ticks_since_boot());
       });
   if (!names) return complain(bus, names.error().message);
   names_ = std::move(*names);
@@ -177,13 +177,13 @@ void Senders::watch_names(sd_bus* bus) {
 
 // By the number, where the bus gives nothing better.
 void Senders::look_up(Sender& sender) const {
-  sender.unseen = "the caller's process cannot be looked at";
-  if (!appearances_ || sender.pid <= 0) return;
-  auto pidfd = kernel::open_process(proc_.get(), sender.pid, appearances_->of(sender.name));
+  sender.no_pidfd = "the caller's process cannot be looked at";
+  if (!unique_names_ || sender.pid <= 0) return;
+  auto pidfd = kernel::open_process(proc_.get(), sender.pid, unique_names_->of(sender.name));
   if (pidfd) {
     sender.pidfd = std::move(*pidfd);
   } else if (pidfd.error().code == EPERM) {
-    sender.unseen = "the caller's process has gone, and its number is another's";
+    sender.no_pidfd = "the caller's process has gone, and its number is another's";
   }
 }
 

@@ -3,8 +3,8 @@
 
 #include <utility>
 
-#include "daemon/bus/guard.h"
-#include "daemon/bus/raw.h"
+#include "daemon/bus/no_throw.h"
+#include "daemon/bus/sd_bus.h"
 
 namespace wrapd::daemon::bus {
 namespace {
@@ -23,8 +23,8 @@ Result<bool> read_size(size_t& size, sd_bus_message* value) {
 ConnectionStatistics read_statistics(const sdbus::Message& reply) {
   ConnectionStatistics out;
   size_t found = 0;
-  auto read = raw::read_dictionary(
-      raw::message_of(reply), [&](std::string_view key, std::string_view type, sd_bus_message* value) -> Result<bool> {
+  auto read = sd::read_dictionary(
+      sd::message_of(reply), [&](std::string_view key, std::string_view type, sd_bus_message* value) -> Result<bool> {
         size_t* size = key == "OutgoingBytes"   ? &out.unread.bytes
                        : key == "OutgoingFDs"   ? &out.unread.descriptors
                        : key == "IncomingBytes" ? &out.sent.bytes
@@ -54,13 +54,13 @@ Answer answer_of(const sdbus::Error& error) {
 }  // namespace
 
 void Statistics::ask(const std::string& client, std::function<void(const ConnectionStatistics&)> done) {
-  const bool sent = guarded("asking the bus what was read", [&] {
+  const bool sent = no_throw("asking the bus what was read", [&] {
     auto call = compat::method_call(driver_, "org.freedesktop.DBus.Debug.Stats", "GetConnectionStats");
     call << client;
     compat::call_async(
         driver_, call,
         [done](sdbus::MethodReply& reply, const sdbus::Error* error) {
-          guarded("what was read", [&] {
+          no_throw("what was read", [&] {
             done(error == nullptr ? read_statistics(reply) : ConnectionStatistics{.answer = answer_of(*error)});
           });
         },

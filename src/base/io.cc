@@ -9,7 +9,7 @@
 #include <array>
 #include <cstdlib>
 
-#include "base/unseen.h"
+#include "base/invisible.h"
 
 namespace wrapd {
 namespace {
@@ -58,7 +58,7 @@ Piece first_piece(std::string_view text) {
   if (length == 0) return {.bytes = 1, .shown = false};
   const char32_t code_point = code_point_of(text.substr(0, length));
   const bool control = code_point < 0x20 || code_point == 0x7F || code_point == '\\';
-  return {.bytes = length, .shown = !control && (length == 1 || !is_unseen(code_point))};
+  return {.bytes = length, .shown = !control && (length == 1 || !is_invisible(code_point))};
 }
 
 }  // namespace

@@ -55,8 +55,8 @@ class SealedMapping {
 [[nodiscard]] bool constant_time_equal(std::string_view a, std::string_view b) noexcept;
 
 // A user-controlled string for a line of text: control characters, DEL, backslash, what is not seen or moves other
-// characters (base/unseen.h) and bytes that are not UTF-8 become \xNN; cut after `limit` bytes of output with "..." at
-// the end.
+// characters (base/invisible.h) and bytes that are not UTF-8 become \xNN; cut after `limit` bytes of output with "..."
+// at the end.
 [[nodiscard]] std::string printable(std::string_view text, size_t limit = 4096);
 
 // `text` such that printable() shows at most `limit` characters of it (code points; an escaped byte is four): where it

@@ -16,7 +16,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 
-namespace wrapd::daemon::bus::raw {
+namespace wrapd::daemon::bus::sd {
 
 struct Unref {
   void operator()(sd_bus_message* message) const noexcept { sd_bus_message_unref(message); }
@@ -104,4 +104,4 @@ void close(sd_bus* bus) noexcept;
 // True for sd-bus's own notice that the connection has ended; nobody on the bus can send it.
 [[nodiscard]] bool is_disconnect(sd_bus_message* message) noexcept;
 
-}  // namespace wrapd::daemon::bus::raw
+}  // namespace wrapd::daemon::bus::sd

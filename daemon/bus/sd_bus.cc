@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/bus/raw.h"
+#include "daemon/bus/sd_bus.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -8,7 +8,7 @@
 #include <cstring>
 #include <utility>
 
-namespace wrapd::daemon::bus::raw {
+namespace wrapd::daemon::bus::sd {
 namespace {
 
 constexpr const char* kNameOwnerChanged =
@@ -268,4 +268,4 @@ bool is_disconnect(sd_bus_message* message) noexcept {
          sd_bus_message_is_signal(message, "org.freedesktop.DBus.Local", "Disconnected") > 0;
 }
 
-}  // namespace wrapd::daemon::bus::raw
+}  // namespace wrapd::daemon::bus::sd

@@ -26,10 +26,11 @@
 
 namespace wrapd::daemon {
 
-class Disposal {
+class ConnectionCloser {
  public:
   // Tells `listener` (borrowed) to refuse descriptors. `keeper` is the program of a keeper.
-  [[nodiscard]] static Result<std::unique_ptr<Disposal>> create(EventLoop& loop, std::string keeper, int listener);
+  [[nodiscard]] static Result<std::unique_ptr<ConnectionCloser>> create(EventLoop& loop, std::string keeper,
+                                                                        int listener);
 
   // Who is responsible for a connection; copied with care: it is given to close() once.
   struct Hold {
@@ -45,7 +46,7 @@ class Disposal {
   void close(UniqueFd fd, Hold hold, uint64_t user, Quota::Ticket ticket = {});
 
  private:
-  Disposal(EventLoop& loop, std::string keeper) : loop_(loop), keepers_(loop, std::move(keeper), {}) {}
+  ConnectionCloser(EventLoop& loop, std::string keeper) : loop_(loop), keepers_(loop, std::move(keeper), {}) {}
   void let_go_later();
 
   EventLoop& loop_;
