@@ -13,6 +13,7 @@
 #include "daemon/bus/bouncer.h"
 #include "daemon/bus/compat.h"
 #include "daemon/bus/outflow.h"
+#include "daemon/bus/rendering.h"
 #include "daemon/event_loop.h"
 #include "daemon/service_api.h"
 
@@ -38,6 +39,8 @@ class Objects {
     SessionInfo info;
     std::unique_ptr<sdbus::IObject> object;
   };
+  void tell(const char* name, uid_t owner, const std::string& id, const std::string& session,
+            const Dictionary& details);
   void add_methods(compat::Interface& interface, const char* name);
   void destroy_later(std::unique_ptr<Session> session);
 

@@ -1,45 +1,58 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// How the service's values look on the bus. Whatever a program or a user chose is escaped: sd-bus refuses text that is
-// not UTF-8, and a terminal acts on what is.
+// How the service's data look on the bus. Each structure that may grow is a dictionary (a{sv}), made of one table of
+// keys; docs/dbus.md has the same tables, and a test holds them against what is sent. Every text is escaped here, since
+// programs and users choose some of them: sd-bus refuses text that is not UTF-8, and a terminal acts on what is.
 
 #include <sys/types.h>
 
-#include <chrono>
 #include <cstdint>
+#include <map>
+#include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 
-#include "base/io.h"
+#include "daemon/bus/compat.h"
 #include "daemon/service_api.h"
 
 namespace wrapd::daemon::bus {
 
-// Since the epoch; 0 for what lies before.
-[[nodiscard]] inline uint64_t microseconds_of(WallTime time) {
-  auto count = std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
-  return count < 0 ? 0 : static_cast<uint64_t>(count);
-}
+using Value = std::variant<bool, uint32_t, uint64_t, std::string>;
 
-[[nodiscard]] inline uint32_t process_number(pid_t pid) {
-  return pid < 0 ? 0 : static_cast<uint32_t>(pid);
+// A key of a dictionary, or a property. `type` is the D-Bus type of what `get` returns.
+template <class Object>
+struct Key {
+  const char* name;
+  const char* type;
+  Value (*get)(const Object& object);
+  sdbus::Flags::PropertyUpdateBehaviorFlags changes = sdbus::Flags::CONST_PROPERTY_VALUE;
+};
+[[nodiscard]] std::span<const Key<SessionInfo>> session_keys();  // the properties of org.wrapd1.Session, too
+[[nodiscard]] std::span<const Key<QuestionInfo>> question_keys();
+[[nodiscard]] std::span<const Key<PolicyInfo>> policy_keys();
+[[nodiscard]] std::span<const Key<PolicyVerdict>> verdict_keys();
+[[nodiscard]] std::span<const Key<wire::DenialReport>> denial_keys();
+
+// Texts are whole (up to 4096 bytes), or as short as a list shows them (128 characters, without their middle).
+enum class Length : uint8_t { whole, listed };
+[[nodiscard]] std::string rendered(const std::string& text, Length length);
+
+struct Dictionary {
+  std::map<std::string, sdbus::Variant> entries;
+  size_t size = 0;  // in bytes, on the safe side
+
+  void add(const char* key, const Value& value, Length length = Length::whole);
+};
+template <class Object>
+[[nodiscard]] Dictionary dictionary(std::span<const Key<Object>> keys, const Object& object, Length length) {
+  Dictionary out;
+  for (const auto& key : keys) out.add(key.name, key.get(object), length);
+  return out;
 }
 
 // For a line of polkit's dialog: both ends of what is longer, at most 128 characters.
-[[nodiscard]] inline std::string shown_in_dialog(std::string_view text) {
-  return printable(without_middle(text, 128), std::string::npos);
-}
-
-// For a list: what is longer lacks its middle.
-[[nodiscard]] inline std::string shown_in_list(std::string_view text) {
-  constexpr size_t kShown = 128;
-  // What is far from both ends is not looked at: at most four bytes are a character.
-  constexpr size_t kEnd = 4 * kShown;
-  if (text.size() <= 2 * kEnd) return printable(without_middle(text, kShown), std::string::npos);
-  std::string ends(text.substr(0, kEnd));
-  ends += text.substr(text.size() - kEnd);
-  return printable(without_middle(ends, kShown), std::string::npos);
-}
+[[nodiscard]] std::string shown_in_dialog(std::string_view text);
 
 }  // namespace wrapd::daemon::bus
