@@ -25,7 +25,6 @@
 #include <list>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -41,11 +40,10 @@
 #include "daemon/journal.h"
 #include "daemon/plan_cache.h"
 #include "daemon/quota.h"
-#include "daemon/record_shares.h"
 #include "daemon/service_api.h"
 #include "daemon/session_directory.h"
+#include "daemon/session_opener.h"
 #include "daemon/session_table.h"
-#include "daemon/supervisor_pool.h"
 #include "daemon/supervisor_process.h"
 #include "daemon/user_directory.h"
 
@@ -128,24 +126,15 @@ class Broker {
   void find_user(Connection& connection);
   void find_plan(Connection& connection);
   void open_session(Connection& connection, const PreparedPlan& plan);
-  [[nodiscard]] wire::SupervisorConfig config_for(const Connection& connection, const PreparedPlan& plan,
-                                                  const SessionDirectory& directory);
-  // Stored first, configured then: no configured supervisor is ever unknown to the store.
-  [[nodiscard]] Result<SupervisorProcess> start_supervisor_process(SessionFacts& facts,
-                                                                   const wire::SupervisorConfig& config,
-                                                                   std::span<const int> fds);
 
   [[nodiscard]] Result<> identify(Connection& connection) const;
   // nullopt: go on.
   [[nodiscard]] std::optional<Refusal> check_caller(Connection& connection);
   [[nodiscard]] std::optional<Refusal> pick_policy(Connection& connection);
   [[nodiscard]] std::optional<Refusal> take_session(Connection& connection);
-  // The session's id.
-  [[nodiscard]] Result<std::string> start_supervisor(Connection& connection, const PreparedPlan& plan);
 
   void refuse(Connection& connection, const Refusal& refusal);
   void drop(Connection& connection);
-  void sweep();
 
   EventLoop& loop_;
   Journal& journal_;
@@ -158,19 +147,13 @@ class Broker {
   Quota pending_;                              // of each user, what is still being closed included
   Quota places_;                               // of all users together
   std::array<std::list<uint64_t>, 3> unread_;  // no request yet; by standing, the longest first
-  SupervisorPool supervisors_;
+  std::unique_ptr<SessionOpener> opener_;
   std::unique_ptr<PlanCache> plans_;
-  std::unique_ptr<RecordShares> records_;
   std::unordered_map<uint64_t, std::unique_ptr<Connection>> connections_;
   uint64_t next_connection_ = 1;
   std::unique_ptr<IoGroup> requests_;  // those who have not asked yet
   UniqueFd proc_;
   std::unique_ptr<ControlAcceptor> acceptor_;
-  EventSource sweeper_;
 };
-
-// Sends one error reply and reads away what the peer has sent: unread data would turn the reply into a reset. Closing
-// `socket` may block all the same (connection_closer.h).
-void send_refusal(int socket, const std::string& code, const std::string& message);
 
 }  // namespace wrapd::daemon

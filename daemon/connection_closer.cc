@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "daemon/rights.h"
+#include "wire/control.h"
+#include "wire/packet.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -65,6 +67,22 @@ Result<Waiting> look_at_next(int socket) {
   while (n < 0 && errno == EINTR);
   if (n < 0) return fail_errno("cannot receive a message");
   return Waiting{.size = static_cast<size_t>(n), .brings_descriptors = (message.msg_flags & MSG_CTRUNC) != 0};
+}
+
+void send_refusal(int socket, const std::string& code, const std::string& message) {
+  constexpr int kMaxUnread = 64;
+  // What comes from now on fails at the sender (EPIPE) instead of lying here unread. A peer that has gone does not
+  // mind.
+  static_cast<void>(::shutdown(socket, SHUT_RD));
+  for (int i = 0; i < kMaxUnread; ++i) {
+    auto next = look_at_next(socket);
+    if (!next || next->size == 0 || next->brings_descriptors) break;
+    char byte;
+    static_cast<void>(::recv(socket, &byte, 1, MSG_DONTWAIT));
+  }
+  auto sent = wire::send_packet(socket, wire::encode(wire::ErrorReply{.code = code, .message = message}), {}, true);
+  // A peer that has gone does not need to be told; one that does not read has only itself to blame.
+  static_cast<void>(sent);
 }
 
 }  // namespace wrapd::daemon

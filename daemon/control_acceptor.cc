@@ -60,13 +60,13 @@ void ControlAcceptor::receive(UniqueFd socket, const Reception::Door& door) {
 
 void ControlAcceptor::on_failure(int error) {
   const bool full = error == EMFILE || error == ENFILE;
-  if (full && shed_one()) return;
+  if (full && refuse_one()) return;
   std::fprintf(stderr, "wrapd: cannot accept: %s\n", fail_errno("accept", error).error().message.c_str());
   pause(kPause);
 }
 
 // The descriptor that is kept for this moment takes the connection's place, so that the caller hears why.
-bool ControlAcceptor::shed_one() {
+bool ControlAcceptor::refuse_one() {
   if (!reserve_) return false;
   reserve_.reset();
   UniqueFd socket(::accept4(control_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));

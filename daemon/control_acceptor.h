@@ -16,7 +16,7 @@ namespace wrapd::daemon {
 
 class ControlAcceptor {
  public:
-  // Whoever gets a socket closes it by its hold.
+  // The receiver of a socket closes it by its hold.
   struct Reception {
     using Door = std::function<void(UniqueFd socket, ConnectionCloser::Hold hold)>;
     Door admit;
@@ -39,7 +39,7 @@ class ControlAcceptor {
   void receive(UniqueFd socket, const Reception::Door& door);
   void on_failure(int error);
   void pause(std::chrono::milliseconds length);
-  [[nodiscard]] bool shed_one();
+  [[nodiscard]] bool refuse_one();
 
   EventLoop& loop_;
   ConnectionCloser& closer_;

@@ -39,8 +39,8 @@ class EventSource {
 
 class EventLoop {
  public:
-  // Lower runs first when several are due at once, and among equals whoever waits longest. Newcomers and the bus are
-  // equals, so that neither silences the other.
+  // Lower runs first when several are due at once, and among equals the one that waits longest. New connections and the
+  // bus are equals, so that neither silences the other.
   enum Priority : int64_t { kSessions = -10, kNormal = 0, kNewConnections = 10, kBus = kNewConnections };
 
   [[nodiscard]] static Result<EventLoop> create();

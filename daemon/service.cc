@@ -26,7 +26,7 @@ int complain(const Error& error, int status) {
   return status;
 }
 
-// Whoever waits is told why there is no service; a queue left full would have us started again at once.
+// Clients that wait are told why there is no service; a queue left full would have us started again at once.
 void refuse_everybody(ConnectionCloser& closer, int control, const std::string& why) {
   constexpr int kMost = 4096;
   for (int i = 0; i < kMost && closer.ready(); ++i) {
@@ -228,11 +228,11 @@ void Service::on_idle_timer() {
   watch_idleness(std::chrono::ceil<std::chrono::milliseconds>(limit - quiet));
 }
 
-// Whoever comes from here on waits in the control socket's queue, or for the name on the bus, and has the manager start
-// the next one.
+// A client that comes from here on waits in the control socket's queue, or for the name on the bus, and has the manager
+// start the next one.
 void Service::retire() {
   exit_status_ = kExitIdle;
-  notify_stopping("Stopping; nobody needs the service");
+  notify_stopping("Stopping; the service is idle");
   broker_->stop_accepting();
   if (!retire_) return loop_.stop();
   retire_([this] { loop_.stop(); });

@@ -2,7 +2,7 @@
 #pragma once
 
 // The service as a whole: puts its parts together, loads and reloads what the administrator wrote, finds the sessions
-// again that an earlier run has left, and ends when nobody needs it. What can be asked of it is ServiceApi; whoever
+// again that an earlier run has left, and ends when it is idle. What can be asked of it is ServiceApi; the code that
 // speaks for callers besides the control socket (daemon/bus) holds a reference, between start() and serve().
 
 #include <signal.h>

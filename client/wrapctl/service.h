@@ -2,7 +2,7 @@
 #pragma once
 
 // The client's side of docs/org.wrapd1.xml. Every error's message is a whole line, fit for stderr; its name is the
-// D-Bus error's. Text is as the service gives it: whoever prints it passes it through safe_text().
+// D-Bus error's. Text is as the service gives it: code that prints it passes it through safe_text().
 
 #include <sys/types.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// One method call, from where it was let in to its answer. The Bouncer owns it; whoever answers later keeps a weak_ptr,
-// because the connection, and every call on it, may be gone by then.
+// One method call, from where it was let in to its answer. The Bouncer owns it; code that answers later keeps a
+// weak_ptr, because the connection, and every call on it, may be gone by then.
 
 #include <functional>
 #include <memory>

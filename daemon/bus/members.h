@@ -2,8 +2,8 @@
 #pragma once
 
 // The API as a table: every method with its types, who may call it, what a call costs, and what does it. What is not in
-// the table is not there, and what has no authorisation is for nobody. docs/org.wrapd1.xml is its documentation, and is
-// held against the running service by a test.
+// the table is not there, and a method without an authorisation is for nobody. docs/org.wrapd1.xml is its
+// documentation, and is held against the running service by a test.
 
 #include <cstdint>
 #include <map>

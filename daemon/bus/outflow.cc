@@ -57,7 +57,7 @@ void Outflow::count_turns() {
   }
 }
 
-// The library looks at the time before it looks at what has come.
+// The library looks at the time before it looks at the messages that came.
 bool Outflow::may_be_ours() {
   if (turns_ < kEnoughTurns) return true;
   return late_++ < kMostLate && sd::has_unread(bus_);

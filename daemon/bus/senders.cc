@@ -18,28 +18,6 @@ namespace {
 
 // The driver answers at once, or the bus hangs.
 constexpr std::chrono::seconds kTimeout{25};
-constexpr size_t kMaxGroups = 65536;  // NGROUPS_MAX
-
-Result<std::vector<gid_t>> read_groups(sd_bus_message* message) {
-  const void* data = nullptr;
-  size_t size = 0;
-  if (int rc = sd_bus_message_read_array(message, SD_BUS_TYPE_UINT32, &data, &size); rc < 0) {
-    return fail_errno("cannot read groups", -rc);
-  }
-  static_assert(sizeof(gid_t) == sizeof(uint32_t));
-  const auto* first = static_cast<const gid_t*>(data);
-  size_t count = size / sizeof(gid_t);
-  if (count > kMaxGroups) return fail("too many groups", EPROTO);
-  return std::vector<gid_t>(first, first + count);
-}
-
-Result<uint32_t> read_number(sd_bus_message* message) {
-  uint32_t number = 0;
-  if (int rc = sd_bus_message_read_basic(message, SD_BUS_TYPE_UINT32, &number); rc <= 0) {
-    return fail_errno("cannot read a number", rc == 0 ? ENXIO : -rc);
-  }
-  return number;
-}
 
 struct Credentials {
   std::optional<uint32_t> uid;
@@ -63,19 +41,15 @@ std::shared_ptr<Sender> make_sender(std::string name, const sdbus::Message& repl
   Credentials credentials;
   auto read = sd::read_dictionary(sd::message_of(reply),
                                   [&](std::string_view key, std::string_view type, sd_bus_message* value) {
-                                    if (key == "UnixUserID" && type == "u")
-                                      return sd::keep(credentials.uid, read_number(value));
-                                    if (key == "ProcessID" && type == "u")
-                                      return sd::keep(credentials.pid, read_number(value));
-                                    if (key == "UnixGroupIDs" && type == "au") {
-                                      return sd::keep(credentials.groups, read_groups(value));
-                                    }
-                                    if (key == "ProcessFD" && type == "h") {
-                                      return sd::keep(credentials.pidfd, sd::read_descriptor(value));
-                                    }
+                                    if (key == "UnixUserID") return sd::read_value(value, type, credentials.uid);
+                                    if (key == "ProcessID") return sd::read_value(value, type, credentials.pid);
+                                    if (key == "UnixGroupIDs") return sd::read_value(value, type, credentials.groups);
+                                    if (key == "ProcessFD") return sd::read_value(value, type, credentials.pidfd);
                                     return Result<bool>(false);
                                   });
-  if (!read || !credentials.uid || *credentials.uid == static_cast<uid_t>(-1) || !credentials.groups) return nullptr;
+  constexpr size_t kMaxGroups = 65536;  // NGROUPS_MAX
+  if (!read || !credentials.uid || *credentials.uid == static_cast<uid_t>(-1)) return nullptr;
+  if (!credentials.groups || credentials.groups->size() > kMaxGroups) return nullptr;
   auto sender = std::make_shared<Sender>();
   sender->name = std::move(name);
   sender->uid = *credentials.uid;

@@ -10,7 +10,7 @@
 // take one.
 //
 // An older bus gives a number, which may be another process's by the time it is looked up: a connection outlives its
-// maker, and whoever holds it then, a confined program say, would pass for whoever got the number. So on such a bus
+// maker, and its holder then, a confined program say, would pass for the process that got the number. So on such a bus
 // every name's coming is watched (NameOwnerChanged), and the process behind the number must have started before its
 // name was there. Costs one short wake-up for each connection that anybody makes to the bus or ends, which does not
 // count as activity; a bus that gives pidfds is not watched. A number that was reused is still not noticed where it had

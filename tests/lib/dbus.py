@@ -206,7 +206,7 @@ class Connection:
         start = 16 + fields_size + (-fields_size % 8)
         if len(self.buffer) < start + size:
             return None
-        fields = dict(get(self.buffer, 12, "a(yv)")[0])
+        fields = {code: getattr(field, "value", field) for code, field in get(self.buffer, 12, "a(yv)")[0]}
         body, values, at = self.buffer[start:start + size], [], 0
         for inner in split(fields.get(8, "")):
             value, at = get(body, at, inner)

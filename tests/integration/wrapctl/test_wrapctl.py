@@ -331,7 +331,7 @@ def test_monitor(wrapctl, serve):
 
 def test_a_known_key_of_another_type_is_refused(wrapctl, serve):
     serve(sessions=[session(1, uid="0", types={"Uid": "s"})])
-    done = wrapctl("list")
+    done = wrapctl.run("list")
     assert done.returncode != 0 and done.stderr.startswith("wrapctl: cannot list the sessions: "), done.stderr
     assert done.stdout == ""
 

@@ -54,7 +54,7 @@ class BrokerOpen : public ::testing::Test {
     catalogue->config.pending_per_user = 2;
     auto policy = std::make_shared<CataloguePolicy>();
     policy->policy = policyfile::load_policy("version: 1\nname: default\nunix_socket_rules: []\n", "default").value();
-    policy->digest = std::string(64, '0');
+    policy->digest = std::string(16, '0');
     catalogue->policies["default"] = policy;
     UniqueFd control(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     ASSERT_EQ(::listen(control.get(), 1), -1);  // nobody connects here
