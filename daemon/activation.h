@@ -26,7 +26,7 @@ struct Passed {
 };
 [[nodiscard]] Result<Passed> take_passed_descriptors();
 
-// Makes 0, 1 and 2 open and everything above close-on-exec, whoever started us.
+// Makes 0, 1 and 2 open and everything above close-on-exec, however we were started.
 [[nodiscard]] Result<> tidy_descriptors();
 
 }  // namespace wrapd::daemon

@@ -2,29 +2,20 @@
 #include "daemon/broker.h"
 
 #include <fcntl.h>
-#include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <optional>
-#include <vector>
 
-#include "base/credentials.h"
 #include "base/io.h"
-#include "daemon/call_shares.h"
 #include "daemon/caller.h"
+#include "daemon/session_policy.h"
 #include "kernel/process_table.h"
-#include "policy/notices.h"
-#include "policy/rules.h"
 #include "wire/control.h"
 #include "wire/packet.h"
 
 namespace wrapd::daemon {
 namespace {
-
-// No hand-off lasts longer than two steps of a session; what is older has no session any more.
-constexpr std::chrono::seconds kSessionDirectoryAge = 2 * SessionTable::kStepDeadline + std::chrono::seconds(1);
 
 const std::string kAskAdministrator = "the administrator can raise it in wrapd.yaml";
 
@@ -44,9 +35,9 @@ struct Broker::Connection {
   UniqueFd socket;
   PeerCredentials peer;
   uint64_t accepted = 0;  // ticks since boot
-  Disposal::Hold hold;
+  ConnectionCloser::Hold hold;
   uint64_t user = 0;  // whom it counts as
-  Standing standing = Standing::stranger;
+  Standing standing = Standing::no_account;
   Quota::Ticket pending;
   Quota::Ticket waiting;
   std::optional<std::list<uint64_t>::iterator> unread;
@@ -66,22 +57,6 @@ struct Broker::Connection {
   Quota::Ticket session;
 };
 
-void send_refusal(int socket, const std::string& code, const std::string& message) {
-  constexpr int kMaxUnread = 64;
-  // What comes from now on fails at the sender (EPIPE) instead of lying here unread. A peer that has gone does not
-  // mind.
-  static_cast<void>(::shutdown(socket, SHUT_RD));
-  for (int i = 0; i < kMaxUnread; ++i) {
-    auto next = look_at_next(socket);
-    if (!next || next->size == 0 || next->brings_descriptors) break;
-    char byte;
-    static_cast<void>(::recv(socket, &byte, 1, MSG_DONTWAIT));
-  }
-  auto sent = wire::send_packet(socket, wire::encode(wire::ErrorReply{.code = code, .message = message}), {}, true);
-  // A peer that has gone does not need to be told; one that does not read has only itself to blame.
-  static_cast<void>(sent);
-}
-
 Result<std::unique_ptr<Broker>> Broker::create(Surroundings surroundings, Parts parts) {
   std::unique_ptr<Broker> broker(new Broker(surroundings, std::move(parts)));
   if (auto started = broker->start(); !started) return std::unexpected(started.error());
@@ -91,17 +66,15 @@ Result<std::unique_ptr<Broker>> Broker::create(Surroundings surroundings, Parts 
 Broker::Broker(Surroundings surroundings, Parts parts)
     : loop_(surroundings.loop),
       journal_(surroundings.journal),
-      disposal_(surroundings.disposal),
+      closer_(surroundings.closer),
       users_(surroundings.users),
       sessions_(surroundings.sessions),
       store_(surroundings.store),
       runtime_(surroundings.runtime),
-      parts_(std::move(parts)),
-      supervisors_(loop_, parts_.supervisor) {}
+      parts_(std::move(parts)) {}
 
 // Not here: one whose keeper died in this very moment is left to the end of the process.
 Broker::~Broker() {
-  sessions_.on_running(nullptr);
   for (auto& [id, connection] : connections_) static_cast<void>(connection->socket.release());
 }
 
@@ -109,64 +82,58 @@ Result<> Broker::start() {
   auto plans = PlanCache::create(loop_, {});
   if (!plans) return std::unexpected(plans.error());
   plans_ = std::move(*plans);
-  sessions_.on_running([this] { supervisors_.session_runs(); });
-  auto records = RecordShares::create(loop_, journal_, sessions_.places(), runtime_.top.get());
-  if (!records) return std::unexpected(records.error());
-  records_ = std::move(*records);
+  auto opener = SessionOpener::create({.loop = loop_,
+                                       .journal = journal_,
+                                       .closer = closer_,
+                                       .sessions = sessions_,
+                                       .store = store_,
+                                       .runtime = runtime_},
+                                      parts_.supervisor);
+  if (!opener) return std::unexpected(opener.error());
+  opener_ = std::move(*opener);
   auto requests = IoGroup::create(loop_, [this](uint64_t id) { on_readable(id); });
   if (!requests) return std::unexpected(requests.error());
   requests_ = std::move(*requests);
   proc_.reset(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!proc_) return fail_errno("cannot open /proc");
-  sweep();
-  newcomers_ = std::make_unique<Newcomers>(
-      loop_, disposal_, std::move(parts_.control),
-      Newcomers::Reception{
-          .admit = [this](UniqueFd socket, Disposal::Hold hold) { admit(std::move(socket), hold); },
-          .turn_away = [this](UniqueFd socket, Disposal::Hold hold) { turn_away(std::move(socket), hold); }});
-  return newcomers_->start();
+  acceptor_ = std::make_unique<ControlAcceptor>(
+      loop_, closer_, std::move(parts_.control),
+      ControlAcceptor::Reception{
+          .admit = [this](UniqueFd socket, ConnectionCloser::Hold hold) { admit(std::move(socket), hold); },
+          .turn_away = [this](UniqueFd socket, ConnectionCloser::Hold hold) { turn_away(std::move(socket), hold); }});
+  return acceptor_->start();
 }
 
-void Broker::sweep() {
-  sweeper_.reset();
-  auto young =
-      sweep_sessions(runtime_, kSessionDirectoryAge, [this](std::string_view id) { return sessions_.contains(id); });
-  if (!young) return static_cast<void>(std::fprintf(stderr, "wrapd: %s\n", young.error().message.c_str()));
-  if (*young == 0) return;
-  auto timer = loop_.after(kSessionDirectoryAge, [this] { sweep(); });
-  if (timer) sweeper_ = std::move(*timer);  // else the next start does it
-}
+// ---- new connections
 
-// ---- newcomers
-
-void Broker::admit(UniqueFd socket, Disposal::Hold hold) {
+void Broker::admit(UniqueFd socket, ConnectionCloser::Hold hold) {
   auto peer = peer_credentials(socket.get(), false);
-  if (!peer) return disposal_.close(std::move(socket), hold, 0);  // gone already
+  if (!peer) return closer_.close(std::move(socket), hold, 0);  // gone already
   Connection& connection = enter(std::move(socket), hold, std::move(*peer));
   if (auto refusal = count_pending(connection)) return refuse(connection, *refusal);
   if (auto watched = watch(connection); !watched) refuse(connection, {"internal", watched.error().message});
 }
 
 // There are no descriptors left.
-void Broker::turn_away(UniqueFd socket, Disposal::Hold hold) {
+void Broker::turn_away(UniqueFd socket, ConnectionCloser::Hold hold) {
   uint64_t user = 0;
   if (auto peer = peer_credentials(socket.get(), false)) {
     user = parts_.subordinate_ids->user_of(peer->uid);
     journal_.reject(peer->uid, peer->pid, "limit: no descriptors left");
   }
   send_refusal(socket.get(), "limit", "the service has no file descriptors left; try again later");
-  disposal_.close(std::move(socket), hold, user);
+  closer_.close(std::move(socket), hold, user);
 }
 
-Broker::Connection& Broker::enter(UniqueFd socket, Disposal::Hold hold, PeerCredentials peer) {
-  parts_.on_newcomer();
+Broker::Connection& Broker::enter(UniqueFd socket, ConnectionCloser::Hold hold, PeerCredentials peer) {
+  parts_.on_connection();
   auto owned = std::make_unique<Connection>();
   Connection& connection = *owned;
   connection.id = next_connection_++;
   connection.socket = std::move(socket);
   connection.hold = hold;
   connection.user = parts_.subordinate_ids->user_of(peer.uid);
-  connection.standing = standing_of(peer.uid, Standing::stranger);
+  connection.standing = standing_of(peer.uid, Standing::no_account);
   connection.peer = std::move(peer);
   connection.accepted = kernel::ticks_since_boot();
   connections_.emplace(connection.id, std::move(owned));
@@ -195,7 +162,7 @@ Standing Broker::standing_of(uid_t uid, Standing unknown) const {
   if (by_id != Standing::account) return by_id;
   const auto known = users_.has_entry(uid);
   if (!known) return unknown;
-  return *known ? Standing::account : Standing::stranger;
+  return *known ? Standing::account : Standing::no_account;
 }
 
 bool Broker::make_room(Standing standing) {
@@ -227,7 +194,7 @@ void Broker::find_standing(uid_t uid, uint64_t id) {
     auto it = connections_.find(id);
     if (!entry || it == connections_.end()) return;
     Connection& found = *it->second;
-    const Standing now = standing_of(found.peer.uid, Standing::stranger);
+    const Standing now = standing_of(found.peer.uid, Standing::no_account);
     if (now == found.standing || !found.waiting.valid()) return;
     const bool waits = found.unread.has_value();
     stop_waiting(found);
@@ -281,7 +248,7 @@ void Broker::refuse(Connection& connection, const Refusal& refusal) {
 void Broker::drop(Connection& connection) {
   unwatch(connection);
   stop_waiting(connection);
-  disposal_.close(std::move(connection.socket), connection.hold, connection.user, std::move(connection.pending));
+  closer_.close(std::move(connection.socket), connection.hold, connection.user, std::move(connection.pending));
   connections_.erase(connection.id);
 }
 
@@ -306,7 +273,7 @@ void Broker::on_readable(uint64_t id) {
     return refuse(connection,
                   {"bad-request", "message is longer than " + std::to_string(wire::kMaxOpenRequest) + " bytes"});
   }
-  // Not taken: whoever takes a stranger's descriptor has to close it, and that may wait for the stranger.
+  // Not taken: the receiver of a descriptor has to close it, and that may wait for its maker.
   if (next->brings_descriptors) {
     return refuse(connection, {"bad-request", "the request brings descriptors; none belong to it"});
   }
@@ -390,36 +357,12 @@ std::optional<Broker::Refusal> Broker::check_caller(Connection& connection) {
   return std::nullopt;
 }
 
-// A caller learns nothing about policies that are not meant for it: not even whether they exist.
 std::optional<Broker::Refusal> Broker::pick_policy(Connection& connection) {
-  const Catalogue& catalogue = *parts_.catalogue;
-  const auto& peer = connection.peer;
-  if (!catalogue.problem.empty()) return Refusal{"internal", catalogue.problem};
-  const policyfile::AccessRule* access =
-      catalogue.config.access_for(peer.uid, peer.gid, peer.groups, connection.account);
-  if (access == nullptr && catalogue.config.access_for(peer.uid, peer.gid, peer.groups, true) != nullptr) {
-    return Refusal{std::string(wire::kNotPermitted),
-                   "you may not open sessions: nobody has an account with your uid; the administrator grants it in "
-                   "wrapd.yaml (access, \"*+\")"};
-  }
-  if (access == nullptr) {
-    return Refusal{std::string(wire::kNotPermitted),
-                   "you may not open sessions; the administrator grants it in wrapd.yaml (access)"};
-  }
-  connection.policy_name = connection.request.policy.value_or(access->default_policy);
-  const std::string& name = connection.policy_name;
-  const std::string shown = printable(name, 128);
-  if (std::ranges::find(access->policies, name) == access->policies.end()) {
-    return Refusal{std::string(wire::kNotPermitted),
-                   "you may not use the policy " + shown + "; the administrator grants it in wrapd.yaml"};
-  }
-  connection.policy = catalogue.find(name);
-  if (connection.policy) return std::nullopt;
-  if (const auto* rejection = catalogue.rejection(name)) {
-    return Refusal{"unknown-policy", "the policy " + shown + " is broken and cannot be used; ask the administrator (" +
-                                         "wrapctl policy check " + printable(rejection->file, 512) + ")"};
-  }
-  return Refusal{"unknown-policy", "there is no policy " + shown + "; the administrator has to install it"};
+  auto picked = policy_for(*parts_.catalogue, connection.peer, connection.account, connection.request.policy);
+  if (!picked) return Refusal{picked.error().code, picked.error().message};
+  connection.policy_name = std::move(picked->name);
+  connection.policy = std::move(picked->policy);
+  return std::nullopt;
 }
 
 std::optional<Broker::Refusal> Broker::take_session(Connection& connection) {
@@ -473,7 +416,18 @@ void Broker::find_plan(Connection& connection) {
 }
 
 void Broker::open_session(Connection& connection, const PreparedPlan& plan) {
-  auto started = start_supervisor(connection, plan);
+  auto started = opener_->open({.peer = connection.peer,
+                                .request = connection.request,
+                                .policy_name = connection.policy_name,
+                                .policy = *connection.policy,
+                                .user = connection.user,
+                                .socket = connection.socket.get(),
+                                .root = connection.place.root.get(),
+                                .hold = connection.hold,
+                                .ids = parts_.supervisor_ids,
+                                .permissive_fallback = parts_.catalogue->config.permissive_fallback,
+                                .place = std::move(connection.session)},
+                               plan);
   if (!started) {
     std::fprintf(stderr, "wrapd: cannot open a session for uid %u: %s\n", connection.peer.uid,
                  started.error().message.c_str());
@@ -484,88 +438,6 @@ void Broker::open_session(Connection& connection, const PreparedPlan& plan) {
   OpenedSession opened{.id = std::move(*started), .connection = std::move(connection.theirs)};
   drop(connection);
   if (done) done(std::move(opened));
-}
-
-wire::SupervisorConfig Broker::config_for(const Connection& connection, const PreparedPlan& plan,
-                                          const SessionDirectory& directory) {
-  wire::SupervisorConfig config;
-  config.own_uid = parts_.supervisor_ids.uid;
-  config.own_gid = parts_.supervisor_ids.gid;
-  config.uid = connection.peer.uid;
-  config.gid = connection.peer.gid;
-  config.groups = connection.peer.groups;
-  config.client_pid = connection.peer.pid;
-  config.command = connection.request.command;
-  config.events = connection.request.events;
-  config.profile = connection.request.profile;
-  config.record_slot = records_->slot_of(connection.user);
-  config.waiting_calls = CallShares::next(sessions_.calls(), connection.user);
-  config.reply.id = directory.id();
-  config.reply.directory = directory.path();
-  config.reply.notify_token = random_hex(32);
-  config.reply.signal_token = random_hex(32);
-  config.reply.ptrace_token = random_hex(32);
-  config.reply.policy = connection.policy_name;
-  config.reply.mode = policy::to_string(connection.policy->policy.effective_mode());
-  config.reply.filtered = plan.filtered;
-  config.reply.notices = policy::notices(connection.policy->policy, "policy");
-  config.reply.scope_signal = plan.scope_signal;
-  config.reply.scope_abstract = plan.scope_abstract;
-  config.reply.monitor_unsupported = plan.monitor_unsupported;
-  return config;
-}
-
-Result<SupervisorProcess> Broker::hire(SessionFacts& facts, const wire::SupervisorConfig& config,
-                                       std::span<const int> fds) {
-  auto give = [&](const SupervisorProcess& process) -> Result<> {
-    facts.supervisor_pid = process.pid;
-    auto record = seal_session_facts(facts);
-    if (!record) return std::unexpected(record.error());
-    const int stored[FdStore::kPerSession] = {process.channel.get(), process.pidfd.get(), record->get()};
-    if (auto kept = store_.store(FdStore::name_of(facts.id), stored); !kept) return kept;
-    return process.configure(config, fds);
-  };
-  Error error;
-  // The one that waits may have died; a new one is the second try.
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    auto process = supervisors_.take();
-    if (!process) return process;
-    auto given = give(*process);
-    if (given) return process;
-    error = given.error();
-    if (auto ended = kill_and_reap(process->pidfd.get()); !ended) error.message += "; " + ended.error().message;
-    store_.remove(FdStore::name_of(facts.id));
-  }
-  return std::unexpected(error);
-}
-
-Result<std::string> Broker::start_supervisor(Connection& connection, const PreparedPlan& plan) {
-  const bool fallback = parts_.catalogue->config.permissive_fallback;
-  auto directory = SessionDirectory::create(runtime_, connection.peer.uid, fallback);
-  if (!directory) return std::unexpected(directory.error());
-  const auto config = config_for(connection, plan, *directory);
-  const auto& listeners = directory->listeners();
-  const int fds[wire::kConfigFds] = {
-      connection.socket.get(),     listeners[0].get(), listeners[1].get(), listeners[2].get(),
-      connection.place.root.get(), plan.rules.get(),   plan.filter.get(),  records_->fd()};
-
-  SessionFacts facts{.id = config.reply.id,
-                     .uid = config.uid,
-                     .client_pid = config.client_pid,
-                     .policy = config.reply.policy,
-                     .policy_digest = connection.policy->digest,
-                     .mode = config.reply.mode,
-                     .since = std::chrono::system_clock::now(),
-                     .command = config.command,
-                     .waiting_calls = config.waiting_calls};
-  if (auto given = disposal_.give(connection.hold); !given) return std::unexpected(given.error());
-  auto process = hire(facts, config, fds);
-  if (!process) return std::unexpected(process.error());
-  std::string id = facts.id;
-  auto added =
-      sessions_.add(std::move(facts), std::move(*directory), std::move(*process), std::move(connection.session));
-  if (!added) return std::unexpected(added.error());
-  return id;
 }
 
 }  // namespace wrapd::daemon

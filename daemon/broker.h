@@ -11,7 +11,8 @@
 // A request that came over the bus goes the same way; its connection is one end of a pair whose other end the caller
 // gets with the answer.
 //
-// No descriptor of a stranger's is ever taken, and no connection that may hold one is closed here last (disposal.h).
+// No descriptor of a stranger's is ever taken, and no connection that may hold one is closed here last
+// (connection_closer.h).
 //
 // How many wait is bounded for each user, and for all together. Where all places are taken, the connection goes that
 // has waited longest without a request: a stranger's first. One that has sent its request keeps its place.
@@ -24,7 +25,6 @@
 #include <list>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -32,19 +32,18 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "daemon/catalogue.h"
-#include "daemon/disposal.h"
+#include "daemon/connection_closer.h"
+#include "daemon/control_acceptor.h"
 #include "daemon/event_loop.h"
 #include "daemon/fd_store.h"
 #include "daemon/io_group.h"
 #include "daemon/journal.h"
-#include "daemon/newcomers.h"
 #include "daemon/plan_cache.h"
 #include "daemon/quota.h"
-#include "daemon/record_shares.h"
 #include "daemon/service_api.h"
 #include "daemon/session_directory.h"
+#include "daemon/session_opener.h"
 #include "daemon/session_table.h"
-#include "daemon/supervisor_pool.h"
 #include "daemon/supervisor_process.h"
 #include "daemon/user_directory.h"
 
@@ -59,7 +58,7 @@ class Broker {
   struct Surroundings {
     EventLoop& loop;
     Journal& journal;
-    Disposal& disposal;
+    ConnectionCloser& closer;
     UserDirectory& users;
     SessionTable& sessions;
     FdStore& store;
@@ -71,7 +70,7 @@ class Broker {
     SupervisorIds supervisor_ids;
     std::shared_ptr<const Catalogue> catalogue;
     std::shared_ptr<const SubordinateIds> subordinate_ids;
-    std::function<void()> on_newcomer;
+    std::function<void()> on_connection;
   };
   [[nodiscard]] static Result<std::unique_ptr<Broker>> create(Surroundings surroundings, Parts parts);
   ~Broker();
@@ -91,7 +90,7 @@ class Broker {
   // Nobody waits for a session.
   [[nodiscard]] bool idle() const { return connections_.empty(); }
   // For good: who connects from here on is left to the next service.
-  void stop_accepting() { newcomers_->stop(); }
+  void stop_accepting() { acceptor_->stop(); }
 
  private:
   struct Connection;
@@ -103,10 +102,10 @@ class Broker {
   Broker(Surroundings surroundings, Parts parts);
   [[nodiscard]] Result<> start();
 
-  // Newcomers.
-  void admit(UniqueFd socket, Disposal::Hold hold);
-  void turn_away(UniqueFd socket, Disposal::Hold hold);
-  [[nodiscard]] Connection& enter(UniqueFd socket, Disposal::Hold hold, PeerCredentials peer);
+  // ControlAcceptor.
+  void admit(UniqueFd socket, ConnectionCloser::Hold hold);
+  void turn_away(UniqueFd socket, ConnectionCloser::Hold hold);
+  [[nodiscard]] Connection& enter(UniqueFd socket, ConnectionCloser::Hold hold, PeerCredentials peer);
   // nullopt: it is counted.
   [[nodiscard]] std::optional<Refusal> count_pending(Connection& connection);
   [[nodiscard]] Standing standing_of(uid_t uid, Standing unknown) const;
@@ -127,27 +126,19 @@ class Broker {
   void find_user(Connection& connection);
   void find_plan(Connection& connection);
   void open_session(Connection& connection, const PreparedPlan& plan);
-  [[nodiscard]] wire::SupervisorConfig config_for(const Connection& connection, const PreparedPlan& plan,
-                                                  const SessionDirectory& directory);
-  // Stored first, configured then: no configured supervisor is ever unknown to the store.
-  [[nodiscard]] Result<SupervisorProcess> hire(SessionFacts& facts, const wire::SupervisorConfig& config,
-                                               std::span<const int> fds);
 
   [[nodiscard]] Result<> identify(Connection& connection) const;
   // nullopt: go on.
   [[nodiscard]] std::optional<Refusal> check_caller(Connection& connection);
   [[nodiscard]] std::optional<Refusal> pick_policy(Connection& connection);
   [[nodiscard]] std::optional<Refusal> take_session(Connection& connection);
-  // The session's id.
-  [[nodiscard]] Result<std::string> start_supervisor(Connection& connection, const PreparedPlan& plan);
 
   void refuse(Connection& connection, const Refusal& refusal);
   void drop(Connection& connection);
-  void sweep();
 
   EventLoop& loop_;
   Journal& journal_;
-  Disposal& disposal_;
+  ConnectionCloser& closer_;
   UserDirectory& users_;
   SessionTable& sessions_;
   FdStore& store_;
@@ -156,19 +147,13 @@ class Broker {
   Quota pending_;                              // of each user, what is still being closed included
   Quota places_;                               // of all users together
   std::array<std::list<uint64_t>, 3> unread_;  // no request yet; by standing, the longest first
-  SupervisorPool supervisors_;
+  std::unique_ptr<SessionOpener> opener_;
   std::unique_ptr<PlanCache> plans_;
-  std::unique_ptr<RecordShares> records_;
   std::unordered_map<uint64_t, std::unique_ptr<Connection>> connections_;
   uint64_t next_connection_ = 1;
   std::unique_ptr<IoGroup> requests_;  // those who have not asked yet
   UniqueFd proc_;
-  std::unique_ptr<Newcomers> newcomers_;
-  EventSource sweeper_;
+  std::unique_ptr<ControlAcceptor> acceptor_;
 };
-
-// Sends one error reply and reads away what the peer has sent: unread data would turn the reply into a reset. Closing
-// `socket` may block all the same (disposal.h).
-void send_refusal(int socket, const std::string& code, const std::string& message);
 
 }  // namespace wrapd::daemon

@@ -48,13 +48,11 @@ Result<std::shared_ptr<CataloguePolicy>> load_policy(const std::string& path) {
   if (!text) return std::unexpected(text.error());
   auto policy = policyfile::load_policy(*text, printable(path));
   if (!policy) return std::unexpected(policy.error());
-  auto digest = policy_digest(*text);
-  if (!digest) return std::unexpected(digest.error());
   auto entry = std::make_shared<CataloguePolicy>();
   entry->use = variables_used(*policy);
   entry->policy = std::move(*policy);
+  entry->digest = policy_digest(*text);
   entry->text = std::move(*text);
-  entry->digest = std::move(*digest);
   return entry;
 }
 

@@ -39,9 +39,9 @@ class EventSource {
 
 class EventLoop {
  public:
-  // Lower runs first when several are due at once, and among equals whoever waits longest. Newcomers and the bus are
-  // equals, so that neither silences the other.
-  enum Priority : int64_t { kSessions = -10, kNormal = 0, kNewcomers = 10, kBus = kNewcomers };
+  // Lower runs first when several are due at once, and among equals the one that waits longest. New connections and the
+  // bus are equals, so that neither silences the other.
+  enum Priority : int64_t { kSessions = -10, kNormal = 0, kNewConnections = 10, kBus = kNewConnections };
 
   [[nodiscard]] static Result<EventLoop> create();
   EventLoop(EventLoop&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}

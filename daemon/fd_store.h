@@ -9,7 +9,7 @@
 // Entries are stored with FDPOLL=0: the manager would else drop a channel at its hang-up, and with it the last words of
 // a supervisor that ended while there was no service to hear them. So each entry is taken out here.
 //
-// A store that is full drops descriptors without a word to the sender: whoever stores counts (most_sessions()). The
+// A store that is full drops descriptors without a word to the sender: the caller counts (most_sessions()). The
 // manager takes these messages before it sees the end of the sender (manager_setup_notify() in systemd's
 // src/core/manager.c), so what was sent is stored even if the service dies in the next instruction.
 

@@ -12,7 +12,7 @@ Result<std::unique_ptr<IoGroup>> IoGroup::create(EventLoop& loop, std::function<
   group->handler_ = std::move(handler);
   group->epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
   if (!group->epoll_) return fail_errno("cannot make an epoll instance");
-  auto source = loop.on_io(group->epoll_.get(), EPOLLIN, [raw = group.get()](uint32_t) { raw->dispatch(); });
+  auto source = loop.on_io(group->epoll_.get(), EPOLLIN, [group = group.get()](uint32_t) { group->dispatch(); });
   if (!source) return std::unexpected(source.error());
   group->source_ = std::move(*source);
   return group;

@@ -45,7 +45,7 @@ constexpr std::chrono::seconds kListenerStays{5};
 constexpr size_t kMostThreads = 256;
 constexpr uint32_t kShared = UINT32_MAX;  // of those beyond kMostThreads
 
-struct Doomed {
+struct Closing {
   uint64_t id = 0;
   int fd = -1;
 };
@@ -86,11 +86,11 @@ bool closes_at_once(int socket) {
 class Closers {
  public:
   // A thread that cannot be had leaves the connection open, to the end of the process.
-  void close(uint32_t thread, Doomed doomed) {
+  void close(uint32_t thread, Closing closing) {
     std::lock_guard lock(mutex_);
     if (!queues_.contains(thread) && queues_.size() >= kMostThreads) thread = kShared;
     const bool running = queues_.contains(thread);
-    queues_[thread].push_back(doomed);
+    queues_[thread].push_back(closing);
     if (running) return;
     try {
       std::thread([this, thread] { run(thread); }).detach();
@@ -102,7 +102,7 @@ class Closers {
  private:
   void run(uint32_t thread) {
     for (;;) {
-      Doomed next;
+      Closing next;
       {
         std::lock_guard lock(mutex_);
         auto& queue = queues_[thread];
@@ -115,7 +115,7 @@ class Closers {
     }
   }
   std::mutex mutex_;
-  std::unordered_map<uint32_t, std::deque<Doomed>> queues_;  // one for each thread that runs
+  std::unordered_map<uint32_t, std::deque<Closing>> queues_;  // one for each thread that runs
 };
 
 class Keeper {
@@ -166,13 +166,13 @@ class Keeper {
       found->second.given = true;
       return true;
     }
-    const Held doomed = found->second;
+    const Held closing = found->second;
     held_.erase(found);
     // Who has been given it still reads.
-    if (doomed.given || !closes_at_once(doomed.fd)) {
-      closers_.close(order.thread, {.id = order.id, .fd = doomed.fd});
+    if (closing.given || !closes_at_once(closing.fd)) {
+      closers_.close(order.thread, {.id = order.id, .fd = closing.fd});
     } else {
-      ::close(doomed.fd);
+      ::close(closing.fd);
       report(KeeperReport::closed, order.id);
     }
     return true;

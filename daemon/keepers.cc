@@ -72,11 +72,12 @@ Result<std::unique_ptr<Keepers::Keeper>> Keepers::spawn() {
   keeper->pidfd = std::move(child->pidfd);
   keeper->room = *room;
   auto reports = loop_.on_io(
-      keeper->channel.get(), EPOLLIN, [this, raw = keeper.get()](uint32_t events) { on_channel(*raw, events); },
-      EventLoop::kSessions);
+      keeper->channel.get(), EPOLLIN,
+      [this, borrowed = keeper.get()](uint32_t events) { on_channel(*borrowed, events); }, EventLoop::kSessions);
   if (!reports) return std::unexpected(reports.error());
   keeper->reports = std::move(*reports);
-  auto end = loop_.on_io(keeper->pidfd.get(), EPOLLIN, [this, raw = keeper.get()](uint32_t) { on_end(*raw); });
+  auto end =
+      loop_.on_io(keeper->pidfd.get(), EPOLLIN, [this, borrowed = keeper.get()](uint32_t) { on_end(*borrowed); });
   if (!end) return std::unexpected(end.error());
   keeper->end = std::move(*end);
   return keeper;

@@ -9,7 +9,7 @@
 
 namespace wrapd::daemon {
 
-// The command line of wrapd. The environment is not asked: whoever starts a service as root says so in words.
+// The command line of wrapd. The environment is not asked: root starts the service, and says so in words.
 struct Options {
   CataloguePaths catalogue;
   std::string runtime_directory;

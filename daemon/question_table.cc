@@ -10,10 +10,10 @@ Result<> QuestionTable::add(const SessionFacts& session, uint64_t user, const wi
   auto& asked = asked_[session.id];
   if (asked.contains(report.question)) {
     if (again) return {};
-    return fail("supervisor asked a question twice");
+    return fail("asked a question twice", EPROTO);
   }
   if (asked.size() >= kMostPerSession) {
-    return fail("supervisor asked more than " + std::to_string(kMostPerSession) + " questions at once");
+    return fail("asked more than " + std::to_string(kMostPerSession) + " questions at once", EPROTO);
   }
   const std::chrono::milliseconds timeout(report.timeout_ms);
   std::string id = random_hex(8);

@@ -68,19 +68,19 @@ uint64_t SubordinateIds::user_of(uid_t uid) const {
 
 Standing SubordinateIds::standing_of(uid_t uid) const {
   if (uid == 0) return Standing::root;
-  return contains(uid) ? Standing::stranger : Standing::account;
+  return contains(uid) ? Standing::no_account : Standing::account;
 }
 
 bool Quota::full(size_t limit, Standing standing) const noexcept {
   const auto& has = counts_->standing;
   const size_t for_root = limit / kRootShare;
   const size_t for_accounts = limit / kAccountsShare;
-  const size_t strangers = has[static_cast<size_t>(Standing::stranger)];
+  const size_t strangers = has[static_cast<size_t>(Standing::no_account)];
   const size_t others = strangers + has[static_cast<size_t>(Standing::account)];
   if (total() >= limit) return true;
   if (standing == Standing::root) return false;
   if (others >= limit - for_root) return true;
-  return standing == Standing::stranger && strangers >= limit - for_root - for_accounts;
+  return standing == Standing::no_account && strangers >= limit - for_root - for_accounts;
 }
 
 }  // namespace wrapd::daemon

@@ -18,7 +18,7 @@
 
 namespace wrapd::daemon {
 
-enum class Standing : uint8_t { stranger, account, root };
+enum class Standing : uint8_t { no_account, account, root };
 
 // Who has which subordinate ids: /etc/subuid, as it was when it was read. Names are not looked up.
 class SubordinateIds {
@@ -84,7 +84,7 @@ class Quota {
         : counts_(std::move(counts)), user_(user), standing_(standing), amount_(amount) {}
     std::shared_ptr<Counts> counts_;
     uint64_t user_ = 0;
-    Standing standing_ = Standing::stranger;
+    Standing standing_ = Standing::no_account;
     size_t amount_ = 0;
   };
 

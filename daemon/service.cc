@@ -26,15 +26,15 @@ int complain(const Error& error, int status) {
   return status;
 }
 
-// Whoever waits is told why there is no service; a queue left full would have us started again at once.
-void refuse_everybody(Disposal& disposal, int control, const std::string& why) {
+// Clients that wait are told why there is no service; a queue left full would have us started again at once.
+void refuse_everybody(ConnectionCloser& closer, int control, const std::string& why) {
   constexpr int kMost = 4096;
-  for (int i = 0; i < kMost && disposal.ready(); ++i) {
+  for (int i = 0; i < kMost && closer.ready(); ++i) {
     UniqueFd socket(::accept4(control, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) return;
-    const auto hold = disposal.take(socket.get());
+    const auto hold = closer.take(socket.get());
     send_refusal(socket.get(), "internal", why);
-    disposal.close(std::move(socket), hold, 0);
+    closer.close(std::move(socket), hold, 0);
   }
 }
 
@@ -74,9 +74,9 @@ Result<> Service::start() {
 
 Result<> Service::make_parts(int control) {
   subordinate_ids_ = load_subordinate_ids(options_.catalogue.subordinate_ids);
-  auto disposal = Disposal::create(loop_, options_.keeper, control);
-  if (!disposal) return std::unexpected(disposal.error());
-  disposal_ = std::move(*disposal);
+  auto closer = ConnectionCloser::create(loop_, options_.keeper, control);
+  if (!closer) return std::unexpected(closer.error());
+  closer_ = std::move(*closer);
   auto users = UserDirectory::create(loop_);
   if (!users) return std::unexpected(users.error());
   users_ = std::move(*users);
@@ -109,7 +109,7 @@ Result<> Service::take_administration(int control) {
     reload_failed_ = true;
     return {};
   }
-  refuse_everybody(*disposal_, control, administration_.catalogue->problem);
+  refuse_everybody(*closer_, control, administration_.catalogue->problem);
   failure_status_ = kExitConfig;
   return std::unexpected(loaded.error());
 }
@@ -137,7 +137,7 @@ void Service::restore(std::vector<PassedFd> stored) {
 Result<> Service::start_broker(UniqueFd control) {
   auto broker = Broker::create({.loop = loop_,
                                 .journal = journal_,
-                                .disposal = *disposal_,
+                                .closer = *closer_,
                                 .users = *users_,
                                 .sessions = *sessions_,
                                 .store = store_,
@@ -147,7 +147,7 @@ Result<> Service::start_broker(UniqueFd control) {
                                 .supervisor_ids = administration_.supervisor_ids,
                                 .catalogue = administration_.catalogue,
                                 .subordinate_ids = subordinate_ids_,
-                                .on_newcomer = [this] { note_activity(); }});
+                                .on_connection = [this] { note_activity(); }});
   if (!broker) return std::unexpected(broker.error());
   broker_ = std::move(*broker);
   return {};
@@ -228,11 +228,11 @@ void Service::on_idle_timer() {
   watch_idleness(std::chrono::ceil<std::chrono::milliseconds>(limit - quiet));
 }
 
-// Whoever comes from here on waits in the control socket's queue, or for the name on the bus, and has the manager start
-// the next one.
+// A client that comes from here on waits in the control socket's queue, or for the name on the bus, and has the manager
+// start the next one.
 void Service::retire() {
   exit_status_ = kExitIdle;
-  notify_stopping("Stopping; nobody needs the service");
+  notify_stopping("Stopping; the service is idle");
   broker_->stop_accepting();
   if (!retire_) return loop_.stop();
   retire_([this] { loop_.stop(); });

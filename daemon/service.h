@@ -2,7 +2,7 @@
 #pragma once
 
 // The service as a whole: puts its parts together, loads and reloads what the administrator wrote, finds the sessions
-// again that an earlier run has left, and ends when nobody needs it. What can be asked of it is ServiceApi; whoever
+// again that an earlier run has left, and ends when it is idle. What can be asked of it is ServiceApi; the code that
 // speaks for callers besides the control socket (daemon/bus) holds a reference, between start() and serve().
 
 #include <signal.h>
@@ -18,7 +18,7 @@
 #include "daemon/activation.h"
 #include "daemon/administration.h"
 #include "daemon/broker.h"
-#include "daemon/disposal.h"
+#include "daemon/connection_closer.h"
 #include "daemon/event_loop.h"
 #include "daemon/fd_store.h"
 #include "daemon/journal.h"
@@ -110,7 +110,7 @@ class Service final : public ServiceApi {
   std::shared_ptr<const SubordinateIds> subordinate_ids_;
   UniqueFd lock_;
   RuntimeDirectory runtime_;
-  std::unique_ptr<Disposal> disposal_;
+  std::unique_ptr<ConnectionCloser> closer_;
   std::unique_ptr<UserDirectory> users_;
   std::unique_ptr<SessionTable> sessions_;
   std::unique_ptr<PolicyTester> tester_;

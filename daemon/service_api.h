@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What the service can be asked to do, by whoever speaks for its callers (daemon/bus). Who may ask is decided there,
-// before the call; here things are done. Everything happens on the loop's thread, nothing waits: what takes time
+// What the service can be asked to do, by the code that speaks for its callers (daemon/bus). Who may ask is decided
+// there, before the call; here things are done. Everything happens on the loop's thread, nothing waits: what takes time
 // answers through its callback, later, or before the call returns.
 
 #include <sys/types.h>
@@ -26,7 +26,10 @@ namespace wrapd::daemon {
 using WallTime = std::chrono::system_clock::time_point;
 
 enum class SessionState : uint8_t { opening, running, terminating, closing };
-[[nodiscard]] std::string_view to_string(SessionState state);
+[[nodiscard]] constexpr std::string_view to_string(SessionState state) {
+  constexpr std::string_view kNames[] = {"opening", "running", "terminating", "closing"};
+  return kNames[static_cast<size_t>(state)];
+}
 
 struct SessionInfo {
   std::string id;  // 32 hexadecimal digits

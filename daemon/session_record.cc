@@ -2,12 +2,13 @@
 #include "daemon/session_record.h"
 
 #include <fcntl.h>
-#include <sodium.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
 #include <climits>
+#include <cstdio>
+#include <functional>
 #include <span>
 
 #include "base/io.h"
@@ -19,7 +20,7 @@
 namespace wrapd::daemon {
 namespace {
 
-constexpr size_t kDigestBytes = crypto_generichash_BYTES;
+constexpr size_t kDigestDigits = 16;
 constexpr uint64_t kMaxId = UINT32_MAX - 1;
 constexpr size_t kMaxReason = 256;
 constexpr std::string_view kWhat = "session record";
@@ -41,8 +42,8 @@ Result<SessionRecord> facts_from(wire::Fields& fields) {
   fields.require(facts.supervisor_pid > 0, "supervisor_pid", "a process number");
   facts.policy = fields.text("policy", 64);
   fields.require(wire::is_policy_name(facts.policy), "policy", "a policy's name");
-  facts.policy_digest = fields.text("policy_digest", 2 * kDigestBytes);
-  fields.require(wire::is_lower_hex(facts.policy_digest, 2 * kDigestBytes), "policy_digest", "64 hexadecimal digits");
+  facts.policy_digest = fields.text("policy_digest", kDigestDigits);
+  fields.require(wire::is_lower_hex(facts.policy_digest, kDigestDigits), "policy_digest", "16 hexadecimal digits");
   facts.mode = fields.text("mode", 16);
   fields.require(std::ranges::find(kModes, facts.mode) != kModes.end(), "mode", "enforce, audit or disabled");
   facts.since = WallTime(std::chrono::microseconds(fields.number("since", INT64_MAX / 1000)));
@@ -127,17 +128,10 @@ Result<SessionRecord> read_session_record(int memfd) {
   return decode_session_record({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
-Result<std::string> policy_digest(std::string_view text) {
-  if (::sodium_init() < 0) return fail("cannot initialise libsodium");
-  std::array<unsigned char, kDigestBytes> digest;
-  if (::crypto_generichash(digest.data(), digest.size(), reinterpret_cast<const unsigned char*>(text.data()),
-                           text.size(), nullptr, 0) != 0) {
-    return fail("cannot compute a policy's digest");
-  }
-  std::string out(2 * digest.size() + 1, '\0');
-  ::sodium_bin2hex(out.data(), out.size(), digest.data(), digest.size());
-  out.pop_back();
-  return out;
+std::string policy_digest(std::string_view text) {
+  std::array<char, kDigestDigits + 1> out;
+  std::snprintf(out.data(), out.size(), "%016zx", std::hash<std::string_view>{}(text));
+  return out.data();
 }
 
 }  // namespace wrapd::daemon

@@ -54,7 +54,8 @@ using SessionRecord = std::variant<SessionFacts, EndOrder>;
 // Believes only what this service can have written: a memfd that carries every seal and belongs to us (root).
 [[nodiscard]] Result<SessionRecord> read_session_record(int memfd);
 
-// 64 hexadecimal digits: BLAKE2b-256 (crypto_generichash(3)) of a policy's text.
-[[nodiscard]] Result<std::string> policy_digest(std::string_view text);
+// Tells whether a policy's text is still the one that a session was opened with. The text is root's, so nobody looks
+// for two with the same digest. It is the same in every run of the service.
+[[nodiscard]] std::string policy_digest(std::string_view text);
 
 }  // namespace wrapd::daemon

@@ -19,8 +19,8 @@ namespace {
 
 // Of one supervisor, before others get their turn.
 constexpr int kReportsInATurn = 16;
-// Not before whoever else wants something of the service: what supervisors send is not for them to hurry.
-constexpr auto kReportsPriority = EventLoop::kNewcomers;
+// After everybody else who wants something of the service: supervisors must not be able to delay the others.
+constexpr auto kReportsPriority = EventLoop::kNewConnections;
 constexpr auto kExitPriority = EventLoop::kSessions;
 static_assert(wire::kMaxReportsPerSecond > 2 * policy::kMaxApprovalRate + 20);
 static_assert(wire::kMaxReportsAtOnce > 2 * policy::kMaxApprovalBurst + 500);
@@ -30,20 +30,6 @@ uint64_t saturated_sum(uint64_t a, uint64_t b) {
 }
 
 }  // namespace
-
-std::string_view to_string(SessionState state) {
-  switch (state) {
-    case SessionState::opening:
-      return "opening";
-    case SessionState::running:
-      return "running";
-    case SessionState::terminating:
-      return "terminating";
-    case SessionState::closing:
-      return "closing";
-  }
-  return "opening";
-}
 
 struct SessionTable::Session {
   SessionFacts facts;
@@ -158,7 +144,7 @@ void SessionTable::on_channel(Session& session, uint32_t events) {
   }
 }
 
-void SessionTable::hear_out(Session& session) {
+void SessionTable::read_remaining_reports(Session& session) {
   while (session.channel.active() && read_report(session)) {
   }
 }
@@ -167,7 +153,7 @@ bool SessionTable::read_report(Session& session) {
   auto packet = wire::receive_packet(session.process.channel.get(), wire::kMaxChannelMessage, 0);
   if (!packet && packet.error().code == EAGAIN) return false;
   if (!packet) {
-    end_by_force(session, "supervisor sent what it may not: " + packet.error().message);
+    end_by_force(session, ForcedEnd::bad_report, packet.error().message);
     return false;
   }
   if (packet->eof()) {
@@ -176,14 +162,14 @@ bool SessionTable::read_report(Session& session) {
     return false;
   }
   if (!session.reports.take(std::chrono::steady_clock::now())) {
-    end_by_force(session, "supervisor flooded the service with reports and was killed");
+    end_by_force(session, ForcedEnd::flood);
     return false;
   }
   auto report = wire::decode_supervisor_report(packet->bytes);
   if (report) {
     on_report(session, *report);
   } else {
-    end_by_force(session, "supervisor sent what it may not: " + report.error().message);
+    end_by_force(session, ForcedEnd::bad_report, report.error().message);
   }
   return true;
 }
@@ -201,29 +187,19 @@ void SessionTable::on_report(Session& session, const wire::SupervisorReport& rep
   } else if (const auto* gone = std::get_if<wire::QuestionGoneReport>(&report)) {
     questions_.remove(session.facts.id, gone->question, gone->how);
   }
-  if (!good) end_by_force(session, good.error().message);
+  if (good) return;
+  end_by_force(session, good.error().code == EPROTO ? ForcedEnd::unexpected_report : ForcedEnd::service_fault,
+               good.error().message);
 }
 
 Result<> SessionTable::on_state(Session& session, wire::SupervisorState state) {
-  Step next = Step::starting;
-  switch (state) {
-    case wire::SupervisorState::ready:
-      next = Step::handing_off;
-      break;
-    case wire::SupervisorState::running:
-      next = Step::running;
-      break;
-    case wire::SupervisorState::terminating:
-      next = Step::terminating;
-      break;
-    case wire::SupervisorState::finished:
-      next = Step::finished;
-      break;
-  }
+  // Both are in the order of a session's life; a supervisor does not report that it starts.
+  static_assert(static_cast<int>(Step::finished) == static_cast<int>(wire::SupervisorState::finished) + 1);
+  const auto next = static_cast<Step>(static_cast<int>(state) + 1);
   if (next == session.step && session.restored) return {};
   const bool never_ran = session.step < Step::running && next == Step::terminating;
   if (next <= session.step || (never_ran && !session.restored)) {
-    return fail("supervisor reported a state out of order");
+    return fail("reported a state out of order", EPROTO);
   }
   session.step = next;
   if (next >= Step::running) session.directory.remove();
@@ -253,7 +229,7 @@ Result<> SessionTable::on_counters(Session& session, const wire::CounterReport& 
   const auto& before = session.counters;
   if (now.allowed < before.allowed || now.denied < before.denied || now.audited < before.audited ||
       now.lost < before.lost) {
-    return fail("supervisor reported counters that went back");
+    return fail("reported counters that went back", EPROTO);
   }
   session.counters = now;
   changed(session);
@@ -290,28 +266,25 @@ Result<> SessionTable::arm_for_step(Session& session) {
 void SessionTable::on_deadline(Session& session) {
   // What it has said in time may still wait to be read.
   const Step before = session.step;
-  hear_out(session);
+  read_remaining_reports(session);
   if (session.step != before || !session.why_forced.empty()) return;
-  const std::string step = std::to_string(deadlines_.step.count()) + " ms";
-  const std::string end = std::to_string(deadlines_.end.count()) + " ms";
-  if (session.end && session.step < Step::terminating) {
-    return end_by_force(session, "supervisor did not end its programs within " + end + " and was killed");
-  }
+  if (session.end && session.step < Step::terminating) return end_by_force(session, ForcedEnd::programs_live);
   switch (session.step) {
     case Step::starting:
-      return end_by_force(session, "supervisor was not ready within " + step + " and was killed");
+      return end_by_force(session, ForcedEnd::not_ready);
     case Step::handing_off:
-      return end_by_force(session, "the hand-offs were not done within " + step + "; the supervisor was killed");
+      return end_by_force(session, ForcedEnd::no_hand_off);
     case Step::running:
     case Step::terminating:
-      return end_by_force(session, "supervisor did not end its programs within " + end + " and was killed");
+      return end_by_force(session, ForcedEnd::programs_live);
     case Step::finished:
-      return end_by_force(session, "supervisor had finished but did not exit and was killed");
+      return end_by_force(session, ForcedEnd::lingers);
   }
 }
 
-void SessionTable::end_by_force(Session& session, std::string why) {
+void SessionTable::end_by_force(Session& session, ForcedEnd end, const std::string& detail) {
   if (!session.why_forced.empty()) return;
+  std::string why = describe(end, detail, end == ForcedEnd::programs_live ? deadlines_.end : deadlines_.step);
   session.channel.reset();
   session.deadline.reset();
   session.orders.clear();
@@ -325,7 +298,7 @@ void SessionTable::end_by_force(Session& session, std::string why) {
 void SessionTable::on_exit(Session& session) {
   auto end = reap(session.process.pidfd.get());
   if (!end && end.error().code == EAGAIN) return;
-  hear_out(session);  // its last words
+  read_remaining_reports(session);  // its last words
   const bool finished = session.step == Step::finished;
   if (!finished) record_end(session, end);
   if (!finished || session.end) store_.remove(FdStore::name_of(session.facts.id));
@@ -338,16 +311,6 @@ void SessionTable::on_exit(Session& session) {
 }
 
 void SessionTable::record_end(const Session& session, const Result<ProcessEnd>& end) {
-  std::string died = "supervisor died: ";
-  if (session.restored && session.step == Step::starting) {
-    died = "the service was restarted while the session was opened";
-  } else if (end) {
-    died += "it " + end->text;
-  } else if (end.error().code == ECHILD) {
-    died += "how cannot be told, because the service was restarted since the session was opened";
-  } else {
-    died += end.error().message;
-  }
   auto event = audit::make_event(audit::Kind::session_closed);
   event.session_id = session.facts.id;
   event.uid = session.facts.uid;
@@ -355,7 +318,8 @@ void SessionTable::record_end(const Session& session, const Result<ProcessEnd>& 
   event.operation = "close";
   event.policy = session.facts.policy;
   event.mode = session.facts.mode;
-  event.reason = session.why_forced.empty() ? died : session.why_forced;
+  event.reason = session.why_forced.empty() ? describe_death(end, session.restored, session.step == Step::starting)
+                                            : session.why_forced;
   journal_.record(std::move(event));
 }
 
@@ -370,13 +334,14 @@ void SessionTable::send_orders(Session& session) {
   while (!session.orders.empty() && session.channel.active()) {
     auto sent = wire::send_packet(session.process.channel.get(), session.orders.front(), {}, true);
     if (!sent && sent.error().code == EAGAIN) break;
-    // Whoever does not hear any more is about to be gone, or to miss its deadline.
+    // A supervisor that does not hear any more is about to be gone, or to miss its deadline.
     if (!sent) session.orders.clear();
     if (sent) session.orders.pop_front();
   }
   if (!session.channel.active()) return session.orders.clear();
   const uint32_t events = session.orders.empty() ? EPOLLIN : EPOLLIN | EPOLLOUT;
-  if (auto watched = session.channel.watch_for(events); !watched) end_by_force(session, watched.error().message);
+  if (auto watched = session.channel.watch_for(events); !watched)
+    end_by_force(session, ForcedEnd::service_fault, watched.error().message);
 }
 
 ApiResult<> SessionTable::terminate(std::string_view id, std::string_view by) {
@@ -402,7 +367,8 @@ void SessionTable::order_end(Session& session, EndOrder end) {
   order(session, wire::TerminateOrder{.reason = end.reason});
   session.end = std::move(end);
   if (!session.why_forced.empty()) return;
-  if (auto armed = arm_for_step(session); !armed) end_by_force(session, armed.error().message);
+  if (auto armed = arm_for_step(session); !armed)
+    end_by_force(session, ForcedEnd::service_fault, armed.error().message);
   changed(session);
 }
 

@@ -10,7 +10,7 @@
 // Reports only go forward, and there are only so many in a time. A supervisor that runs soon need not say before that
 // it is ready. A session that was found again after a restart may start anywhere, and says again where it is.
 //
-// Whoever asked for something and was told that it is done must be able to rely on it, also if the service dies in the
+// A caller that was told that something is done must be able to rely on it, also if the service dies in the
 // next instant. So an answer to a question counts as given once it lies in the channel, which the supervisor still
 // reads then. That a session was told to end lies in the store: whatever its supervisor does, the next run of the
 // service gives the order again and ends it by force at the same deadline.
@@ -34,6 +34,7 @@
 #include "daemon/quota.h"
 #include "daemon/service_api.h"
 #include "daemon/session_directory.h"
+#include "daemon/session_end.h"
 #include "daemon/session_record.h"
 #include "daemon/supervisor_process.h"
 #include "wire/supervisor_channel.h"
@@ -97,7 +98,7 @@ class SessionTable {
 
   void on_channel(Session& session, uint32_t events);
   // All that there is to be read; it has an end, because a flood has one.
-  void hear_out(Session& session);
+  void read_remaining_reports(Session& session);
   // False when there is no more to be read.
   bool read_report(Session& session);
   void on_report(Session& session, const wire::SupervisorReport& report);
@@ -106,7 +107,7 @@ class SessionTable {
   [[nodiscard]] Result<> on_counters(Session& session, const wire::CounterReport& counters);
   void on_deadline(Session& session);
   void on_exit(Session& session);
-  void end_by_force(Session& session, std::string why);
+  void end_by_force(Session& session, ForcedEnd end, const std::string& detail = {});
   void record_end(const Session& session, const Result<ProcessEnd>& end);
 
   // Sends now what the channel takes, the rest when it takes it.

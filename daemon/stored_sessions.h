@@ -27,7 +27,7 @@ struct StoredSession {
 struct RefusedEntry {
   std::string name;
   std::string why;
-  std::vector<UniqueFd> fds;  // closing them may wait for strangers (disposal.h)
+  std::vector<UniqueFd> fds;  // closing them may wait for strangers (connection_closer.h)
 };
 
 struct StoredSessions {

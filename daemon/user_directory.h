@@ -36,8 +36,8 @@ class UserDirectory {
 
   // Whether the uid has an entry, if that is known.
   [[nodiscard]] std::optional<bool> has_entry(uid_t uid) const;
-  // Calls `done` at once if the answer is known, else later, on the loop's thread. There is no deadline here: whoever
-  // asks has one.
+  // Calls `done` at once if the answer is known, else later, on the loop's thread. There is no deadline here: a caller
+  // that asks has one.
   void find(uid_t uid, Callback done);
 
  private:

@@ -36,7 +36,8 @@ Result<std::unique_ptr<Worker>> Worker::create(EventLoop& loop, size_t max_threa
   worker->shared_->max_queue = max_queue;
   worker->shared_->event.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!worker->shared_->event) return fail_errno("cannot make an eventfd");
-  auto source = loop.on_io(worker->shared_->event.get(), EPOLLIN, [raw = worker.get()](uint32_t) { raw->collect(); });
+  auto source =
+      loop.on_io(worker->shared_->event.get(), EPOLLIN, [worker = worker.get()](uint32_t) { worker->collect(); });
   if (!source) return std::unexpected(source.error());
   worker->source_ = std::move(*source);
   return worker;

@@ -20,8 +20,6 @@ enum Flag : int {
   kStandalone,
   kAuditLog,
   kMode,
-  kNetwork,
-  kDocker,
   kKeepFd,
   kStatusFd,
   kQuiet,
@@ -38,8 +36,6 @@ constexpr option kFlags[] = {
     {"standalone", no_argument, nullptr, kStandalone},
     {"audit-log", required_argument, nullptr, kAuditLog},
     {"mode", required_argument, nullptr, kMode},
-    {"network", required_argument, nullptr, kNetwork},
-    {"docker", required_argument, nullptr, kDocker},
     {"keep-fd", required_argument, nullptr, kKeepFd},
     {"status-fd", required_argument, nullptr, kStatusFd},
     {"quiet", no_argument, nullptr, kQuiet},
@@ -61,8 +57,6 @@ Run CMD under the policy of this machine.
       --standalone       no service: the profile (or the vendor's default) is the policy
       --audit-log FILE   append what was decided to FILE (fd:N: to this descriptor), as JSON lines
       --mode audit       the profile only records what it would deny
-      --network=yes      share the network (the default)
-      --docker=yes       leave docker's sockets to the policy (the default)
       --keep-fd N        pass descriptor N on to CMD; may be repeated
       --status-fd N      write JSON lines about CMD's start and end to descriptor N
       --quiet            no notices and no summary of what was denied
@@ -81,12 +75,6 @@ Result<int> parse_fd(std::string_view option, std::string_view text) {
     return fail(std::string(option) + " " + printable(text, 64) + ": not a descriptor; give a number such as 3");
   }
   return fd;
-}
-
-Result<> parse_yes_only(std::string_view option, std::string_view text) {
-  if (text == "yes") return {};
-  if (text == "no") return fail(std::string(option) + "=no is not supported yet; leave the option out");
-  return fail(std::string(option) + "=" + printable(text, 64) + ": not a choice; give yes or no");
 }
 
 Result<> check(const Options& options) {
@@ -109,6 +97,57 @@ Result<> check(const Options& options) {
   return {};
 }
 
+Result<> set_audit_log(Options& options, const char* value) {
+  constexpr std::string_view kDescriptor = "fd:";
+  options.audit_log = value;
+  options.audit_fd = -1;
+  if (!options.audit_log->starts_with(kDescriptor)) return {};
+  auto fd = parse_fd("--audit-log fd:N", value + kDescriptor.size());
+  if (!fd) return std::unexpected(fd.error());
+  options.audit_fd = *fd;
+  return {};
+}
+
+Result<> keep(Options& options, const char* value) {
+  auto fd = parse_fd("--keep-fd", value);
+  if (!fd) return std::unexpected(fd.error());
+  const bool standard = *fd <= 2;  // kept anyway
+  if (!standard && std::ranges::find(options.keep_fds, *fd) == options.keep_fds.end()) options.keep_fds.push_back(*fd);
+  return {};
+}
+
+// An option that takes a value.
+Result<> set_value(Options& options, int flag, const char* value) {
+  switch (flag) {
+    case kPolicy:
+      options.policy = value;
+      return {};
+    case kProfile:
+      options.profile = value;
+      return {};
+    case kAuditLog:
+      return set_audit_log(options, value);
+    case kMode:
+      options.audit = std::strcmp(value, "audit") == 0;
+      if (options.audit) return {};
+      return fail("--mode " + printable(value, 64) + ": only audit can be asked for; leave the option out to enforce");
+    case kKeepFd:
+      return keep(options, value);
+    case kStatusFd: {
+      auto fd = parse_fd("--status-fd", value);
+      if (!fd) return std::unexpected(fd.error());
+      options.status_fd = *fd;
+      return {};
+    }
+    case kControl:
+      options.control = value;
+      return {};
+    default:
+      options.compile = value;
+      return {};
+  }
+}
+
 }  // namespace
 
 std::string_view help_text() {
@@ -123,54 +162,11 @@ Result<Options> parse_options(int argc, char** argv) {
   int flag = 0;
   // '+': CMD's own options are CMD's. ':': a missing argument is told from an unknown option.
   while ((flag = ::getopt_long(argc, argv, "+:", kFlags, nullptr)) != -1) {
-    const char* value = optarg;
+    Result<> set;
     switch (flag) {
-      case kPolicy:
-        options.policy = value;
-        break;
-      case kProfile:
-        options.profile = value;
-        break;
       case kStandalone:
         options.standalone = true;
         break;
-      case kAuditLog:
-        options.audit_log = value;
-        options.audit_fd = -1;
-        if (constexpr std::string_view kDescriptor = "fd:"; options.audit_log->starts_with(kDescriptor)) {
-          auto fd = parse_fd("--audit-log fd:N", value + kDescriptor.size());
-          if (!fd) return std::unexpected(fd.error());
-          options.audit_fd = *fd;
-        }
-        break;
-      case kMode:
-        if (std::strcmp(value, "audit") != 0) {
-          return fail("--mode " + printable(value, 64) +
-                      ": only audit can be asked for; leave the option out to enforce");
-        }
-        options.audit = true;
-        break;
-      case kNetwork:
-        if (auto ok = parse_yes_only("--network", value); !ok) return std::unexpected(ok.error());
-        break;
-      case kDocker:
-        if (auto ok = parse_yes_only("--docker", value); !ok) return std::unexpected(ok.error());
-        break;
-      case kKeepFd: {
-        auto fd = parse_fd("--keep-fd", value);
-        if (!fd) return std::unexpected(fd.error());
-        bool standard = *fd <= 2;  // kept anyway
-        if (!standard && std::ranges::find(options.keep_fds, *fd) == options.keep_fds.end()) {
-          options.keep_fds.push_back(*fd);
-        }
-        break;
-      }
-      case kStatusFd: {
-        auto fd = parse_fd("--status-fd", value);
-        if (!fd) return std::unexpected(fd.error());
-        options.status_fd = *fd;
-        break;
-      }
       case kQuiet:
         options.quiet = true;
         break;
@@ -183,20 +179,17 @@ Result<Options> parse_options(int argc, char** argv) {
       case kHelp:
         options.action = Options::Action::help;
         return options;
-      case kControl:
-        options.control = value;
-        break;
-      case kCompile:
-        options.compile = value;
-        break;
       case ':':
         return fail(printable(argv[optind - 1], 64) + " needs a value; see wrap --help");
-      default:
+      case '?':
         return fail((optopt > 0 && optopt < 256
                          ? "unknown option -" + printable(std::string(1, static_cast<char>(optopt)))
                          : "unknown option or value: " + printable(argv[optind - 1], 64)) +
                     "; see wrap --help");
+      default:
+        set = set_value(options, flag, optarg);
     }
+    if (!set) return std::unexpected(set.error());
   }
   options.command.assign(argv + optind, argv + argc);
   if (auto ok = check(options); !ok) return std::unexpected(ok.error());

@@ -75,7 +75,7 @@ void signal_all(int proc, const std::vector<Process>& processes, int signal) {
   }
 }
 
-// Reaps what has ended. True if this process has no children any more.
+// Reaps the children that have ended. True if this process has no children any more.
 bool reap_all() {
   for (;;) {
     pid_t pid = ::waitpid(-1, nullptr, WNOHANG);
@@ -114,20 +114,17 @@ size_t kill_descendants(std::chrono::milliseconds timeout, const kernel::Bystand
   const auto deadline = Clock::now() + timeout;
   const UniqueFd proc = open_proc();
   for (;;) {
-    std::set<pid_t> stopped;
-    std::vector<Process> found;
-    for (bool found_new = true; found_new && Clock::now() < deadline;) {
-      found = find_descendants(proc.get(), bystanders);
-      found_new = false;
-      for (const Process& process : found) found_new |= stopped.insert(process.pid).second;
-      signal_all(proc.get(), found, SIGSTOP);
-    }
+    std::vector<Process> found = kernel::stop_until_quiet(1, deadline, [&] {
+      kernel::StoppingLook look{.found = find_descendants(proc.get(), bystanders)};
+      signal_all(proc.get(), look.found, SIGSTOP);
+      return look;
+    });
     signal_all(proc.get(), found, SIGKILL);
     // Where there is no /proc the children that are left cannot even be counted; there are no bystanders then.
     const bool alone = reap_all() || bystanders.any();
     found = find_descendants(proc.get(), bystanders);
     if (alone && found.empty()) {
-      (void)reap_all();  // whoever ended after the last time
+      (void)reap_all();  // those that ended after the last time
       return 0;
     }
     if (Clock::now() >= deadline) return std::max<size_t>(found.size(), alone ? 0 : 1);

@@ -8,7 +8,7 @@
 
 namespace wrapd::client {
 
-// Who lives beneath this process before the session does. `filtered`: whoever is of the session will have one seccomp
+// The processes beneath this one before the session starts. `filtered`: those of the session will have one seccomp
 // filter more than this process.
 [[nodiscard]] kernel::Bystanders bystanders_here(bool filtered);
 

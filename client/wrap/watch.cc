@@ -80,7 +80,7 @@ void Watch::read_signals() {
     auto signal = static_cast<int>(info.ssi_signo);
     if (signal == SIGCHLD) continue;  // looked at in every round
     if (signal == SIGCONT) {
-      // Whoever continued our process group continued CMD as well; this is for those who meant wrap alone.
+      // A signal to our process group has continued CMD as well; this is for one to wrap alone.
       if (spec_.reports < 0) reap();
       if (stopped_by_ != 0 || sent_by_process(info.ssi_code)) send_to_command(SIGCONT);
     } else if (sent_by_process(info.ssi_code)) {

@@ -14,41 +14,41 @@
 namespace wrapd::wrapctl {
 namespace {
 
-std::vector<Cell> row_of(const Approval& a, uint64_t now) {
-  return {{safe_text(a.id).substr(0, 8)},
-          {safe_text(session_of_object(a.session)).substr(0, 8)},
-          {user_name(a.uid)},
-          {safe_text(a.comm) + "[" + std::to_string(a.pid) + "]"},
-          {safe_text(a.operation)},
-          {safe_text(a.rule)},
-          {age(now, a.deadline)},
-          {shown_target(a.target, a.abstract)}};
+std::vector<Cell> row_of(const Question& q, uint64_t now) {
+  return {{safe_text(q.id).substr(0, 8)},
+          {safe_text(session_of_object(q.session)).substr(0, 8)},
+          {user_name(q.uid)},
+          {safe_text(q.comm) + "[" + std::to_string(q.pid) + "]"},
+          {safe_text(q.operation)},
+          {safe_text(q.rule)},
+          {age(now, q.deadline)},
+          {shown_target(q.target, q.abstract)}};
 }
 
 int list(const Context& context) {
   auto service = Service::connect();
   if (!service) return report(context, service.error());
-  auto approvals = service->approvals();
-  if (!approvals) return report(context, approvals.error());
+  auto questions = service->questions();
+  if (!questions) return report(context, questions.error());
   if (context.json) {
     auto out = nlohmann::json::array();
-    for (const auto& approval : *approvals) out.push_back(to_json(approval));
+    for (const auto& question : *questions) out.push_back(to_json(question));
     print_json({{"approvals", out}});
     return kOk;
   }
   Table table({"ID", "SESSION", "USER", "PROGRAM", "OPERATION", "RULE", "LEFT", "TARGET"});
-  for (const auto& approval : *approvals) {
-    table.add(row_of(approval, now_usec()), safe_text(approval.guidance));
+  for (const auto& question : *questions) {
+    table.add(row_of(question, now_usec()), safe_text(question.guidance));
   }
   std::cout << table.render(terminal_width());
   return kOk;
 }
 
 BusResult<std::string> find_question(Service& service, const std::string& given) {
-  auto approvals = service.approvals();
-  if (!approvals) return std::unexpected(approvals.error());
+  auto questions = service.questions();
+  if (!questions) return std::unexpected(questions.error());
   std::vector<std::string> ids;
-  for (const auto& approval : *approvals) ids.push_back(approval.id);
+  for (const auto& question : *questions) ids.push_back(question.id);
   return find_id(ids, given, "question");
 }
 

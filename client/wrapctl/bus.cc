@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/wrapctl/bus.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -17,7 +18,40 @@ BusError take(sd_bus_error& error) {
   return out;
 }
 
+int read_into(sd_bus_message* message, std::string* text) {
+  const char* value = nullptr;
+  const int rc = ::sd_bus_message_read(message, "v", "s", &value);
+  if (rc > 0) *text = value;
+  return rc;
+}
+int read_into(sd_bus_message* message, bool* flag) {
+  int value = 0;
+  const int rc = ::sd_bus_message_read(message, "v", "b", &value);
+  if (rc > 0) *flag = value != 0;
+  return rc;
+}
+int read_into(sd_bus_message* message, uint32_t* number) {
+  return ::sd_bus_message_read(message, "v", "u", number);
+}
+int read_into(sd_bus_message* message, uint64_t* number) {
+  return ::sd_bus_message_read(message, "v", "t", number);
+}
+
 }  // namespace
+
+int read_dictionary(sd_bus_message* message, const std::vector<Known>& known) {
+  int rc = ::sd_bus_message_enter_container(message, 'a', "{sv}");
+  while (rc > 0 && (rc = ::sd_bus_message_enter_container(message, 'e', "sv")) > 0) {
+    const char* key = nullptr;
+    rc = ::sd_bus_message_read(message, "s", &key);
+    if (rc <= 0) break;
+    const auto found = std::ranges::find(known, std::string_view(key), &Known::key);
+    rc = found == known.end() ? ::sd_bus_message_skip(message, "v")
+                              : std::visit([message](auto* value) { return read_into(message, value); }, found->value);
+    if (rc >= 0) rc = ::sd_bus_message_exit_container(message);
+  }
+  return rc < 0 ? rc : ::sd_bus_message_exit_container(message);
+}
 
 std::unexpected<BusError> bus_error(int negative_errno) {
   sd_bus_error error{};

@@ -10,6 +10,8 @@
 #include <expected>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <variant>
 #include <vector>
 
 namespace wrapd::wrapctl {
@@ -86,5 +88,14 @@ template <class... Values>
   if (rc == 0) return bus_error(-EBADMSG);
   return {};
 }
+
+// A key of a dictionary, and where its value goes.
+struct Known {
+  std::string_view key;
+  std::variant<std::string*, bool*, uint32_t*, uint64_t*> value;
+};
+// Reads an a{sv}; gives sd_bus_message_read()'s result. Keys that are not known are passed over; a value of another
+// type than the key's is an error (-ENXIO).
+[[nodiscard]] int read_dictionary(sd_bus_message* message, const std::vector<Known>& known);
 
 }  // namespace wrapd::wrapctl

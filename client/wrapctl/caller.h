@@ -9,8 +9,8 @@
 
 namespace wrapd::wrapctl {
 
-// What ${...} would stand for if `user` (default: whoever calls) ran a command in the current directory: as the service
-// finds it, from the passwd database and never from the environment.
+// What ${...} would stand for if `user` (default: the calling user) ran a command in the current directory: as the
+// service finds it, from the passwd database and never from the environment.
 [[nodiscard]] Result<policy::Variables> variables_of(const std::optional<std::string>& user);
 
 // True if this process runs with no_new_privs and under a seccomp filter, as everything inside of a wrapped session

@@ -24,10 +24,10 @@ class Monitor {
   BusResult<> run() {
     if (auto watching = service_.watch(); !watching) return watching;
     if (auto learnt = learn_sessions(false); !learnt) return learnt;
-    if (auto learnt = learn_approvals(false); !learnt) return learnt;
-    say({{"event", "watching"}, {"sessions", sessions_.size()}, {"approvals", approvals_.size()}},
+    if (auto learnt = learn_questions(false); !learnt) return learnt;
+    say({{"event", "watching"}, {"sessions", sessions_.size()}, {"approvals", questions_.size()}},
         "watching (sessions: " + std::to_string(sessions_.size()) +
-            ", questions: " + std::to_string(approvals_.size()) + ")");
+            ", questions: " + std::to_string(questions_.size()) + ")");
     for (;;) {
       std::cout.flush();
       if (!std::cout) return {};  // main() says so
@@ -73,19 +73,19 @@ class Monitor {
     say(document, text + " closed");
   }
 
-  void say_asked(const Approval& a) {
-    nlohmann::json document = to_json(a);
+  void say_asked(const Question& q) {
+    nlohmann::json document = to_json(q);
     document["event"] = "approval_requested";
     say(document,
-        "question " + brief(a.id) + ": may " + safe_text(a.comm) + "[" + std::to_string(a.pid) + "] of session " +
-            brief(session_of_object(a.session)) + " (" + user_name(a.uid) + ") " + safe_text(a.operation) + " " +
-            shown_target(a.target, a.abstract) + "? wrapctl approvals allow|deny " + brief(a.id) +
-            (a.guidance.empty() ? "" : " (guidance: " + cut(safe_text(a.guidance), kGuidanceColumns) + ")"),
+        "question " + brief(q.id) + ": may " + safe_text(q.comm) + "[" + std::to_string(q.pid) + "] of session " +
+            brief(session_of_object(q.session)) + " (" + user_name(q.uid) + ") " + safe_text(q.operation) + " " +
+            shown_target(q.target, q.abstract) + "? wrapctl approvals allow|deny " + brief(q.id) +
+            (q.guidance.empty() ? "" : " (guidance: " + cut(safe_text(q.guidance), kGuidanceColumns) + ")"),
         Colour::yellow);
   }
 
   void say_answered(const std::string& id, const std::string& how) {
-    approvals_.erase(id);
+    questions_.erase(id);
     say({{"event", "approval_removed"}, {"id", safe_text(id)}, {"how", safe_text(how)}},
         "question " + brief(id) + ": " + safe_text(how));
   }
@@ -101,13 +101,13 @@ class Monitor {
     return {};
   }
 
-  BusResult<> learn_approvals(bool tell_new) {
-    auto now = service_.approvals();
+  BusResult<> learn_questions(bool tell_new) {
+    auto now = service_.questions();
     if (!now) return std::unexpected(now.error());
-    for (const auto& approval : *now) {
-      if (approvals_.insert_or_assign(approval.id, approval).second && tell_new) say_asked(approval);
+    for (const auto& question : *now) {
+      if (questions_.insert_or_assign(question.id, question).second && tell_new) say_asked(question);
     }
-    current_approvals_ = std::move(*now);
+    current_questions_ = std::move(*now);
     return {};
   }
 
@@ -149,13 +149,13 @@ class Monitor {
     return {};
   }
 
-  BusResult<> tell(const ApprovalRequested& event) {
-    if (approvals_.contains(event.id)) return {};
-    return learn_approvals(true);
+  BusResult<> tell(const QuestionAsked& event) {
+    if (questions_.contains(event.id)) return {};
+    return learn_questions(true);
   }
 
-  BusResult<> tell(const ApprovalRemoved& event) {
-    if (approvals_.contains(event.id)) say_answered(event.id, event.how);
+  BusResult<> tell(const QuestionGone& event) {
+    if (questions_.contains(event.id)) say_answered(event.id, event.how);
     return {};
   }
 
@@ -168,9 +168,9 @@ class Monitor {
   BusResult<> tell(const ServiceStarted&) {
     say({{"event", "service_started"}}, "the service has started");
     if (auto learnt = learn_sessions(true); !learnt) return learnt;
-    if (auto learnt = learn_approvals(true); !learnt) return learnt;
+    if (auto learnt = learn_questions(true); !learnt) return learnt;
     for (const auto& id : gone(sessions_, current_sessions_)) say_closed(id);
-    for (const auto& id : gone(approvals_, current_approvals_)) say_answered(id, "withdrawn");
+    for (const auto& id : gone(questions_, current_questions_)) say_answered(id, "withdrawn");
     return {};
   }
 
@@ -188,9 +188,9 @@ class Monitor {
   Service& service_;
   bool json_;
   std::map<std::string, Session> sessions_;
-  std::map<std::string, Approval> approvals_;
+  std::map<std::string, Question> questions_;
   std::vector<Session> current_sessions_;  // as last asked
-  std::vector<Approval> current_approvals_;
+  std::vector<Question> current_questions_;
 };
 
 int run(const Context& context) {

@@ -24,87 +24,66 @@ constexpr CallOptions kPlain{.timeout = std::chrono::seconds(60), .may_ask = fal
 
 constexpr size_t kMaxCandidates = 5;
 
-// Collects the elements of an array; `one` reads an element and gives sd_bus_message_read()'s result.
-template <class T, class Read>
-BusResult<std::vector<T>> read_array(const Message& reply, const char* element, Read one) {
-  int rc = ::sd_bus_message_enter_container(reply.get(), 'a', element);
-  std::vector<T> out;
-  while (rc >= 0) {
-    T entry;
-    rc = one(reply.get(), entry);
-    if (rc == 0) return out;
-    if (rc > 0) out.push_back(std::move(entry));
+std::vector<Known> known_of(Session& s) {
+  return {{"Uid", &s.uid},         {"Leader", &s.leader}, {"Policy", &s.policy},   {"Mode", &s.mode},
+          {"State", &s.state},     {"Since", &s.since},   {"Command", &s.command}, {"Stale", &s.stale},
+          {"Allowed", &s.allowed}, {"Denied", &s.denied}};
+}
+std::vector<Known> known_of(PolicyEntry& p) {
+  return {{"file", &p.file}, {"mode", &p.mode}, {"problem", &p.problem}, {"default", &p.is_default}};
+}
+std::vector<Known> known_of(Question& q) {
+  return {{"uid", &q.uid},           {"operation", &q.operation},
+          {"target", &q.target},     {"abstract", &q.abstract},
+          {"rule", &q.rule},         {"policy", &q.policy},
+          {"guidance", &q.guidance}, {"pid", &q.pid},
+          {"comm", &q.comm},         {"exe", &q.exe},
+          {"deadline", &q.deadline}};
+}
+std::vector<Known> known_of(Denial& d) {
+  return {{"operation", &d.operation}, {"target", &d.target}, {"abstract", &d.abstract},
+          {"rule", &d.rule},           {"pid", &d.pid},       {"comm", &d.comm},
+          {"count", &d.count}};
+}
+
+// Each entry is what it is known by, one or two texts as `types` says, and a dictionary. `name` gets the texts.
+template <class Entry>
+BusResult<std::vector<Entry>> read_list(const Message& reply, const char* types,
+                                        void (*name)(Entry& entry, const char* first, const char* second)) {
+  const std::string contents = std::string(types) + "a{sv}";
+  std::vector<Entry> out;
+  int rc = ::sd_bus_message_enter_container(reply.get(), 'a', ("(" + contents + ")").c_str());
+  while (rc >= 0 && (rc = ::sd_bus_message_enter_container(reply.get(), 'r', contents.c_str())) > 0) {
+    const char *first = nullptr, *second = nullptr;
+    Entry& entry = out.emplace_back();
+    rc = ::sd_bus_message_read(reply.get(), types, &first, &second);
+    if (rc > 0) name(entry, first, second);
+    if (rc > 0) rc = read_dictionary(reply.get(), known_of(entry));
+    if (rc >= 0) rc = ::sd_bus_message_exit_container(reply.get());
   }
-  return bus_error(rc);
-}
-
-// sd-bus gives strings that live as long as the message.
-int read_session(sd_bus_message* m, Session& s) {
-  const char *id = nullptr, *object = nullptr, *policy = nullptr, *mode = nullptr, *state = nullptr, *command = nullptr;
-  int stale = 0;
-  int rc = ::sd_bus_message_read(m, "(souussststtb)", &id, &object, &s.uid, &s.leader, &policy, &mode, &state, &s.since,
-                                 &command, &s.allowed, &s.denied, &stale);
-  if (rc <= 0) return rc;
-  s.id = id, s.object = object, s.policy = policy, s.mode = mode, s.state = state, s.command = command;
-  s.stale = stale != 0;
-  return rc;
-}
-
-int read_policy(sd_bus_message* m, PolicyEntry& p) {
-  const char *name = nullptr, *file = nullptr, *mode = nullptr, *problem = nullptr;
-  int is_default = 0;
-  int rc = ::sd_bus_message_read(m, "(ssssb)", &name, &file, &mode, &problem, &is_default);
-  if (rc <= 0) return rc;
-  p.name = name, p.file = file, p.mode = mode, p.problem = problem;
-  p.is_default = is_default != 0;
-  return rc;
-}
-
-int read_approval(sd_bus_message* m, Approval& a) {
-  const char *id = nullptr, *session = nullptr, *operation = nullptr, *target = nullptr, *rule = nullptr;
-  const char *policy = nullptr, *guidance = nullptr, *comm = nullptr, *exe = nullptr;
-  int abstract = 0;
-  int rc = ::sd_bus_message_read(m, "(soussbsssusst)", &id, &session, &a.uid, &operation, &target, &abstract, &rule,
-                                 &policy, &guidance, &a.pid, &comm, &exe, &a.deadline);
-  if (rc <= 0) return rc;
-  a.id = id, a.session = session, a.operation = operation, a.target = target, a.rule = rule, a.policy = policy;
-  a.guidance = guidance, a.comm = comm, a.exe = exe;
-  a.abstract = abstract != 0;
-  return rc;
+  if (rc < 0) return bus_error(rc);
+  return out;
 }
 
 // The event that a signal of the service's stands for; nothing if it is none of ours or has another form.
 std::optional<Event> event_of(sd_bus_message* m) {
-  const char *first = nullptr, *second = nullptr;
-  auto is = [m](const char* interface, const char* member) {
-    return ::sd_bus_message_is_signal(m, interface, member) > 0;
-  };
-  if (is(kManager.interface, "SessionNew") && ::sd_bus_message_read(m, "so", &first, &second) > 0) {
-    return SessionNew{first};
-  }
-  if (is(kManager.interface, "SessionRemoved") && ::sd_bus_message_read(m, "so", &first, &second) > 0) {
-    return SessionRemoved{first};
-  }
-  if (is(kManager.interface, "ApprovalRequested") && ::sd_bus_message_read(m, "so", &first, &second) > 0) {
-    return ApprovalRequested{first};
-  }
-  if (is(kManager.interface, "ApprovalRemoved") && ::sd_bus_message_read(m, "ss", &first, &second) > 0) {
-    return ApprovalRemoved{first, second};
-  }
-  if (is(kSessionInterface, "Denied")) {
+  if (::sd_bus_message_is_signal(m, kSessionInterface, "Denied") > 0) {
     Denial denial;
-    const char *rule = nullptr, *comm = nullptr;
-    int abstract = 0;
-    if (::sd_bus_message_read(m, "ssbsust", &first, &second, &abstract, &rule, &denial.pid, &comm, &denial.count) <=
-        0) {
-      return std::nullopt;
-    }
+    if (read_dictionary(m, known_of(denial)) <= 0) return std::nullopt;
     denial.session = session_of_object(::sd_bus_message_get_path(m));
-    denial.operation = first, denial.target = second, denial.rule = rule, denial.comm = comm;
-    denial.abstract = abstract != 0;
     return denial;
   }
-  return std::nullopt;
+  const char *id = nullptr, *session = nullptr;
+  const auto is = [m](const char* member) { return ::sd_bus_message_is_signal(m, kManager.interface, member) > 0; };
+  const bool removed = is("ApprovalRemoved");
+  if (!removed && !is("SessionNew") && !is("SessionRemoved") && !is("ApprovalRequested")) return std::nullopt;
+  if (::sd_bus_message_read(m, "so", &id, &session) <= 0) return std::nullopt;
+  if (is("SessionNew")) return SessionNew{id};
+  if (is("SessionRemoved")) return SessionRemoved{id};
+  if (is("ApprovalRequested")) return QuestionAsked{id};
+  QuestionGone gone{.id = id, .how = ""};
+  if (read_dictionary(m, {{"how", &gone.how}}) <= 0) return std::nullopt;
+  return gone;
 }
 
 std::string short_id(const std::string& id) {
@@ -133,7 +112,9 @@ BusResult<std::vector<Session>> Service::sessions() {
   constexpr const char* kWhat = "cannot list the sessions";
   auto reply = bus_.call(kManager, "ListSessions", kPlain);
   if (!reply) return std::unexpected(explain(reply.error(), kWhat));
-  auto sessions = read_array<Session>(*reply, "(souussststtb)", read_session);
+  auto sessions = read_list<Session>(*reply, "so", [](Session& session, const char* id, const char* object) {
+    session.id = id, session.object = object;
+  });
   if (!sessions) return std::unexpected(explain(sessions.error(), kWhat));
   return sessions;
 }
@@ -163,7 +144,8 @@ BusResult<std::vector<PolicyEntry>> Service::policies() {
   constexpr const char* kWhat = "cannot list the policies";
   auto reply = bus_.call(kManager, "ListPolicies", kPlain);
   if (!reply) return std::unexpected(explain(reply.error(), kWhat));
-  auto policies = read_array<PolicyEntry>(*reply, "(ssssb)", read_policy);
+  auto policies = read_list<PolicyEntry>(
+      *reply, "s", [](PolicyEntry& policy, const char* name, const char*) { policy.name = name; });
   if (!policies) return std::unexpected(explain(policies.error(), kWhat));
   return policies;
 }
@@ -172,9 +154,11 @@ BusResult<PolicyText> Service::describe_policy(const std::string& name) {
   const std::string what = "cannot show the policy " + safe_text(name);
   auto reply = bus_.call(kManager, "DescribePolicy", kPlain, "s", name.c_str());
   if (!reply) return std::unexpected(explain(reply.error(), what));
-  const char *file = nullptr, *mode = nullptr, *text = nullptr;
-  if (auto done = read(*reply, "sss", &file, &mode, &text); !done) return std::unexpected(explain(done.error(), what));
-  return PolicyText{file, mode, text};
+  PolicyText policy;
+  const int rc =
+      read_dictionary(reply->get(), {{"file", &policy.file}, {"mode", &policy.mode}, {"text", &policy.text}});
+  if (rc < 0) return std::unexpected(explain(bus_error(rc).error(), what));
+  return policy;
 }
 
 BusResult<> Service::reload() {
@@ -183,13 +167,15 @@ BusResult<> Service::reload() {
   return {};
 }
 
-BusResult<std::vector<Approval>> Service::approvals() {
+BusResult<std::vector<Question>> Service::questions() {
   constexpr const char* kWhat = "cannot list the questions";
   auto reply = bus_.call(kManager, "ListApprovals", kPlain);
   if (!reply) return std::unexpected(explain(reply.error(), kWhat));
-  auto approvals = read_array<Approval>(*reply, "(soussbsssusst)", read_approval);
-  if (!approvals) return std::unexpected(explain(approvals.error(), kWhat));
-  return approvals;
+  auto questions = read_list<Question>(*reply, "so", [](Question& question, const char* id, const char* session) {
+    question.id = id, question.session = session;
+  });
+  if (!questions) return std::unexpected(explain(questions.error(), kWhat));
+  return questions;
 }
 
 BusResult<> Service::answer(const std::string& id, bool allow) {

@@ -2,7 +2,7 @@
 #pragma once
 
 // The client's side of docs/org.wrapd1.xml. Every error's message is a whole line, fit for stderr; its name is the
-// D-Bus error's. Text is as the service gives it: whoever prints it passes it through safe_text().
+// D-Bus error's. Text is as the service gives it: code that prints it passes it through safe_text().
 
 #include <sys/types.h>
 
@@ -48,7 +48,7 @@ struct PolicyText {
 };
 
 // A question that waits for an answer.
-struct Approval {
+struct Question {
   std::string id;
   std::string session;  // object path
   uint32_t uid = static_cast<uint32_t>(-1);
@@ -81,17 +81,17 @@ struct Denial {
   std::string comm;
   uint64_t count = 1;  // this one and those left out since the last
 };
-struct ApprovalRequested {
+struct QuestionAsked {
   std::string id;
 };
-struct ApprovalRemoved {
+struct QuestionGone {
   std::string id;
   std::string how;  // allowed, denied, expired, withdrawn
 };
 struct ServiceStopped {};
 struct ServiceStarted {};
-using Event = std::variant<SessionNew, SessionRemoved, Denial, ApprovalRequested, ApprovalRemoved, ServiceStopped,
-                           ServiceStarted>;
+using Event =
+    std::variant<SessionNew, SessionRemoved, Denial, QuestionAsked, QuestionGone, ServiceStopped, ServiceStarted>;
 
 // The last part of a session's object path.
 [[nodiscard]] std::string session_of_object(std::string_view path);
@@ -109,10 +109,10 @@ class Service {
   [[nodiscard]] BusResult<std::vector<PolicyEntry>> policies();
   [[nodiscard]] BusResult<PolicyText> describe_policy(const std::string& name);
   [[nodiscard]] BusResult<> reload();
-  [[nodiscard]] BusResult<std::vector<Approval>> approvals();
+  [[nodiscard]] BusResult<std::vector<Question>> questions();
   [[nodiscard]] BusResult<> answer(const std::string& id, bool allow);
 
-  // From now on next_events() hears of everything that happens after what sessions() and approvals() say.
+  // From now on next_events() hears of everything that happens after what sessions() and questions() say.
   [[nodiscard]] BusResult<> watch();
   // Waits until something has happened; in its order. Never empty.
   [[nodiscard]] BusResult<std::vector<Event>> next_events();

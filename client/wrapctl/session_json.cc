@@ -23,21 +23,21 @@ nlohmann::json to_json(const Session& s) {
           {"command", safe_text(s.command)}};
 }
 
-nlohmann::json to_json(const Approval& a) {
-  return {{"id", safe_text(a.id)},
-          {"session", safe_text(session_of_object(a.session))},
-          {"uid", a.uid},
-          {"user", user_name(a.uid)},
-          {"operation", safe_text(a.operation)},
-          {"target", safe_text(a.target)},
-          {"abstract", a.abstract},
-          {"rule", safe_text(a.rule)},
-          {"policy", safe_text(a.policy)},
-          {"guidance", safe_text(a.guidance)},
-          {"pid", a.pid},
-          {"comm", safe_text(a.comm)},
-          {"exe", safe_text(a.exe)},
-          {"deadline", rfc3339(a.deadline)}};
+nlohmann::json to_json(const Question& q) {
+  return {{"id", safe_text(q.id)},
+          {"session", safe_text(session_of_object(q.session))},
+          {"uid", q.uid},
+          {"user", user_name(q.uid)},
+          {"operation", safe_text(q.operation)},
+          {"target", safe_text(q.target)},
+          {"abstract", q.abstract},
+          {"rule", safe_text(q.rule)},
+          {"policy", safe_text(q.policy)},
+          {"guidance", safe_text(q.guidance)},
+          {"pid", q.pid},
+          {"comm", safe_text(q.comm)},
+          {"exe", safe_text(q.exe)},
+          {"deadline", rfc3339(q.deadline)}};
 }
 
 std::string shown_target(const std::string& target, bool abstract) {

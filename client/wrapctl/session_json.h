@@ -9,7 +9,7 @@ namespace wrapd::wrapctl {
 
 // The keys that wrapctl(1) documents.
 [[nodiscard]] nlohmann::json to_json(const Session& session);
-[[nodiscard]] nlohmann::json to_json(const Approval& approval);
+[[nodiscard]] nlohmann::json to_json(const Question& question);
 
 // A unix socket's name as people write it: abstract ones begin with '@'.
 [[nodiscard]] std::string shown_target(const std::string& target, bool abstract);

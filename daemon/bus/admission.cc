@@ -5,7 +5,7 @@
 #include <cstring>
 #include <utility>
 
-#include "daemon/bus/guard.h"
+#include "daemon/bus/no_throw.h"
 
 namespace wrapd::daemon::bus {
 namespace {
@@ -21,7 +21,7 @@ bool Admission::stop(sd_bus_message* message) {
   if (sd_bus_message_is_method_call(message, nullptr, nullptr) <= 0) return false;
   if (admitted_.erase(message) > 0) return false;
   const char* sender = sd_bus_message_get_sender(message);
-  const auto size = raw::size_of_arguments(message, kMaxArguments);
+  const auto size = sd::size_of_arguments(message, kMaxArguments);
   if (sender == nullptr || !size) {
     refuse(message, "the call's arguments are too large");
     return true;
@@ -60,7 +60,7 @@ bool Admission::in_time(sd_bus_message* message, const Sender& sender) {
       return false;
     }
   }
-  if (!raw::is_answerable(message)) {
+  if (!sd::is_answerable(message)) {
     answer(message, "org.wrapd1.Error.Internal", "this machine has no id");
     return false;
   }
@@ -79,7 +79,7 @@ void Admission::find_out(const std::shared_ptr<const Sender>& sender, Load load,
   unread_.find_out(sender->name, sender->payer, load, Unread::Clock::now(),
                    [this, alive = std::weak_ptr(alive_), sender, rounds] {
                      if (alive.expired()) return;
-                     guarded("what was read", [&] { release_read(sender, rounds - 1); });
+                     no_throw("what was read", [&] { release_read(sender, rounds - 1); });
                    });
 }
 
@@ -107,7 +107,7 @@ void Admission::release_read(const std::shared_ptr<const Sender>& sender, int ro
 
 void Admission::go_on(const Held& held) {
   admitted_.insert(held.message.get());
-  if (!raw::dispatch_again(bus_, held.message.get())) {
+  if (!sd::dispatch_again(bus_, held.message.get())) {
     admitted_.erase(held.message.get());
     answer(held.message.get(), "org.wrapd1.Error.Internal", "the call could not be taken");
   }
@@ -121,9 +121,9 @@ void Admission::answer(sd_bus_message* message, const char* name, const char* wh
   if (sd_bus_message_get_expect_reply(message) <= 0) return;
   if (const char* sender = sd_bus_message_get_sender(message)) {
     auto who = senders_.find(sender);
-    if (!unread_.take_refusal(sender, who ? who->payer : kStrangers, kRefusal, Unread::Clock::now())) return;
+    if (!unread_.take_refusal(sender, who ? who->payer : kNoAccount, kRefusal, Unread::Clock::now())) return;
   }
-  auto sent = raw::reply_error(message, name, why);
+  auto sent = sd::reply_error(message, name, why);
   // Once per connection: who provokes this must not fill the journal with it.
   if (!sent && !std::exchange(complained_, true)) {
     std::fprintf(stderr, "wrapd: D-Bus API: %s\n", sent.error().message.c_str());
@@ -140,7 +140,7 @@ bool Admission::hold(const std::string& sender, sd_bus_message* message, size_t 
     return false;
   }
   if (first) it = held_.try_emplace(sender).first;
-  it->second.calls.push_back({.message = raw::MessageRef(sd_bus_message_ref(message)), .size = size});
+  it->second.calls.push_back({.message = sd::MessageRef(sd_bus_message_ref(message)), .size = size});
   it->second.bytes += size;
   ++held_count_;
   held_bytes_ += size;
@@ -157,7 +157,7 @@ std::vector<Admission::Held> Admission::take_held(const std::string& sender) {
 
 void Admission::release(const std::string& sender, bool known) {
   for (const auto& held : take_held(sender)) {
-    if (!known || !raw::dispatch_again(bus_, held.message.get())) {
+    if (!known || !sd::dispatch_again(bus_, held.message.get())) {
       answer(held.message.get(), "org.wrapd1.Error.Internal", "the bus does not say who calls");
     }
   }

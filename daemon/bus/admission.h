@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "daemon/bus/rates.h"
-#include "daemon/bus/raw.h"
+#include "daemon/bus/sd_bus.h"
 #include "daemon/bus/senders.h"
 #include "daemon/bus/unread.h"
 
@@ -57,7 +57,7 @@ class Admission {
 
  private:
   struct Held {
-    raw::MessageRef message;
+    sd::MessageRef message;
     size_t size = 0;
   };
   struct Queue {

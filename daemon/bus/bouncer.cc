@@ -10,7 +10,7 @@ namespace {
 
 std::optional<ApiError> refuse_confined(const Sender& sender) {
   constexpr const char* kHint = ": programs that are confined may look, but change nothing";
-  if (!sender.pidfd) return ApiError{"Confined", sender.unseen + kHint};
+  if (!sender.pidfd) return ApiError{"Confined", sender.no_pidfd + kHint};
   auto checked = check_unconfined(sender.credentials(), sender.pidfd.get());
   if (!checked) return ApiError{"Confined", checked.error().message + kHint};
   return std::nullopt;
@@ -65,7 +65,7 @@ ApiError refusal_of(Authorization answer, const std::string& action, const std::
 
 void Bouncer::enter(const Method& method, sdbus::MethodCall message) noexcept {
   std::shared_ptr<Call> call;
-  if (!guarded("a call", [&] { call = take(method, std::move(message)); }) || !call) return;
+  if (!no_throw("a call", [&] { call = take(method, std::move(message)); }) || !call) return;
   call->run([&] { decide(call, std::nullopt); });
 }
 

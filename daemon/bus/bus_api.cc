@@ -10,11 +10,11 @@
 #include "daemon/bus/admission.h"
 #include "daemon/bus/bouncer.h"
 #include "daemon/bus/compat.h"
-#include "daemon/bus/guard.h"
 #include "daemon/bus/members.h"
+#include "daemon/bus/no_throw.h"
 #include "daemon/bus/objects.h"
 #include "daemon/bus/polkit.h"
-#include "daemon/bus/raw.h"
+#include "daemon/bus/sd_bus.h"
 #include "daemon/bus/senders.h"
 #include "daemon/bus/serving.h"
 #include "daemon/bus/statistics.h"
@@ -50,11 +50,11 @@ Connected connect_to_bus() noexcept {
 // that does not read.
 struct Closer {
   sd_bus* bus;
-  ~Closer() { raw::close(bus); }
+  ~Closer() { sd::close(bus); }
 };
 
 sd_bus* bus_behind(sdbus::IProxy& proxy) {
-  return raw::bus_of(compat::method_call(proxy, "org.freedesktop.DBus", "GetId"));
+  return sd::bus_of(compat::method_call(proxy, "org.freedesktop.DBus", "GetId"));
 }
 
 }  // namespace
@@ -115,7 +115,7 @@ struct BusApi::Link {
   Bouncer bouncer;
   Objects objects;
   Admission admission;
-  raw::Registration filter;
+  sd::Registration filter;
   std::unique_ptr<Serving> serving;
 };
 
@@ -158,7 +158,7 @@ void BusApi::retire(std::function<void()> done) {
   retired_ = std::move(done);
   retire_until_ = std::chrono::steady_clock::now() + kRetireWithin;
   retry_.reset();
-  if (!link_ || !guarded("giving the name back", [&] { release_name(); })) retired_();
+  if (!link_ || !no_throw("giving the name back", [&] { release_name(); })) retired_();
 }
 
 void BusApi::release_name() {
@@ -194,7 +194,7 @@ void BusApi::on_connected(std::shared_ptr<sdbus::IConnection> connection, const 
     return;
   }
   Result<> ready;
-  bool whole = guarded("starting", [&] { ready = serve(std::move(connection)); });
+  bool whole = no_throw("starting", [&] { ready = serve(std::move(connection)); });
   if (!whole) {
     lose("it cannot be served");
   } else if (!ready) {
@@ -204,7 +204,7 @@ void BusApi::on_connected(std::shared_ptr<sdbus::IConnection> connection, const 
 
 Result<> BusApi::serve(std::shared_ptr<sdbus::IConnection> connection) {
   link_ = std::make_unique<Link>(*this, std::move(connection));
-  auto filter = raw::Registration::filter(link_->bus, [this](sd_bus_message* message) { return on_message(message); });
+  auto filter = sd::Registration::filter(link_->bus, [this](sd_bus_message* message) { return on_message(message); });
   if (!filter) return std::unexpected(filter.error());
   link_->filter = std::move(*filter);
   for (const SessionInfo& session : service_.sessions()) link_->objects.show(session);
@@ -218,19 +218,19 @@ Result<> BusApi::serve(std::shared_ptr<sdbus::IConnection> connection) {
   compat::call_async(
       *link_->driver, call,
       [this](sdbus::MethodReply& reply, const sdbus::Error* error) {
-        guarded("taking the name", [&] { on_name(reply, error); });
+        no_throw("taking the name", [&] { on_name(reply, error); });
       },
       kTimeout);
   return {};
 }
 
 bool BusApi::on_message(sd_bus_message* message) {
-  if (raw::is_disconnect(message)) {
+  if (sd::is_disconnect(message)) {
     lose_soon("the bus has closed the connection");
     return false;
   }
   bool stopped = true;
-  guarded("admission", [&] {
+  no_throw("admission", [&] {
     stopped = link_->admission.stop(message);
     link_->outflow.look();
     // The bus's own signals (names that come and leave) do not mean that anybody needs the service.
@@ -288,7 +288,7 @@ void BusApi::lose(const std::string& why) {
 template <class Work>
 void BusApi::publish(Work&& work) noexcept {
   if (!link_) return;
-  guarded("a signal", [&] { work(link_->objects); });
+  no_throw("a signal", [&] { work(link_->objects); });
 }
 
 void BusApi::session_added(const SessionInfo& session) {

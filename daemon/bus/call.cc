@@ -2,7 +2,7 @@
 #include "daemon/bus/call.h"
 
 #include "base/io.h"
-#include "daemon/bus/raw.h"
+#include "daemon/bus/sd_bus.h"
 
 namespace wrapd::daemon::bus {
 
@@ -16,13 +16,13 @@ std::string Call::path() const {
 }
 
 bool Call::allows_interaction() const noexcept {
-  return raw::allows_interaction(message_);
+  return sd::allows_interaction(message_);
 }
 
 void Call::refuse(const ApiError& error) noexcept {
   if (answered_) return;
   answered_ = true;
-  guarded("an answer", [&] {
+  no_throw("an answer", [&] {
     message_.createErrorReply(compat::error("org.wrapd1.Error." + error.code, printable(error.message))).send();
   });
   finish();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// One method call, from where it was let in to its answer. The Bouncer owns it; whoever answers later keeps a weak_ptr,
-// because the connection, and every call on it, may be gone by then.
+// One method call, from where it was let in to its answer. The Bouncer owns it; code that answers later keeps a
+// weak_ptr, because the connection, and every call on it, may be gone by then.
 
 #include <functional>
 #include <memory>
@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "daemon/bus/compat.h"
-#include "daemon/bus/guard.h"
+#include "daemon/bus/no_throw.h"
 #include "daemon/bus/senders.h"
 #include "daemon/bus/unread.h"
 #include "daemon/quota.h"
@@ -49,7 +49,7 @@ class Call {
   template <class... Values>
   void answer(const Values&... values) noexcept {
     if (answered_) return;
-    answered_ = guarded("an answer", [&] {
+    answered_ = no_throw("an answer", [&] {
       auto reply = message_.createReply();
       static_cast<void>((reply << ... << values));
       reply.send();
@@ -64,7 +64,7 @@ class Call {
   // Runs `work` for this call; what it throws becomes an error reply.
   template <class Work>
   void run(Work&& work) noexcept {
-    if (!guarded("a method", std::forward<Work>(work))) {
+    if (!no_throw("a method", std::forward<Work>(work))) {
       refuse({.code = "Internal", .message = "the service failed at this call; its journal says why"});
     }
   }

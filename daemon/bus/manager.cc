@@ -2,14 +2,13 @@
 
 // org.wrapd1.Manager: sessions and policies.
 
+#include <map>
 #include <optional>
-#include <tuple>
 #include <vector>
 
 #include "base/io.h"
 #include "daemon/bus/members.h"
-#include "daemon/bus/raw.h"
-#include "daemon/bus/values.h"
+#include "daemon/bus/rendering.h"
 
 namespace wrapd::daemon::bus {
 
@@ -78,13 +77,10 @@ std::string session_path(std::string_view id) {
 namespace methods_of {
 
 void list_sessions(ServiceApi& service, const std::shared_ptr<Call>& call) {
-  using Row = sdbus::Struct<std::string, sdbus::ObjectPath, uint32_t, uint32_t, std::string, std::string, std::string,
-                            uint64_t, std::string, uint64_t, uint64_t, bool>;
-  std::vector<Row> rows;
+  std::vector<sdbus::Struct<std::string, sdbus::ObjectPath, std::map<std::string, sdbus::Variant>>> rows;
   for (const SessionInfo& info : service.sessions()) {
-    rows.emplace_back(info.id, sdbus::ObjectPath(session_path(info.id)), info.uid, process_number(info.leader),
-                      printable(info.policy), printable(info.mode), std::string(to_string(info.state)),
-                      microseconds_of(info.since), shown_in_list(info.command), info.allowed, info.denied, info.stale);
+    rows.emplace_back(info.id, sdbus::ObjectPath(session_path(info.id)),
+                      dictionary(session_keys(), info, Length::listed).entries);
   }
   call->answer(rows);
 }
@@ -141,12 +137,11 @@ void terminate_user(ServiceApi& service, const std::shared_ptr<Call>& call) {
 }
 
 void list_policies(ServiceApi& service, const std::shared_ptr<Call>& call) {
-  std::vector<sdbus::Struct<std::string, std::string, std::string, std::string, bool>> rows;
+  std::vector<sdbus::Struct<std::string, std::map<std::string, sdbus::Variant>>> rows;
   for (const PolicyInfo& info : service.policies(call->sender().credentials())) {
-    rows.emplace_back(printable(info.name), printable(info.file), printable(info.mode), printable(info.problem),
-                      info.is_default);
-    const auto& row = rows.back();
-    call->charge(kRowSize + row.get<0>().size() + row.get<1>().size() + row.get<2>().size() + row.get<3>().size());
+    Dictionary details = dictionary(policy_keys(), info, Length::whole);
+    rows.emplace_back(printable(info.name), std::move(details.entries));
+    call->charge(kRowSize + details.size);
   }
   call->answer(rows);
 }
@@ -157,8 +152,12 @@ void describe_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
     call->refuse(found.error());
     return;
   }
-  call->charge(found->info.file.size() + found->text.size());
-  call->answer(printable(found->info.file), printable(found->info.mode), found->text);
+  Dictionary details;
+  details.add("file", found->info.file);
+  details.add("mode", found->info.mode);
+  call->charge(details.size + found->text.size());
+  details.entries.emplace("text", sdbus::Variant(found->text));  // YAML that was accepted: lines of UTF-8
+  call->answer(details.entries);
 }
 
 void check_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
@@ -181,8 +180,9 @@ void test_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
   call->arguments() >> name >> operation >> target;
   service.test_policy(call->sender().credentials(), name, operation, target,
                       later<PolicyVerdict>(call, [](Call& waiting, const PolicyVerdict& verdict) {
-                        waiting.charge(verdict.rule.size() + verdict.guidance.size());
-                        waiting.answer(verdict.decision, printable(verdict.rule), printable(verdict.guidance));
+                        const Dictionary shown = dictionary(verdict_keys(), verdict, Length::whole);
+                        waiting.charge(shown.size);
+                        waiting.answer(shown.entries);
                       }));
 }
 

@@ -5,16 +5,10 @@
 #include <chrono>
 #include <string_view>
 
-#include "base/io.h"
-#include "config.h"
-#include "daemon/bus/raw.h"
-#include "daemon/bus/values.h"
-
 namespace wrapd::daemon::bus {
 namespace {
 
 using namespace methods_of;  // NOLINT(google-build-using-namespace): the table names them all
-using sdbus::Flags;
 
 constexpr Authorisation kRead{.access = Access::read};
 constexpr Authorisation kChange{.access = Access::change};
@@ -35,7 +29,7 @@ constexpr double kPerSessionObject = 0.5;  // an object with all its properties
 constexpr Load kSmall{.bytes = 512};
 constexpr Load kConnection{.bytes = 1024, .descriptors = 1};
 constexpr size_t kObject = 1536;         // with all its properties
-constexpr size_t kRow = 512;             // of ListSessions
+constexpr size_t kRow = 1024;            // of ListSessions
 constexpr size_t kNode = 64;             // in an introspection
 constexpr size_t kIntrospection = 8192;  // of one object
 constexpr size_t kProperties = 6144;     // of one object, with a whole command
@@ -48,7 +42,7 @@ std::span<const Method> methods() {
     // interface, name, in, names, out, names, authorisation, cost, per session, reply, find, run
     {kManagerInterface, "OpenSession", "a{sv}", {"options"}, "oha{sv}", {"session", "connection", "properties"},
      kChange, kWork, 0, kConnection, nullptr, open_session},
-    {kManagerInterface, "ListSessions", "", {}, "a(souussststtb)", {"sessions"},
+    {kManagerInterface, "ListSessions", "", {}, "a(soa{sv})", {"sessions"},
      kRead, kLook, kPerSession, kSmall, nullptr, list_sessions},
     {kManagerInterface, "GetSession", "s", {"id"}, "o", {"session"},
      kRead, kLook, 0, kSmall, nullptr, get_session},
@@ -56,17 +50,17 @@ std::span<const Method> methods() {
      kManageSessions, kAct, 0, kSmall, find_session, terminate_session},
     {kManagerInterface, "TerminateUser", "u", {"uid"}, "u", {"count"},
      kManageSessions, kAct, kPerSession, kSmall, find_user, terminate_user},
-    {kManagerInterface, "ListPolicies", "", {}, "a(ssssb)", {"policies"},
+    {kManagerInterface, "ListPolicies", "", {}, "a(sa{sv})", {"policies"},
      kRead, kAct, 0, kSmall, nullptr, list_policies},
-    {kManagerInterface, "DescribePolicy", "s", {"name"}, "sss", {"file", "mode", "text"},
+    {kManagerInterface, "DescribePolicy", "s", {"name"}, "a{sv}", {"details"},
      kRead, kWork, 0, kSmall, nullptr, describe_policy},
     {kManagerInterface, "CheckPolicy", "s", {"text"}, "as", {"problems"},
      kChange, kWork, 0, kSmall, nullptr, check_policy},
-    {kManagerInterface, "TestPolicy", "sss", {"name", "operation", "target"}, "sss", {"decision", "rule", "guidance"},
+    {kManagerInterface, "TestPolicy", "sss", {"name", "operation", "target"}, "a{sv}", {"verdict"},
      kRead, kWork, 0, kSmall, nullptr, test_policy},
     {kManagerInterface, "Reload", "", {}, "", {},
      kReload, kAct, 0, kSmall, nullptr, reload},
-    {kManagerInterface, "ListApprovals", "", {}, "a(soussbsssusst)", {"approvals"},
+    {kManagerInterface, "ListApprovals", "", {}, "a(soa{sv})", {"approvals"},
      kRead, kLook, kPerSession, kSmall, nullptr, list_approvals},
     {kManagerInterface, "Approve", "s", {"id"}, "", {},
      kApprove, kAct, 0, kSmall, find_approval, approve},
@@ -79,53 +73,13 @@ std::span<const Method> methods() {
   return kMethods;
 }
 
-std::span<const Property<ServiceApi>> manager_properties() {
-  using Reply = sdbus::PropertyGetReply;
-  static const Property<ServiceApi> kProperties[] = {
-      {"Version", "s", Flags::CONST_PROPERTY_VALUE, [](const ServiceApi&, Reply& reply) { reply << WRAPD_VERSION; }},
-      {"Features", "as", Flags::CONST_PROPERTY_VALUE,
-       [](const ServiceApi& service, Reply& reply) { reply << service.features(); }},
-      {"Sessions", "u", Flags::EMITS_NO_SIGNAL,
-       [](const ServiceApi& service, Reply& reply) { reply << static_cast<uint32_t>(service.sessions().size()); }},
-  };
-  return kProperties;
-}
-
-std::span<const Property<SessionInfo>> session_properties() {
-  using Reply = sdbus::PropertyGetReply;
-  using Info = SessionInfo;
-  static const Property<SessionInfo> kProperties[] = {
-      {"Id", "s", Flags::CONST_PROPERTY_VALUE, [](const Info& info, Reply& reply) { reply << info.id; }},
-      {"Uid", "u", Flags::CONST_PROPERTY_VALUE, [](const Info& info, Reply& reply) { reply << info.uid; }},
-      {"Leader", "u", Flags::CONST_PROPERTY_VALUE,
-       [](const Info& info, Reply& reply) { reply << process_number(info.leader); }},
-      {"Policy", "s", Flags::CONST_PROPERTY_VALUE,
-       [](const Info& info, Reply& reply) { reply << printable(info.policy); }},
-      {"Stale", "b", Flags::EMITS_CHANGE_SIGNAL, [](const Info& info, Reply& reply) { reply << info.stale; }},
-      {"Mode", "s", Flags::CONST_PROPERTY_VALUE, [](const Info& info, Reply& reply) { reply << printable(info.mode); }},
-      {"State", "s", Flags::EMITS_CHANGE_SIGNAL,
-       [](const Info& info, Reply& reply) { reply << std::string(to_string(info.state)); }},
-      {"Since", "t", Flags::CONST_PROPERTY_VALUE,
-       [](const Info& info, Reply& reply) { reply << microseconds_of(info.since); }},
-      // With all objects and in signals it is as short as in a list.
-      {"Command", "s", Flags::CONST_PROPERTY_VALUE,
-       [](const Info& info, Reply& reply) {
-         const bool whole = raw::is_in_call(raw::bus_of(reply), "org.freedesktop.DBus.Properties");
-         reply << (whole ? printable(info.command) : shown_in_list(info.command));
-       }},
-      {"Allowed", "t", Flags::EMITS_NO_SIGNAL, [](const Info& info, Reply& reply) { reply << info.allowed; }},
-      {"Denied", "t", Flags::EMITS_NO_SIGNAL, [](const Info& info, Reply& reply) { reply << info.denied; }},
-  };
-  return kProperties;
-}
-
 std::span<const SignalMember> signals() {
   static const SignalMember kSignals[] = {
-      {kManagerInterface, "SessionNew", "so", {"id", "session"}},
-      {kManagerInterface, "SessionRemoved", "so", {"id", "session"}},
+      {kManagerInterface, "SessionNew", "soa{sv}", {"id", "session", "details"}},
+      {kManagerInterface, "SessionRemoved", "soa{sv}", {"id", "session", "details"}},
       {kManagerInterface, "ApprovalRequested", "soa{sv}", {"id", "session", "details"}},
-      {kManagerInterface, "ApprovalRemoved", "ss", {"id", "how"}},
-      {kSessionInterface, "Denied", "ssbsust", {"operation", "target", "abstract", "rule", "pid", "comm", "count"}},
+      {kManagerInterface, "ApprovalRemoved", "soa{sv}", {"id", "session", "details"}},
+      {kSessionInterface, "Denied", "a{sv}", {"details"}},
   };
   return kSignals;
 }

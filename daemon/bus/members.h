@@ -2,8 +2,8 @@
 #pragma once
 
 // The API as a table: every method with its types, who may call it, what a call costs, and what does it. What is not in
-// the table is not there, and what has no authorisation is for nobody. docs/org.wrapd1.xml is its documentation, and is
-// held against the running service by a test.
+// the table is not there, and a method without an authorisation is for nobody. docs/org.wrapd1.xml is its
+// documentation, and is held against the running service by a test.
 
 #include <cstdint>
 #include <map>
@@ -67,16 +67,6 @@ struct Method {
 };
 [[nodiscard]] std::span<const Method> methods();
 
-template <class Object>
-struct Property {
-  const char* name;
-  const char* type;
-  sdbus::Flags::PropertyUpdateBehaviorFlags changes;
-  void (*get)(const Object& object, sdbus::PropertyGetReply& reply);
-};
-[[nodiscard]] std::span<const Property<ServiceApi>> manager_properties();
-[[nodiscard]] std::span<const Property<SessionInfo>> session_properties();
-
 struct SignalMember {
   const char* interface;
   const char* name;
@@ -91,7 +81,7 @@ struct SignalMember {
 // What the answer to such a call weighs at most, where its handler does not say more (Call::charge()).
 [[nodiscard]] Load reply_of(const char* interface, const char* member, size_t sessions);
 
-// Of the table's rows: manager.cc, session.cc, approvals.cc.
+// Of the table's rows: manager.cc, open_session.cc, questions.cc.
 namespace methods_of {
 void open_session(ServiceApi& service, const std::shared_ptr<Call>& call);
 void list_sessions(ServiceApi& service, const std::shared_ptr<Call>& call);

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/bus/objects.h"
 
-#include <map>
+#include <functional>
+#include <type_traits>
 #include <utility>
 
-#include "base/io.h"
+#include "config.h"
 #include "daemon/bus/members.h"
-#include "daemon/bus/values.h"
+#include "daemon/bus/no_throw.h"
+#include "daemon/bus/rendering.h"
+#include "daemon/bus/sd_bus.h"
 
 namespace wrapd::daemon::bus {
 namespace {
@@ -15,21 +18,47 @@ namespace {
 constexpr size_t kSignalSize = 512;
 constexpr size_t kObjectSize = 2048;
 
-template <class Object>
-void add_properties(compat::Interface& interface, std::span<const Property<Object>> properties, const Object& object) {
-  for (const auto& property : properties) {
-    sdbus::Flags flags;
-    flags.set(property.changes);
-    interface.property(
-        property.name, property.type,
-        [&property, &object](sdbus::PropertyGetReply& reply) {
-          // sdbus-c++ answers its own errors; what else is thrown must not pass it.
-          if (!guarded("a property", [&] { property.get(object, reply); })) {
-            throw compat::error("org.wrapd1.Error.Internal", "the property could not be read");
-          }
-        },
-        flags);
+// sdbus-c++ answers its own errors; what else is thrown must not pass it.
+void add_property(compat::Interface& interface, const char* name, const char* type,
+                  sdbus::Flags::PropertyUpdateBehaviorFlags changes,
+                  std::function<void(sdbus::PropertyGetReply& reply)> get) {
+  sdbus::Flags flags;
+  flags.set(changes);
+  interface.property(
+      name, type,
+      [get = std::move(get)](sdbus::PropertyGetReply& reply) {
+        if (!no_throw("a property", [&] { get(reply); })) {
+          throw compat::error("org.wrapd1.Error.Internal", "the property could not be read");
+        }
+      },
+      flags);
+}
+
+void add_properties(compat::Interface& interface, const SessionInfo& info) {
+  for (const auto& key : session_keys()) {
+    add_property(interface, key.name, key.type, key.changes, [&key, &info](sdbus::PropertyGetReply& reply) {
+      // With all objects and in signals texts are as short as in a list.
+      const bool whole = sd::is_in_call(sd::bus_of(reply), "org.freedesktop.DBus.Properties");
+      const auto write = [&]<class Plain>(const Plain& value) {
+        if constexpr (std::is_same_v<Plain, std::string>) {
+          reply << rendered(value, whole ? Length::whole : Length::listed);
+        } else {
+          reply << value;
+        }
+      };
+      std::visit(write, key.get(info));
+    });
   }
+}
+
+void add_properties(compat::Interface& interface, const ServiceApi& service) {
+  using sdbus::Flags;
+  using Reply = sdbus::PropertyGetReply;
+  add_property(interface, "Version", "s", Flags::CONST_PROPERTY_VALUE, [](Reply& reply) { reply << WRAPD_VERSION; });
+  add_property(interface, "Features", "as", Flags::CONST_PROPERTY_VALUE,
+               [&service](Reply& reply) { reply << service.features(); });
+  add_property(interface, "Sessions", "u", Flags::EMITS_NO_SIGNAL,
+               [&service](Reply& reply) { reply << static_cast<uint32_t>(service.sessions().size()); });
 }
 
 void add_signals(compat::Interface& interface, std::string_view name) {
@@ -38,10 +67,10 @@ void add_signals(compat::Interface& interface, std::string_view name) {
   }
 }
 
-template <class... Values>
-void emit(sdbus::IObject& object, const char* interface, const char* name, const Values&... values) {
+template <class... Arguments>
+void emit(sdbus::IObject& object, const char* interface, const char* name, const Arguments&... arguments) {
   auto signal = compat::signal(object, interface, name);
-  static_cast<void>((signal << ... << values));
+  static_cast<void>((signal << ... << arguments));
   object.emitSignal(signal);
 }
 
@@ -53,7 +82,7 @@ Objects::Objects(EventLoop& loop, sdbus::IConnection& connection, ServiceApi& se
   manager_ = compat::object(connection_, kManagerPath);
   compat::Interface interface(*manager_, kManagerInterface);
   add_methods(interface, kManagerInterface);
-  add_properties<ServiceApi>(interface, manager_properties(), service_);
+  add_properties(interface, service_);
   add_signals(interface, kManagerInterface);
   interface.finish();
   manager_->addObjectManager();
@@ -77,10 +106,17 @@ void Objects::show(const SessionInfo& info) {
   session->object = compat::object(connection_, session_path(info.id));
   compat::Interface interface(*session->object, kSessionInterface);
   add_methods(interface, kSessionInterface);
-  add_properties<SessionInfo>(interface, session_properties(), session->info);
+  add_properties(interface, session->info);
   add_signals(interface, kSessionInterface);
   interface.finish();
   sessions_.insert_or_assign(info.id, std::move(session));
+}
+
+// The manager's signals: about a session or a question, with what there is to say of it.
+void Objects::tell(const char* name, uid_t owner, const std::string& id, const std::string& session,
+                   const Dictionary& details) {
+  if (!outflow_.admit(Outflow::What::state, owner, kSignalSize + details.size)) return;
+  emit(*manager_, kManagerInterface, name, id, sdbus::ObjectPath(session_path(session)), details.entries);
 }
 
 void Objects::add(const SessionInfo& info) {
@@ -88,7 +124,7 @@ void Objects::add(const SessionInfo& info) {
   show(info);
   if (!outflow_.admit(Outflow::What::state, info.uid, kObjectSize)) return;
   compat::emit_interface_added(*sessions_.at(info.id)->object, kSessionInterface);
-  emit(*manager_, kManagerInterface, "SessionNew", info.id, sdbus::ObjectPath(session_path(info.id)));
+  tell("SessionNew", info.uid, info.id, info.id, dictionary(session_keys(), info, Length::listed));
 }
 
 void Objects::change(const SessionInfo& info) {
@@ -108,55 +144,40 @@ void Objects::remove(const SessionInfo& info) {
   if (node.empty()) return;
   std::unique_ptr<Session> session = std::move(node.mapped());
   sdbus::IObject& object = *session->object;
-  if (running_ > 0) bury(std::move(session));
+  if (running_ > 0) destroy_later(std::move(session));
   if (!outflow_.admit(Outflow::What::state, info.uid, kSignalSize)) return;
   compat::emit_interface_removed(object, kSessionInterface);
-  emit(*manager_, kManagerInterface, "SessionRemoved", info.id, sdbus::ObjectPath(session_path(info.id)));
+  tell("SessionRemoved", info.uid, info.id, info.id, {});
 }
 
 // The session ends inside a call, maybe of its own object, which must outlive that call.
-void Objects::bury(std::unique_ptr<Session> session) {
-  buried_.push_back(std::move(session));
-  if (burial_.active()) return;
-  auto burial = loop_.after(std::chrono::milliseconds(0), [this] {
-    buried_.clear();
-    burial_.reset();
+void Objects::destroy_later(std::unique_ptr<Session> session) {
+  ended_.push_back(std::move(session));
+  if (destruction_.active()) return;
+  auto timer = loop_.after(std::chrono::milliseconds(0), [this] {
+    ended_.clear();
+    destruction_.reset();
   });
-  if (burial) burial_ = std::move(*burial);
+  if (timer) destruction_ = std::move(*timer);
 }
 
 void Objects::denied(const SessionInfo& info, const wire::DenialReport& denial) {
   auto it = sessions_.find(info.id);
   if (it == sessions_.end()) return;
-  const wire::CallReport& call = denial.call;
-  const size_t size = kSignalSize + call.operation.size() + call.target.size() + call.rule.size() + call.comm.size();
-  if (!outflow_.admit(Outflow::What::event, info.uid, size)) return;
-  emit(*it->second->object, kSessionInterface, "Denied", printable(call.operation), printable(call.target),
-       call.abstract, printable(call.rule), process_number(call.pid), printable(call.comm), denial.count);
+  const Dictionary details = dictionary(denial_keys(), denial, Length::whole);
+  if (!outflow_.admit(Outflow::What::event, info.uid, kSignalSize + details.size)) return;
+  emit(*it->second->object, kSessionInterface, "Denied", details.entries);
 }
 
 void Objects::question_added(const QuestionInfo& question) {
-  const wire::CallReport& call = question.call;
-  const size_t size = kObjectSize + call.target.size() + call.rule.size() + call.exe.size() + question.guidance.size();
-  if (!outflow_.admit(Outflow::What::state, question.uid, size)) return;
-  const std::map<std::string, sdbus::Variant> details{{"uid", sdbus::Variant(question.uid)},
-                                                      {"operation", sdbus::Variant(printable(call.operation))},
-                                                      {"target", sdbus::Variant(printable(call.target))},
-                                                      {"abstract", sdbus::Variant(call.abstract)},
-                                                      {"rule", sdbus::Variant(printable(call.rule))},
-                                                      {"policy", sdbus::Variant(printable(call.policy))},
-                                                      {"guidance", sdbus::Variant(printable(question.guidance))},
-                                                      {"pid", sdbus::Variant(process_number(call.pid))},
-                                                      {"comm", sdbus::Variant(printable(call.comm))},
-                                                      {"exe", sdbus::Variant(printable(call.exe))},
-                                                      {"deadline", sdbus::Variant(microseconds_of(question.deadline))}};
-  emit(*manager_, kManagerInterface, "ApprovalRequested", question.id,
-       sdbus::ObjectPath(session_path(question.session)), details);
+  tell("ApprovalRequested", question.uid, question.id, question.session,
+       dictionary(question_keys(), question, Length::whole));
 }
 
 void Objects::question_removed(const QuestionInfo& question, std::string_view how) {
-  if (!outflow_.admit(Outflow::What::state, question.uid, kSignalSize)) return;
-  emit(*manager_, kManagerInterface, "ApprovalRemoved", question.id, printable(how));
+  Dictionary details;
+  details.add("how", std::string(how));
+  tell("ApprovalRemoved", question.uid, question.id, question.session, details);
 }
 
 }  // namespace wrapd::daemon::bus

@@ -13,6 +13,7 @@
 #include "daemon/bus/bouncer.h"
 #include "daemon/bus/compat.h"
 #include "daemon/bus/outflow.h"
+#include "daemon/bus/rendering.h"
 #include "daemon/event_loop.h"
 #include "daemon/service_api.h"
 
@@ -38,8 +39,10 @@ class Objects {
     SessionInfo info;
     std::unique_ptr<sdbus::IObject> object;
   };
+  void tell(const char* name, uid_t owner, const std::string& id, const std::string& session,
+            const Dictionary& details);
   void add_methods(compat::Interface& interface, const char* name);
-  void bury(std::unique_ptr<Session> session);
+  void destroy_later(std::unique_ptr<Session> session);
 
   EventLoop& loop_;
   sdbus::IConnection& connection_;
@@ -49,8 +52,8 @@ class Objects {
   std::unique_ptr<sdbus::IObject> manager_;
   std::unordered_map<std::string, std::unique_ptr<Session>> sessions_;
   size_t running_ = 0;  // methods, right now
-  std::vector<std::unique_ptr<Session>> buried_;
-  EventSource burial_;
+  std::vector<std::unique_ptr<Session>> ended_;
+  EventSource destruction_;
 };
 
 }  // namespace wrapd::daemon::bus

@@ -2,65 +2,47 @@
 
 // org.wrapd1.Manager.OpenSession: the control socket's request, by another door. The request is held against the same
 // rules by passing it through the same decoder. The connection is made here and given out: the bus brings no
-// descriptors in, because whoever receives one has to close it (daemon/broker.h).
+// descriptors in, because the receiver of one has to close it (daemon/broker.h).
 
 #include <fcntl.h>
 
 #include <map>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "base/io.h"
 #include "daemon/bus/members.h"
-#include "daemon/bus/raw.h"
+#include "daemon/bus/sd_bus.h"
 #include "daemon/caller.h"
 #include "wire/control.h"
 
 namespace wrapd::daemon::bus::methods_of {
 namespace {
 
-Result<std::string> read_text(sd_bus_message* value) {
-  const char* text = nullptr;
-  if (int rc = sd_bus_message_read_basic(value, SD_BUS_TYPE_STRING, &text); rc <= 0) {
-    return fail_errno("cannot read a text", rc == 0 ? ENXIO : -rc);
-  }
-  return std::string(text);
-}
-
-Result<bool> read_flag(sd_bus_message* value) {
-  int flag = 0;
-  if (int rc = sd_bus_message_read_basic(value, SD_BUS_TYPE_BOOLEAN, &flag); rc <= 0) {
-    return fail_errno("cannot read a flag", rc == 0 ? ENXIO : -rc);
-  }
-  return flag != 0;
-}
-
-Result<plan::TrapSet> read_traps(sd_bus_message* value) {
-  plan::TrapSet traps;
-  const char* word = nullptr;
-  int rc = sd_bus_message_enter_container(value, SD_BUS_TYPE_ARRAY, "s");
-  while (rc > 0 && (rc = sd_bus_message_read_basic(value, SD_BUS_TYPE_STRING, &word)) > 0) {
-    if (!traps.add(word)) return fail("trap " + printable(word, 64) + " is unknown or there twice", EINVAL);
-  }
-  if (rc >= 0) rc = sd_bus_message_exit_container(value);
-  if (rc < 0) return fail_errno("cannot read the traps", -rc);
-  return traps;
-}
-
 Result<bool> read_option(wire::OpenRequest& request, std::string_view key, std::string_view type,
                          sd_bus_message* value) {
-  if (key == "command" && type == "s") return raw::keep(request.command, read_text(value));
-  if (key == "cwd" && type == "s") return raw::keep(request.cwd, read_text(value));
-  if (key == "policy" && type == "s") return raw::keep(request.policy, read_text(value));
-  if (key == "profile" && type == "b") return raw::keep(request.profile, read_flag(value));
-  if (key == "traps" && type == "as") return raw::keep(request.traps, read_traps(value));
-  if (key == "events" && type == "b") return raw::keep(request.events, read_flag(value));
-  return fail("option " + printable(key, 64) + " is unknown or has another type than " + printable(type, 16), EINVAL);
+  Result<bool> read = false;
+  if (key == "command") read = sd::read_value(value, type, request.command);
+  if (key == "cwd") read = sd::read_value(value, type, request.cwd);
+  if (key == "policy") read = sd::read_value(value, type, request.policy);
+  if (key == "profile") read = sd::read_value(value, type, request.profile);
+  std::vector<std::string> traps;
+  if (key == "traps") read = sd::read_value(value, type, traps);
+  for (const std::string& trap : traps) {
+    if (!request.traps.add(trap)) return fail("trap " + printable(trap, 64) + " is unknown or there twice", EINVAL);
+  }
+  if (key == "events") read = sd::read_value(value, type, request.events);
+  if (read && !*read) {
+    return fail("option " + printable(key, 64) + " is unknown or has another type than " + printable(type, 16), EINVAL);
+  }
+  return read;
 }
 
 Result<wire::OpenRequest> read_options(sd_bus_message* message) {
   wire::OpenRequest request;
   std::set<std::string, std::less<>> seen;
-  auto read = raw::read_dictionary(
+  auto read = sd::read_dictionary(
       message, [&](std::string_view key, std::string_view type, sd_bus_message* value) -> Result<bool> {
         if (!seen.emplace(key).second) return fail("option " + printable(key, 64) + " is there twice", EINVAL);
         return read_option(request, key, type, value);
@@ -95,7 +77,7 @@ void answer(ServiceApi& service, Call& call, OpenedSession opened) {
 }  // namespace
 
 void open_session(ServiceApi& service, const std::shared_ptr<Call>& call) {
-  auto request = read_options(raw::message_of(call->arguments()));
+  auto request = read_options(sd::message_of(call->arguments()));
   if (!request) {
     call->refuse({"InvalidArgument", request.error().message});
     return;

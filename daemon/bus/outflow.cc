@@ -4,12 +4,12 @@
 #include <cstdio>
 #include <utility>
 
-#include "daemon/bus/raw.h"
+#include "daemon/bus/sd_bus.h"
 
 namespace wrapd::daemon::bus {
 
 bool Outflow::admit(What what, uid_t owner, size_t bytes) {
-  const uint64_t unsent = raw::unsent(bus_);
+  const uint64_t unsent = sd::unsent(bus_);
   const auto now = Rates::Clock::now();
   const auto size = static_cast<double>(bytes);
   const bool sent = what == What::event ? unsent < kMostEventsUnsent && budgets_.each.take(owner, size, now) &&
@@ -25,7 +25,7 @@ bool Outflow::admit(What what, uid_t owner, size_t bytes) {
 }
 
 void Outflow::look() {
-  if (checking_ || (since_check_ < kCheckEvery && raw::unsent(bus_) == 0)) return;
+  if (checking_ || (since_check_ < kCheckEvery && sd::unsent(bus_) == 0)) return;
   check();
 }
 
@@ -57,10 +57,10 @@ void Outflow::count_turns() {
   }
 }
 
-// The library looks at the time before it looks at what has come.
+// The library looks at the time before it looks at the messages that came.
 bool Outflow::may_be_ours() {
   if (turns_ < kEnoughTurns) return true;
-  return late_++ < kMostLate && raw::has_unread(bus_);
+  return late_++ < kMostLate && sd::has_unread(bus_);
 }
 
 void Outflow::on_checked(const ConnectionStatistics& statistics) {
@@ -68,10 +68,10 @@ void Outflow::on_checked(const ConnectionStatistics& statistics) {
   if (statistics.answer != ConnectionStatistics::Answer::late) late_ = 0;
   if (statistics.answer == ConnectionStatistics::Answer::late) {
     if (may_be_ours()) return check();
-    clogged_("the bus does not take what the service sends");
+    give_up_("the bus does not take what the service sends");
   } else if (statistics.answer == ConnectionStatistics::Answer::given &&
              statistics.sent.bytes > kMostHeld + unread_.total().bytes) {
-    clogged_("somebody on the bus does not read the service's signals");
+    give_up_("somebody on the bus does not read the service's signals");
   }
 }
 

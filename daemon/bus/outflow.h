@@ -41,15 +41,15 @@ class Outflow {
     Rates each{{.per_second = 32 << 10, .burst = 512 << 10}};
     Rates all{{.per_second = 256 << 10, .burst = 4 << 20}};
   };
-  // `clogged` is called when this connection is not to be kept, with the reason.
+  // `give_up` is called when this connection is not to be kept, with the reason.
   Outflow(EventLoop& loop, sd_bus* bus, Statistics& statistics, const Unread& unread, Budgets& budgets,
-          std::function<void(std::string)> clogged)
+          std::function<void(std::string)> give_up)
       : loop_(loop),
         bus_(bus),
         statistics_(statistics),
         unread_(unread),
         budgets_(budgets),
-        clogged_(std::move(clogged)) {}
+        give_up_(std::move(give_up)) {}
 
   ~Outflow() { tell(); }
   Outflow(const Outflow&) = delete;
@@ -77,7 +77,7 @@ class Outflow {
   Statistics& statistics_;
   const Unread& unread_;
   Budgets& budgets_;
-  std::function<void(std::string)> clogged_;
+  std::function<void(std::string)> give_up_;
   size_t since_check_ = 0;
   bool checking_ = false;
   int turns_ = 0;  // since it was asked

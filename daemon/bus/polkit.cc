@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "base/io.h"
-#include "daemon/bus/guard.h"
+#include "daemon/bus/no_throw.h"
 
 namespace wrapd::daemon::bus {
 namespace {
@@ -53,8 +53,8 @@ void Polkit::ask(const AuthorizationQuestion& question, Done done) {
 Result<> Polkit::send(uint64_t id, Pending& pending, const AuthorizationQuestion& question) try {
   auto call = compat::method_call(*authority_, kInterface, "CheckAuthorization");
   // The match goes out first: if the caller leaves before it, polkit finds no such subject.
-  auto caller = raw::Registration::name_gone(raw::bus_of(call), question.sender, [this, id](const Result<>& gone) {
-    guarded("authorisation", [&] {
+  auto caller = sd::Registration::name_gone(sd::bus_of(call), question.sender, [this, id](const Result<>& gone) {
+    no_throw("authorisation", [&] {
       if (auto it = pending_.find(id); it != pending_.end()) cancel(it->second.cancellation);
       finish(id, gone ? Authorization::caller_gone : Authorization::unavailable, gone ? "" : gone.error().message);
     });
@@ -62,7 +62,7 @@ Result<> Polkit::send(uint64_t id, Pending& pending, const AuthorizationQuestion
   if (!caller) return std::unexpected(caller.error());
   pending.caller = std::move(*caller);
   auto timer = loop_.after(timeout_, [this, id] {
-    guarded("authorisation", [&] {
+    no_throw("authorisation", [&] {
       if (auto it = pending_.find(id); it != pending_.end()) cancel(it->second.cancellation);
       finish(id, Authorization::timeout, "");
     });
@@ -76,7 +76,7 @@ Result<> Polkit::send(uint64_t id, Pending& pending, const AuthorizationQuestion
   compat::call_async(
       *authority_, call,
       [this, id](sdbus::MethodReply& reply, const sdbus::Error* error) {
-        guarded("authorisation", [&] { on_reply(id, reply, error); });
+        no_throw("authorisation", [&] { on_reply(id, reply, error); });
       },
       timeout_ + kGrace);
   return {};
@@ -91,7 +91,7 @@ void Polkit::on_reply(uint64_t id, sdbus::MethodReply& reply, const sdbus::Error
     return;
   }
   Authorization outcome = Authorization::unavailable;
-  if (!guarded("polkit's answer", [&] { outcome = outcome_of(reply); })) outcome = Authorization::unavailable;
+  if (!no_throw("polkit's answer", [&] { outcome = outcome_of(reply); })) outcome = Authorization::unavailable;
   finish(id, outcome, "");
 }
 
@@ -105,11 +105,11 @@ void Polkit::finish(uint64_t id, Authorization outcome, const std::string& why) 
 }
 
 void Polkit::cancel(const std::string& cancellation) noexcept {
-  guarded("withdrawing from polkit", [&] {
+  no_throw("withdrawing from polkit", [&] {
     auto call = compat::method_call(*authority_, kInterface, "CancelCheckAuthorization");
     call << cancellation;
     // A connection that has ended has no dialog either: polkit sees it go.
-    if (auto sent = raw::send_only(call); !sent && sent.error().code != ENOTCONN && sent.error().code != ECONNRESET) {
+    if (auto sent = sd::send_only(call); !sent && sent.error().code != ENOTCONN && sent.error().code != ECONNRESET) {
       std::fprintf(stderr, "wrapd: D-Bus API, withdrawing from polkit: %s\n", sent.error().message.c_str());
     }
   });

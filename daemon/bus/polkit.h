@@ -17,7 +17,7 @@
 #include <unordered_map>
 
 #include "daemon/bus/compat.h"
-#include "daemon/bus/raw.h"
+#include "daemon/bus/sd_bus.h"
 #include "daemon/event_loop.h"
 #include "daemon/quota.h"
 
@@ -61,7 +61,7 @@ class Polkit {
     std::string cancellation;
     Done done;
     Quota::Ticket ticket;
-    raw::Registration caller;
+    sd::Registration caller;
     EventSource timer;
   };
   [[nodiscard]] Result<> send(uint64_t id, Pending& pending, const AuthorizationQuestion& question);

@@ -6,9 +6,10 @@
 
 #include <sys/types.h>
 
-#include <algorithm>
 #include <chrono>
 #include <unordered_map>
+
+#include "base/token_bucket.h"
 
 namespace wrapd::daemon::bus {
 
@@ -19,51 +20,37 @@ struct Rate {
 
 class Rates {
  public:
-  using Clock = std::chrono::steady_clock;
+  using Clock = TokenBucket::Clock;
   static constexpr size_t kMaxUsers = 4096;
 
   explicit Rates(Rate rate) : rate_(rate) {}
 
-  // False: too often, and nothing was taken. What costs more than a whole burst takes a whole burst.
+  // False: too often, and nothing was taken.
   [[nodiscard]] bool take(uid_t uid, double cost, Clock::time_point now) {
     auto it = buckets_.find(uid);
     if (it == buckets_.end()) {
       if (buckets_.size() >= kMaxUsers && forget_full(now) == 0) return false;
-      it = buckets_.emplace(uid, Bucket{.tokens = rate_.burst, .filled = now}).first;
+      it = buckets_.try_emplace(uid, rate_.per_second, rate_.burst).first;
     }
-    Bucket& bucket = it->second;
-    bucket.tokens = level(bucket, now);
-    bucket.filled = now;
-    cost = std::min(cost, rate_.burst);
-    if (bucket.tokens < cost) return false;
-    bucket.tokens -= cost;
-    return true;
+    return it->second.take(now, cost);
   }
   // How much of a whole burst this user could call for now: 0 to 1.
   [[nodiscard]] double fullness(uid_t uid, Clock::time_point now) const {
     auto it = buckets_.find(uid);
-    return it == buckets_.end() ? 1 : level(it->second, now) / rate_.burst;
+    return it == buckets_.end() ? 1 : it->second.level(now) / rate_.burst;
   }
   [[nodiscard]] size_t users() const noexcept { return buckets_.size(); }
 
  private:
-  struct Bucket {
-    double tokens = 0;
-    Clock::time_point filled;
-  };
-  [[nodiscard]] double level(const Bucket& bucket, Clock::time_point now) const {
-    return std::min(rate_.burst,
-                    bucket.tokens + rate_.per_second * std::chrono::duration<double>(now - bucket.filled).count());
-  }
   // At most once a second: with that many users who all call, looking at each of them every time would be the flood.
   size_t forget_full(Clock::time_point now) {
     if (now - last_forgotten_ < std::chrono::seconds(1)) return 0;
     last_forgotten_ = now;
-    return std::erase_if(buckets_, [&](const auto& entry) { return level(entry.second, now) >= rate_.burst; });
+    return std::erase_if(buckets_, [&](const auto& entry) { return entry.second.level(now) >= rate_.burst; });
   }
 
   Rate rate_;
-  std::unordered_map<uid_t, Bucket> buckets_;
+  std::unordered_map<uid_t, TokenBucket> buckets_;
   Clock::time_point last_forgotten_;
 };
 

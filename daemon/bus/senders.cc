@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "base/io.h"
-#include "daemon/bus/guard.h"
+#include "daemon/bus/no_throw.h"
 #include "kernel/process_table.h"
 
 namespace wrapd::daemon::bus {
@@ -18,30 +18,8 @@ namespace {
 
 // The driver answers at once, or the bus hangs.
 constexpr std::chrono::seconds kTimeout{25};
-constexpr size_t kMaxGroups = 65536;  // NGROUPS_MAX
 
-Result<std::vector<gid_t>> read_groups(sd_bus_message* message) {
-  const void* data = nullptr;
-  size_t size = 0;
-  if (int rc = sd_bus_message_read_array(message, SD_BUS_TYPE_UINT32, &data, &size); rc < 0) {
-    return fail_errno("cannot read groups", -rc);
-  }
-  static_assert(sizeof(gid_t) == sizeof(uint32_t));
-  const auto* first = static_cast<const gid_t*>(data);
-  size_t count = size / sizeof(gid_t);
-  if (count > kMaxGroups) return fail("too many groups", EPROTO);
-  return std::vector<gid_t>(first, first + count);
-}
-
-Result<uint32_t> read_number(sd_bus_message* message) {
-  uint32_t number = 0;
-  if (int rc = sd_bus_message_read_basic(message, SD_BUS_TYPE_UINT32, &number); rc <= 0) {
-    return fail_errno("cannot read a number", rc == 0 ? ENXIO : -rc);
-  }
-  return number;
-}
-
-struct Words {
+struct Credentials {
   std::optional<uint32_t> uid;
   std::optional<uint32_t> pid;
   std::optional<std::vector<gid_t>> groups;
@@ -60,28 +38,24 @@ void complain(sd_bus* bus, const std::string& why) {
 
 // Without user and groups nobody can be told from anybody else.
 std::shared_ptr<Sender> make_sender(std::string name, const sdbus::Message& reply) {
-  Words words;
-  auto read = raw::read_dictionary(raw::message_of(reply),
-                                   [&](std::string_view key, std::string_view type, sd_bus_message* value) {
-                                     if (key == "UnixUserID" && type == "u")
-                                       return raw::keep(words.uid, read_number(value));
-                                     if (key == "ProcessID" && type == "u")
-                                       return raw::keep(words.pid, read_number(value));
-                                     if (key == "UnixGroupIDs" && type == "au") {
-                                       return raw::keep(words.groups, read_groups(value));
-                                     }
-                                     if (key == "ProcessFD" && type == "h") {
-                                       return raw::keep(words.pidfd, raw::read_descriptor(value));
-                                     }
-                                     return Result<bool>(false);
-                                   });
-  if (!read || !words.uid || *words.uid == static_cast<uid_t>(-1) || !words.groups) return nullptr;
+  Credentials credentials;
+  auto read = sd::read_dictionary(sd::message_of(reply),
+                                  [&](std::string_view key, std::string_view type, sd_bus_message* value) {
+                                    if (key == "UnixUserID") return sd::read_value(value, type, credentials.uid);
+                                    if (key == "ProcessID") return sd::read_value(value, type, credentials.pid);
+                                    if (key == "UnixGroupIDs") return sd::read_value(value, type, credentials.groups);
+                                    if (key == "ProcessFD") return sd::read_value(value, type, credentials.pidfd);
+                                    return Result<bool>(false);
+                                  });
+  constexpr size_t kMaxGroups = 65536;  // NGROUPS_MAX
+  if (!read || !credentials.uid || *credentials.uid == static_cast<uid_t>(-1)) return nullptr;
+  if (!credentials.groups || credentials.groups->size() > kMaxGroups) return nullptr;
   auto sender = std::make_shared<Sender>();
   sender->name = std::move(name);
-  sender->uid = *words.uid;
-  sender->groups = std::move(*words.groups);
-  sender->pid = static_cast<pid_t>(words.pid.value_or(0));
-  sender->pidfd = std::move(words.pidfd);
+  sender->uid = *credentials.uid;
+  sender->groups = std::move(*credentials.groups);
+  sender->pid = static_cast<pid_t>(credentials.pid.value_or(0));
+  sender->pidfd = std::move(credentials.pidfd);
   return sender;
 }
 
@@ -119,7 +93,7 @@ void Senders::find_payer(std::shared_ptr<Sender> sender, std::function<void(std:
     if (alive.expired()) return;
     if (known) sender->payer = sender->uid;
     remember(sender);
-    guarded("who calls", [&] { done(sender); });
+    no_throw("who calls", [&] { done(sender); });
   };
   if (uid == 0) return found(true);
   has_account_(uid, std::move(found));
@@ -132,7 +106,7 @@ void Senders::request(const std::string& name, Answer answer) {
   compat::call_async(
       driver_, call,
       [name, answer = std::move(answer)](sdbus::MethodReply& reply, const sdbus::Error* error) {
-        guarded("who calls", [&] { answer(error == nullptr ? make_sender(name, reply) : nullptr); });
+        no_throw("who calls", [&] { answer(error == nullptr ? make_sender(name, reply) : nullptr); });
       },
       kTimeout);
 }
@@ -155,21 +129,21 @@ void Senders::begin(sd_bus* bus) {
 void Senders::watch_names(sd_bus* bus) {
   proc_.reset(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!proc_) return complain(bus, fail_errno("cannot open /proc").error().message);
-  auto names = raw::Registration::all_names(
+  auto names = sd::Registration::all_names(
       bus,
       [this](std::string_view name, bool there) {
-        guarded("names on the bus", [&] {
-          if (!appearances_) return;
+        no_throw("names on the bus", [&] {
+          if (!unique_names_) return;
           if (there) {
-            appearances_->came(name, kernel::ticks_since_boot());
+            unique_names_->came(name, kernel::ticks_since_boot());
           } else {
-            appearances_->left(name);
+            unique_names_->left(name);
           }
         });
       },
       [this, bus](const Result<>& installed) {
         if (!installed) return complain(bus, installed.error().message);
-        appearances_.emplace(kernel::ticks_since_boot());
+        unique_names_.emplace(kernel::ticks_since_boot());
       });
   if (!names) return complain(bus, names.error().message);
   names_ = std::move(*names);
@@ -177,13 +151,13 @@ void Senders::watch_names(sd_bus* bus) {
 
 // By the number, where the bus gives nothing better.
 void Senders::look_up(Sender& sender) const {
-  sender.unseen = "the caller's process cannot be looked at";
-  if (!appearances_ || sender.pid <= 0) return;
-  auto pidfd = kernel::open_process(proc_.get(), sender.pid, appearances_->of(sender.name));
+  sender.no_pidfd = "the caller's process cannot be looked at";
+  if (!unique_names_ || sender.pid <= 0) return;
+  auto pidfd = kernel::open_process(proc_.get(), sender.pid, unique_names_->of(sender.name));
   if (pidfd) {
     sender.pidfd = std::move(*pidfd);
   } else if (pidfd.error().code == EPERM) {
-    sender.unseen = "the caller's process has gone, and its number is another's";
+    sender.no_pidfd = "the caller's process has gone, and its number is another's";
   }
 }
 

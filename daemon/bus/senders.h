@@ -10,7 +10,7 @@
 // take one.
 //
 // An older bus gives a number, which may be another process's by the time it is looked up: a connection outlives its
-// maker, and whoever holds it then, a confined program say, would pass for whoever got the number. So on such a bus
+// maker, and its holder then, a confined program say, would pass for the process that got the number. So on such a bus
 // every name's coming is watched (NameOwnerChanged), and the process behind the number must have started before its
 // name was there. Costs one short wake-up for each connection that anybody makes to the bus or ends, which does not
 // count as activity; a bus that gives pidfds is not watched. A number that was reused is still not noticed where it had
@@ -37,24 +37,24 @@
 #include "base/credentials.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
-#include "daemon/bus/appearances.h"
 #include "daemon/bus/compat.h"
-#include "daemon/bus/raw.h"
+#include "daemon/bus/sd_bus.h"
+#include "daemon/bus/unique_names.h"
 
 namespace wrapd::daemon::bus {
 
 // All uids without an account pay together: who has subordinate ids has thousands of them.
-inline constexpr uid_t kStrangers = static_cast<uid_t>(-1);
+inline constexpr uid_t kNoAccount = static_cast<uid_t>(-1);
 
 struct Sender {
   std::string name;
   uid_t uid = static_cast<uid_t>(-1);
-  uid_t payer = kStrangers;   // whose limits it uses up
+  uid_t payer = kNoAccount;   // whose limits it uses up
   std::vector<gid_t> groups;  // all of them; the bus does not say which is the primary one
   pid_t pid = 0;              // 0: the bus does not say
   // Of the process that connected; on an older bus as far as said above, so what is read about it should only refuse.
   UniqueFd pidfd;
-  std::string unseen;  // why there is no pidfd
+  std::string no_pidfd;  // why there is no pidfd
 
   [[nodiscard]] PeerCredentials credentials() const { return {.pid = pid, .uid = uid, .groups = groups}; }
 };
@@ -90,8 +90,8 @@ class Senders {
   HasAccount has_account_;
   std::shared_ptr<char> alive_ = std::make_shared<char>();
   UniqueFd proc_;
-  std::optional<Appearances> appearances_;  // set: the bus gives numbers, and names are watched
-  raw::Registration names_;
+  std::optional<UniqueNames> unique_names_;  // set: the bus gives numbers, and names are watched
+  sd::Registration names_;
   Recent recent_;  // the last used first
   std::unordered_map<std::string_view, Recent::iterator> known_;
 };

@@ -1,40 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/bus/statistics.h"
 
+#include <map>
+#include <string_view>
 #include <utility>
 
-#include "daemon/bus/guard.h"
-#include "daemon/bus/raw.h"
+#include "daemon/bus/no_throw.h"
 
 namespace wrapd::daemon::bus {
 namespace {
 
 using Answer = ConnectionStatistics::Answer;
 
-Result<bool> read_size(size_t& size, sd_bus_message* value) {
-  uint32_t number = 0;
-  if (int rc = sd_bus_message_read_basic(value, SD_BUS_TYPE_UINT32, &number); rc <= 0) {
-    return fail_errno("cannot read a number", rc == 0 ? ENXIO : -rc);
-  }
-  size = number;
-  return true;
-}
-
-ConnectionStatistics read_statistics(const sdbus::Message& reply) {
-  ConnectionStatistics out;
-  size_t found = 0;
-  auto read = raw::read_dictionary(
-      raw::message_of(reply), [&](std::string_view key, std::string_view type, sd_bus_message* value) -> Result<bool> {
-        size_t* size = key == "OutgoingBytes"   ? &out.unread.bytes
-                       : key == "OutgoingFDs"   ? &out.unread.descriptors
-                       : key == "IncomingBytes" ? &out.sent.bytes
-                       : key == "IncomingFDs"   ? &out.sent.descriptors
-                                                : nullptr;
-        if (size == nullptr || type != "u") return false;
-        ++found;
-        return read_size(*size, value);
-      });
-  out.answer = read && found == 4 ? Answer::given : Answer::unavailable;
+ConnectionStatistics read_statistics(sdbus::Message& reply) {
+  std::map<std::string, sdbus::Variant> values;
+  if (!no_throw("what was read", [&] { reply >> values; })) return {.answer = Answer::unavailable};
+  ConnectionStatistics out{.answer = Answer::given};
+  const auto read = [&](const char* key, size_t& size) {
+    const auto found = values.find(key);
+    if (found == values.end() || std::string_view(found->second.peekValueType()) != "u") {
+      out.answer = Answer::unavailable;
+    } else {
+      size = found->second.get<uint32_t>();
+    }
+  };
+  read("OutgoingBytes", out.unread.bytes);
+  read("OutgoingFDs", out.unread.descriptors);
+  read("IncomingBytes", out.sent.bytes);
+  read("IncomingFDs", out.sent.descriptors);
   return out;
 }
 
@@ -54,13 +47,13 @@ Answer answer_of(const sdbus::Error& error) {
 }  // namespace
 
 void Statistics::ask(const std::string& client, std::function<void(const ConnectionStatistics&)> done) {
-  const bool sent = guarded("asking the bus what was read", [&] {
+  const bool sent = no_throw("asking the bus what was read", [&] {
     auto call = compat::method_call(driver_, "org.freedesktop.DBus.Debug.Stats", "GetConnectionStats");
     call << client;
     compat::call_async(
         driver_, call,
         [done](sdbus::MethodReply& reply, const sdbus::Error* error) {
-          guarded("what was read", [&] {
+          no_throw("what was read", [&] {
             done(error == nullptr ? read_statistics(reply) : ConnectionStatistics{.answer = answer_of(*error)});
           });
         },

@@ -51,14 +51,14 @@ Load Unread::of_payer(uid_t payer) const {
   return it == payers_.end() ? Load{} : it->second.load;
 }
 
-bool Unread::crowded(const std::string& client, uid_t payer) const {
+bool Unread::has_too_many_clients(const std::string& client, uid_t payer) const {
   auto paid = payers_.find(payer);
   return paid != payers_.end() && paid->second.clients.size() >= kMostClients && !paid->second.clients.contains(client);
 }
 
 // Who orders something, or looks one thing up, is not refused for what others of its user leave unread.
 bool Unread::small(const std::string& client, uid_t payer, Load load) const {
-  return load.descriptors == 0 && of(client).bytes + load.bytes <= kAnyway && !crowded(client, payer);
+  return load.descriptors == 0 && of(client).bytes + load.bytes <= kAnyway && !has_too_many_clients(client, payer);
 }
 
 Unread::Scope Unread::obstacle(const std::string& client, uid_t payer, Load load) const {
@@ -66,7 +66,7 @@ Unread::Scope Unread::obstacle(const std::string& client, uid_t payer, Load load
   if (!fits(of(client), load, kPerClient)) return Scope::client;
   auto paid = payers_.find(payer);
   if (paid != payers_.end()) {
-    if (crowded(client, payer) || !fits(paid->second.load, load, most_of(payer))) return Scope::payer;
+    if (has_too_many_clients(client, payer) || !fits(paid->second.load, load, most_of(payer))) return Scope::payer;
   }
   if (payer == 0) return Scope::nobody;
   if (load.descriptors > 0 && total_.descriptors + load.descriptors > kMostDescriptors) return Scope::all;
@@ -84,7 +84,7 @@ Unread::Scope Unread::obstacle_of_refusal(const std::string& client, uid_t payer
   const auto fits = [bytes](size_t there, size_t limit) { return there + bytes <= limit + kRefusalRoom; };
   if (!fits(of(client).bytes, kPerClient.bytes)) return Scope::client;
   const size_t paid = of_payer(payer).bytes;
-  if (crowded(client, payer) || !fits(paid, most_of(payer).bytes)) return Scope::payer;
+  if (has_too_many_clients(client, payer) || !fits(paid, most_of(payer).bytes)) return Scope::payer;
   if (payer != 0 && !fits(total_.bytes, kInAll.bytes) && paid + bytes > kShare.bytes) return Scope::all;
   return Scope::nobody;
 }

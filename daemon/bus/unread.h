@@ -105,7 +105,7 @@ class Unread {
   [[nodiscard]] bool small(const std::string& client, uid_t payer, Load load) const;
   [[nodiscard]] Scope obstacle(const std::string& client, uid_t payer, Load load) const;
   [[nodiscard]] Scope obstacle_of_refusal(const std::string& client, uid_t payer, size_t bytes) const;
-  [[nodiscard]] bool crowded(const std::string& client, uid_t payer) const;
+  [[nodiscard]] bool has_too_many_clients(const std::string& client, uid_t payer) const;
   [[nodiscard]] Load of_payer(uid_t payer) const;
   Account& account_of(const std::string& client, uid_t payer);
   void charge(Account& account, Load load);

@@ -35,7 +35,7 @@ class Allowance {
   enum class Use : uint8_t { ordinary, must };
 
   // The file `name` in this directory, made if it is not there. One of another format, an other version's, is replaced
-  // by a new one; whoever has it mapped goes on with it. Only root may be able to write to the directory.
+  // by a new one; a process that has it mapped goes on with it. Only root may be able to write to the directory.
   [[nodiscard]] static Result<Allowance> open(int directory_fd, const char* name);
   [[nodiscard]] static Result<Allowance> map(int fd);
   Allowance(Allowance&& other) noexcept;
@@ -52,7 +52,7 @@ class Allowance {
   // Nothing of it is used.
   [[nodiscard]] bool full(size_t slot, std::chrono::steady_clock::time_point now) const;
   void add_unrecorded(size_t slot, uint64_t events);
-  // For whoever records them.
+  // The caller records them.
   [[nodiscard]] uint64_t take_unrecorded(size_t slot);
 
  private:

@@ -56,7 +56,7 @@ bool Budget::fits(const Event& event, Clock::time_point now) {
     if (recorded != nullptr) ++*recorded;
     return true;
   }
-  if (!bucket_.holds(now, kRest)) return false;  // the usual case in a flood: it need not be rendered
+  if (bucket_.level(now) < kRest) return false;  // the usual case in a flood: it need not be rendered
   const uint64_t bytes = bytes_in_the_journal(event);
   return bucket_.take(now, static_cast<double>(bytes)) && take(bytes, Allowance::Use::ordinary, now);
 }

@@ -26,7 +26,7 @@ class Repeats {
 
   explicit Repeats(Emit emit) : emit_(std::move(emit)) {}
   void add(Event event, Clock::time_point now);
-  // What has waited for its interval.
+  // Events whose interval is over.
   void pass_due(Clock::time_point now);
   // Everything, at the end.
   void pass_all();

@@ -9,7 +9,7 @@
 #include <array>
 #include <cstdlib>
 
-#include "base/unseen.h"
+#include "base/invisible.h"
 
 namespace wrapd {
 namespace {
@@ -17,26 +17,6 @@ namespace {
 constexpr int kAllSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
 
 constexpr char kHex[] = "0123456789abcdef";
-
-// Length of the valid UTF-8 sequence at the head of `s`, or 0 (RFC 3629: no overlong forms, no surrogates).
-size_t utf8_length(std::string_view s) {
-  auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
-  auto tail = [&](size_t i) { return i < s.size() && (byte(i) & 0xC0) == 0x80; };
-  unsigned char c = byte(0);
-  if (c < 0x80) return 1;
-  if (c >= 0xC2 && c <= 0xDF && tail(1)) return 2;
-  if ((c & 0xF0) == 0xE0 && tail(1) && tail(2)) {
-    if (c == 0xE0 && byte(1) < 0xA0) return 0;
-    if (c == 0xED && byte(1) > 0x9F) return 0;
-    return 3;
-  }
-  if (c >= 0xF0 && c <= 0xF4 && tail(1) && tail(2) && tail(3)) {
-    if (c == 0xF0 && byte(1) < 0x90) return 0;
-    if (c == 0xF4 && byte(1) > 0x8F) return 0;
-    return 4;
-  }
-  return 0;
-}
 
 // The code point of a valid UTF-8 sequence.
 char32_t code_point_of(std::string_view sequence) {
@@ -58,7 +38,7 @@ Piece first_piece(std::string_view text) {
   if (length == 0) return {.bytes = 1, .shown = false};
   const char32_t code_point = code_point_of(text.substr(0, length));
   const bool control = code_point < 0x20 || code_point == 0x7F || code_point == '\\';
-  return {.bytes = length, .shown = !control && (length == 1 || !is_unseen(code_point))};
+  return {.bytes = length, .shown = !control && (length == 1 || !is_invisible(code_point))};
 }
 
 }  // namespace
@@ -171,6 +151,25 @@ bool constant_time_equal(std::string_view a, std::string_view b) noexcept {
         static_cast<unsigned char>(difference | (static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i])));
   }
   return difference == 0;
+}
+
+size_t utf8_length(std::string_view text) {
+  auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  auto tail = [&](size_t i) { return i < text.size() && (byte(i) & 0xC0) == 0x80; };
+  unsigned char c = byte(0);
+  if (c < 0x80) return 1;
+  if (c >= 0xC2 && c <= 0xDF && tail(1)) return 2;
+  if ((c & 0xF0) == 0xE0 && tail(1) && tail(2)) {
+    if (c == 0xE0 && byte(1) < 0xA0) return 0;
+    if (c == 0xED && byte(1) > 0x9F) return 0;
+    return 3;
+  }
+  if (c >= 0xF0 && c <= 0xF4 && tail(1) && tail(2) && tail(3)) {
+    if (c == 0xF0 && byte(1) < 0x90) return 0;
+    if (c == 0xF4 && byte(1) > 0x8F) return 0;
+    return 4;
+  }
+  return 0;
 }
 
 std::string printable(std::string_view text, size_t limit) {

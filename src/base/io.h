@@ -54,9 +54,13 @@ class SealedMapping {
 // True if both are equal, in time that depends on the lengths alone.
 [[nodiscard]] bool constant_time_equal(std::string_view a, std::string_view b) noexcept;
 
+// Length of the valid UTF-8 sequence at the head of a text that is not empty, or 0 (RFC 3629: no overlong forms, no
+// surrogates).
+[[nodiscard]] size_t utf8_length(std::string_view text);
+
 // A user-controlled string for a line of text: control characters, DEL, backslash, what is not seen or moves other
-// characters (base/unseen.h) and bytes that are not UTF-8 become \xNN; cut after `limit` bytes of output with "..." at
-// the end.
+// characters (base/invisible.h) and bytes that are not UTF-8 become \xNN; cut after `limit` bytes of output with "..."
+// at the end.
 [[nodiscard]] std::string printable(std::string_view text, size_t limit = 4096);
 
 // `text` such that printable() shows at most `limit` characters of it (code points; an escaped byte is four): where it

@@ -6,34 +6,35 @@
 
 namespace wrapd {
 
-// At most `burst` at once and `rate` a second in the long run. Not thread-safe.
+// At most `burst` at once and `rate` a second in the long run, in whatever a thing costs. Full at first. Not
+// thread-safe.
 class TokenBucket {
  public:
   using Clock = std::chrono::steady_clock;
   TokenBucket(double rate, double burst) : rate_(rate), burst_(burst), tokens_(burst) {}
 
-  [[nodiscard]] bool take(Clock::time_point now, double tokens = 1) {
-    fill(now);
-    if (tokens_ < tokens) return false;
-    tokens_ -= tokens;
+  // False: there is not so much, and nothing was taken. What costs more than a whole burst takes a whole burst.
+  [[nodiscard]] bool take(Clock::time_point now, double cost = 1) {
+    tokens_ = level(now);
+    last_ = std::max(last_, now);
+    cost = std::min(cost, burst_);
+    if (tokens_ < cost) return false;
+    tokens_ -= cost;
     return true;
   }
-  [[nodiscard]] bool holds(Clock::time_point now, double tokens) {
-    fill(now);
-    return tokens_ >= tokens;
+  // How much there is.
+  [[nodiscard]] double level(Clock::time_point now) const {
+    if (now <= last_) return tokens_;
+    return std::min(burst_, tokens_ + std::chrono::duration<double>(now - last_).count() * rate_);
   }
   // When the next take() will succeed.
-  [[nodiscard]] Clock::time_point next(Clock::time_point now) {
-    fill(now);
-    if (tokens_ >= 1) return now;
-    return now + std::chrono::ceil<std::chrono::milliseconds>(std::chrono::duration<double>((1 - tokens_) / rate_));
+  [[nodiscard]] Clock::time_point next(Clock::time_point now) const {
+    const double missing = 1 - level(now);
+    if (missing <= 0) return now;
+    return now + std::chrono::ceil<std::chrono::milliseconds>(std::chrono::duration<double>(missing / rate_));
   }
 
  private:
-  void fill(Clock::time_point now) {
-    if (now > last_) tokens_ = std::min(burst_, tokens_ + std::chrono::duration<double>(now - last_).count() * rate_);
-    last_ = std::max(last_, now);
-  }
   double rate_;
   double burst_;
   double tokens_;

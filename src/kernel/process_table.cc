@@ -183,4 +183,16 @@ Result<UniqueFd> open_process(int proc, pid_t pid, uint64_t latest_start) {
   return pidfd;
 }
 
+std::vector<Process> stop_until_quiet(int quiet, std::chrono::steady_clock::time_point deadline,
+                                      const std::function<StoppingLook()>& look) {
+  std::set<std::pair<pid_t, uint64_t>> stopped;
+  for (int nothing_new = 0;;) {
+    StoppingLook now = look();
+    bool found_new = now.more;
+    for (const Process& process : now.found) found_new |= stopped.emplace(process.pid, process.start).second;
+    nothing_new = found_new ? 0 : nothing_new + 1;
+    if (nothing_new >= quiet || std::chrono::steady_clock::now() >= deadline) return now.found;
+  }
+}
+
 }  // namespace wrapd::kernel

@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -62,5 +63,15 @@ void for_each_process(int proc, const std::function<void(const Process&)>& visit
 
 // Sends `signal` by pidfd, and only if the number still is that process. False if it is gone or may not be signalled.
 bool signal_process(int proc, const Process& process, int signal);
+
+// A look at a tree that stopped what it found. `more`: it also met others that are not in `found`.
+struct StoppingLook {
+  std::vector<Process> found;
+  bool more = false;
+};
+// Looks until `quiet` looks in a row have found nobody new, or `deadline` is over; once at the least. What a stopped
+// tree has is all there, and can be killed without anybody forking meanwhile. Returns what the last look found.
+[[nodiscard]] std::vector<Process> stop_until_quiet(int quiet, std::chrono::steady_clock::time_point deadline,
+                                                    const std::function<StoppingLook()>& look);
 
 }  // namespace wrapd::kernel

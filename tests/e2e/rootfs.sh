@@ -29,13 +29,13 @@ case ${1-} in
 esac
 
 case $suite in
-  bookworm) libraries=(libyaml-cpp0.7 libfmt9 libsdbus-c++1) ;;
-  trixie) libraries=(libyaml-cpp0.8 libfmt10 libsdbus-c++2) ;;
+  bookworm) libraries=(libyaml-cpp0.7 libsdbus-c++1) ;;
+  trixie) libraries=(libyaml-cpp0.8 libsdbus-c++2) ;;
   *) echo "rootfs.sh: '$suite' is not known, only bookworm and trixie (Debian 12 and 13)" >&2; exit 1 ;;
 esac
 packages=(
   systemd systemd-sysv dbus libpam-systemd polkitd
-  "${libraries[@]}" libseccomp2 libsodium23 libsystemd0
+  "${libraries[@]}" libseccomp2 libsystemd0
   bash bubblewrap curl openssh-client procps python3 redis-server socat strace util-linux
 )
 if [[ $suite != "$own" ]]; then

@@ -231,8 +231,8 @@ def test_policies_are_shown_to_those_they_are_for(machine):
     done = machine.run("wrapctl", "policy", "show", "builders", user="alice")
     assert done.returncode == 2 and "builders" in done.stderr
     assert "no-redis" in machine.run("wrapctl", "policy", "show", "builders", user="bob").stdout
-    assert api.answer(machine, "TestPolicy", "sss", "", "connect", "/run/docker.sock", user="alice") == \
-        ["deny", "no-docker", "Ask the build service instead."]
+    verdict, = api.answer(machine, "TestPolicy", "sss", "", "connect", "/run/docker.sock", user="alice")
+    assert api.plain(verdict) == {"decision": "deny", "rule": "no-docker", "guidance": "Ask the build service instead."}
 
 
 def test_bus_that_restarts(machine, session):

@@ -67,8 +67,8 @@ def test_clients_that_do_not_read_hold_up_nobody(crowded, capsys, connections):
         hoarder.wait_line("hoarding", timeout=60)
     loud = start_times(machine)
     for _ in range(10):
-        rows = api.answer(machine, "ListSessions", user="dave")[0]
-        assert sum(row[5] == "enforce" for row in rows) >= SESSIONS
+        seen = api.sessions(machine, user="dave")
+        assert sum(session["mode"] == "enforce" for session in seen) >= SESSIONS
 
     def recover():
         before = service(machine)

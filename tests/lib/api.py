@@ -29,18 +29,18 @@ def answer(machine, member, *arguments, user="root"):
     return json.loads(done.stdout)["data"] if done.stdout.strip() else []
 
 
-SESSION_FIELDS = ("id", "path", "uid", "leader", "policy", "mode", "state", "since", "command", "allowed", "denied",
-                  "stale")
-APPROVAL_FIELDS = ("id", "session", "uid", "operation", "target", "abstract", "rule", "policy", "guidance", "pid",
-                   "comm", "exe", "deadline")
+def plain(dictionary):
+    """A dictionary of variants, as busctl prints it, without their types."""
+    return {key.lower(): value["data"] for key, value in dictionary.items()}
 
 
 def sessions(machine, user="root"):
-    return [dict(zip(SESSION_FIELDS, row)) for row in answer(machine, "ListSessions", user=user)[0]]
+    return [{"path": path, **plain(entries)} for _, path, entries in answer(machine, "ListSessions", user=user)[0]]
 
 
 def approvals(machine, user="root"):
-    return [dict(zip(APPROVAL_FIELDS, row)) for row in answer(machine, "ListApprovals", user=user)[0]]
+    return [{"id": id, "session": session, **plain(entries)}
+            for id, session, entries in answer(machine, "ListApprovals", user=user)[0]]
 
 
 def wait_for(machine, look, good, timeout=20):

@@ -12,6 +12,7 @@ import time
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
 NO_REPLY_EXPECTED, INTERACTIVE = 1, 4
 PATIENCE = 20.0
+UNWRAP = True  # a variant that is read gives its value alone
 BASIC = {"y": ("B", 1), "b": ("I", 4), "n": ("h", 2), "q": ("H", 2), "i": ("i", 4), "u": ("I", 4), "x": ("q", 8),
          "t": ("Q", 8), "d": ("d", 8), "h": ("I", 4)}
 ALIGN = {"s": 4, "o": 4, "g": 1, "a": 4, "(": 8, "{": 8, "v": 1, **{k: v[1] for k, v in BASIC.items()}}
@@ -80,7 +81,8 @@ def get(data, at, kind):
         return data[at + 1:at + 1 + data[at]].decode(), at + 2 + data[at]
     if kind == "v":
         signature, at = get(data, at, "g")
-        return get(data, at, signature)
+        value, at = get(data, at, signature)
+        return (value if UNWRAP else Variant(signature, value)), at
     if kind[0] == "a":
         size = struct.unpack_from("<I", data, at)[0]
         at += 4
@@ -204,7 +206,7 @@ class Connection:
         start = 16 + fields_size + (-fields_size % 8)
         if len(self.buffer) < start + size:
             return None
-        fields = dict(get(self.buffer, 12, "a(yv)")[0])
+        fields = {code: getattr(field, "value", field) for code, field in get(self.buffer, 12, "a(yv)")[0]}
         body, values, at = self.buffer[start:start + size], [], 0
         for inner in split(fields.get(8, "")):
             value, at = get(body, at, inner)

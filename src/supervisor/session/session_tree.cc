@@ -131,14 +131,10 @@ void SessionTree::remember_descendants() {
 }
 
 size_t SessionTree::kill_all(Clock::time_point deadline) {
-  std::vector<kernel::Process> found;
-  std::set<Identity> stopped;
   // What forks and exits all the time is missed by most looks: one that finds nothing new says little.
-  for (int quiet = 0; quiet < kQuietLooks;) {
-    found = find();
-    bool found_new = false;
+  (void)kernel::stop_until_quiet(kQuietLooks, deadline, [&] {
+    std::vector<kernel::Process> found = find();
     for (const kernel::Process& process : found) {
-      found_new |= stopped.emplace(process.pid, process.start).second;
       // One that is gone by now will not be found again, and one that may not be signalled is none of the tree's.
       (void)kernel::signal_process(proc_, process, SIGSTOP);
     }
@@ -147,11 +143,10 @@ size_t SessionTree::kill_all(Clock::time_point deadline) {
       std::lock_guard lock(lock_);
       for (const kernel::Process& process : found) remember(process);
     }
-    found_new |= signal_found(SIGSTOP, found) > 0;
-    quiet = found_new ? 0 : quiet + 1;
-    if (Clock::now() >= deadline) break;
-  }
-  found = find();
+    const bool more = signal_found(SIGSTOP, found) > 0;
+    return kernel::StoppingLook{.found = std::move(found), .more = more};
+  });
+  const std::vector<kernel::Process> found = find();
   for (const kernel::Process& process : found) (void)kernel::signal_process(proc_, process, SIGKILL);
   return found.size();
 }

@@ -136,7 +136,7 @@ class MemoryService final : public ServiceApi {
       sockets_.emplace_back(ends[0]);
       sockets_.emplace_back(ends[1]);
       auto source = loop_.on_io(
-          ends[0], EPOLLIN, [this](uint32_t) { ++turns_; }, EventLoop::kNewcomers);
+          ends[0], EPOLLIN, [this](uint32_t) { ++turns_; }, EventLoop::kNewConnections);
       timers_.push_back(std::move(*source));
     } else if (verb == "turns") {
       told(std::to_string(turns_));

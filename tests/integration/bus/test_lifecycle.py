@@ -25,7 +25,7 @@ def test_the_bus_restarts(own_machine):
         watcher.driver("AddMatch", "s", ["type='signal',sender='org.freedesktop.DBus',arg0='org.wrapd1'"])
         machine.await_service(watcher)
         sessions = machine.client(OTHER).manager("ListSessions")[0]
-        assert [(s[0], s[-1]) for s in sessions] == [(SESSION, True)]
+        assert [(s[0], s[-1]["Stale"]) for s in sessions] == [(SESSION, True)]
         assert machine.client(OTHER).call("org.wrapd1", session_path(SESSION), "org.freedesktop.DBus.Properties", "Get",
                                           "ss", ["org.wrapd1.Session", "Stale"]) == [True]
     machine.client(OWNER).manager("TerminateSession", "s", [SESSION])

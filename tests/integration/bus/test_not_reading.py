@@ -261,5 +261,5 @@ def test_long_commands_are_whole_only_where_one_is_asked_for(loaded):
     assert reader.call("org.wrapd1", path, properties, "GetAll", "s", ["org.wrapd1.Session"])[0]["Command"] == whole
     row, = (row for row in reader.manager("ListSessions")[0] if row[0] == SESSION)
     objects = reader.call("org.wrapd1", "/org/wrapd1", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")[0]
-    for short in (row[8], objects[path]["org.wrapd1.Session"]["Command"]):
+    for short in (row[2]["Command"], objects[path]["org.wrapd1.Session"]["Command"]):
         assert len(short) <= 128 and short.startswith("xxx") and "[...]" in short

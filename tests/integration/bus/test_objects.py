@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is there to see: the documented interfaces, objects, properties and signals."""
 
+import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -54,6 +55,38 @@ def test_the_bus_policy_lists_what_is_documented_and_nothing_else():
     assert {a for a in allowed if a[0].startswith("org.wrapd1")} == documented
 
 
+def documented_dictionaries():
+    """{member: {key: type}} of docs/dbus.md."""
+    table = (ROOT / "docs/dbus.md").read_text().split("\n## Dictionaries\n")[1].split("\n## ")[0]
+    out, members = {}, []
+    for of, key, kind in re.findall(r"^\| ([^|]*)\| `(\w+)` \| (\w) \|", table, re.M):
+        members = re.findall(r"`(\w+)`", of) or members
+        for member in members:
+            out.setdefault(member, {})[key] = kind
+    return out
+
+
+def test_dictionaries_have_the_documented_keys_and_types(machine, monkeypatch):
+    client = machine.client(OTHER)
+    listen(client)
+    monkeypatch.setattr(dbus, "UNWRAP", False)
+    machine.service.order(f"add {SESSION} {OWNER} x")
+    machine.service.order(f"ask {QUESTION} {SESSION}")
+    machine.service.order(f"denied {SESSION} /run/x")
+    sent = {name: client.signal(name).body[-1] for name in ("SessionNew", "ApprovalRequested", "Denied")}
+    for name in ("ListSessions", "ListApprovals", "ListPolicies"):
+        sent[name] = client.manager(name)[0][0][-1]
+    sent["DescribePolicy"] = client.manager("DescribePolicy", "s", ["default"])[0]
+    sent["TestPolicy"] = client.manager("TestPolicy", "sss", ["", "connect", "/x"])[0]
+    machine.watcher.manager("Deny", "s", [QUESTION])
+    sent["ApprovalRemoved"] = client.signal("ApprovalRemoved").body[-1]
+    types = {member: {key: value.signature for key, value in entries.items()} for member, entries in sent.items()}
+    assert types == documented_dictionaries()
+    properties = ElementTree.parse(ROOT / "docs/org.wrapd1.xml").getroot().findall(
+        "interface[@name='org.wrapd1.Session']/property")
+    assert types["ListSessions"] == {p.get("name"): p.get("type") for p in properties}
+
+
 def listen(client):
     client.driver("AddMatch", "s", ["type='signal',sender='org.wrapd1'"])
 
@@ -67,7 +100,7 @@ def test_a_session_from_its_beginning_to_its_end(machine):
     properties = added.body[1]["org.wrapd1.Session"]
     assert properties["Uid"] == OWNER and properties["State"] == "running" and properties["Id"] == SESSION
     assert properties["Command"].startswith("ls \\x07")
-    assert client.signal("SessionNew").body == [SESSION, session_path(SESSION)]
+    assert client.signal("SessionNew").body == [SESSION, session_path(SESSION), properties]
     assert client.manager("GetSession", "s", [SESSION]) == [session_path(SESSION)]
 
     machine.service.order(f"count {SESSION}")
@@ -78,7 +111,8 @@ def test_a_session_from_its_beginning_to_its_end(machine):
     machine.service.order(f"denied {SESSION} /run/\x1bx")
     denied = client.signal("Denied")
     assert denied.path == session_path(SESSION)
-    assert denied.body == ["connect", "/run/\\x1bx", False, "no", 7, "cat\\x0a", 3]
+    assert denied.body == [{"operation": "connect", "target": "/run/\\x1bx", "abstract": False, "rule": "no", "pid": 7,
+                            "comm": "cat\\x0a", "count": 3}]
     get = ("org.wrapd1", session_path(SESSION), "org.freedesktop.DBus.Properties", "Get", "ss")
     assert client.call(*get, ["org.wrapd1.Session", "Denied"]) == [1]
 
@@ -86,7 +120,7 @@ def test_a_session_from_its_beginning_to_its_end(machine):
     assert client.signal("PropertiesChanged").body[1] == {"State": "terminating"}
     machine.service.order(f"remove {SESSION}")
     assert client.signal("InterfacesRemoved").body == [session_path(SESSION), ["org.wrapd1.Session"]]
-    assert client.signal("SessionRemoved").body == [SESSION, session_path(SESSION)]
+    assert client.signal("SessionRemoved").body == [SESSION, session_path(SESSION), {}]
     with pytest.raises(dbus.Failure) as failed:
         client.call(*get, ["org.wrapd1.Session", "Denied"])
     assert failed.value.name == "org.freedesktop.DBus.Error.UnknownObject"
@@ -123,18 +157,21 @@ def test_questions_are_announced_listed_and_withdrawn(machine):
     listed = client.manager("ListApprovals")[0]
     assert announced[:2] == [QUESTION, session_path(SESSION)]
     names = ("uid", "operation", "target", "abstract", "rule", "policy", "guidance", "pid", "comm", "exe", "deadline")
-    assert listed == [(QUESTION, session_path(SESSION), *[announced[2][name] for name in names])]
+    assert listed == [tuple(announced)]
     assert set(announced[2]) == set(names)
     assert announced[2]["target"] == "/run/x\\x1b[2J"
     machine.watcher.manager("Deny", "s", [QUESTION])
-    assert client.signal("ApprovalRemoved").body == [QUESTION, "denied"]
+    assert client.signal("ApprovalRemoved").body == [QUESTION, session_path(SESSION), {"how": "denied"}]
 
 
 def test_policies_are_told_per_caller(machine):
     client = machine.client(OTHER)
-    assert client.manager("ListPolicies") == [[("default", "/p", "enforce", str(OTHER), True)]]
-    assert client.manager("DescribePolicy", "s", ["default"]) == ["/p", "enforce", "version: 1\n"]
-    assert client.manager("TestPolicy", "sss", ["", "connect", "/x"]) == ["deny", "/x", ""]
+    assert client.manager("ListPolicies") == [[("default", {"file": "/p", "mode": "enforce", "problem": str(OTHER),
+                                                            "default": True})]]
+    assert client.manager("DescribePolicy", "s", ["default"]) == [{"file": "/p", "mode": "enforce",
+                                                                   "text": "version: 1\n"}]
+    assert client.manager("TestPolicy", "sss", ["", "connect", "/x"]) == [{"decision": "deny", "rule": "/x",
+                                                                           "guidance": ""}]
     with pytest.raises(dbus.Failure) as failed:
         client.manager("DescribePolicy", "s", ["other\x1b"])
     assert failed.value.name == "NoSuchPolicy" and "\x1b" not in failed.value.text

@@ -218,7 +218,7 @@ def sealed(text, seals=SEALS):
 
 def facts(session, pid, **changes):
     record = {"version": 1, "record": "session", "id": session, "uid": ALICE, "client_pid": 1, "supervisor_pid": pid,
-              "policy": "default", "policy_digest": "0" * 64, "mode": "enforce", "since": 1, "command": "x",
+              "policy": "default", "policy_digest": "0" * 16, "mode": "enforce", "since": 1, "command": "x",
               "waiting_calls": 32}
     return json.dumps({**record, **changes})
 

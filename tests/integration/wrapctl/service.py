@@ -17,10 +17,18 @@ NAME = "org.wrapd1"
 MANAGER = "org.wrapd1.Manager"
 ROOT = "/org/wrapd1"
 
-SESSION = ("id", "object", "uid", "leader", "policy", "mode", "state", "since", "command", "allowed", "denied", "stale")
-POLICY = ("name", "file", "mode", "problem", "default")
-APPROVAL = ("id", "session", "uid", "operation", "target", "abstract", "rule", "policy", "guidance", "pid", "comm",
-            "exe", "deadline")
+SESSION = {"Uid": "u", "Leader": "u", "Policy": "s", "Mode": "s", "State": "s", "Since": "t", "Command": "s",
+           "Allowed": "t", "Denied": "t", "Stale": "b"}
+POLICY = {"file": "s", "mode": "s", "problem": "s", "default": "b"}
+APPROVAL = {"uid": "u", "operation": "s", "target": "s", "abstract": "b", "rule": "s", "policy": "s", "guidance": "s",
+            "pid": "u", "comm": "s", "exe": "s", "deadline": "t"}
+
+
+def dictionary(types, facts):
+    """An a{sv}. A newer service has more keys."""
+    return {"Later": GLib.Variant("(sav)", ("x", [])),
+            **{key: GLib.Variant(facts.get("types", {}).get(key, kind), facts[key.lower()])
+               for key, kind in types.items()}}
 
 
 def say(**line):
@@ -46,7 +54,7 @@ class Service:
     # One method for each of the Manager's.
 
     def ListSessions(self):
-        return "(a(souussststtb))", ([tuple(s[k] for k in SESSION) for s in self.state["sessions"]],)
+        return "(a(soa{sv}))", ([(s["id"], s["object"], dictionary(SESSION, s)) for s in self.state["sessions"]],)
 
     def TerminateSession(self, id):
         self.state["sessions"].remove(self.find("sessions", id, "NoSuchSession"))
@@ -59,19 +67,19 @@ class Service:
         return "(u)", (len(mine),)
 
     def ListPolicies(self):
-        return "(a(ssssb))", ([tuple(p[k] for k in POLICY) for p in self.state["policies"]],)
+        return "(a(sa{sv}))", ([(p["name"], dictionary(POLICY, p)) for p in self.state["policies"]],)
 
     def DescribePolicy(self, name):
         for policy in self.state["policies"]:
             if policy["name"] == name:
-                return "(sss)", (policy["file"], policy["mode"], policy["text"])
+                return "(a{sv})", (dictionary({"file": "s", "mode": "s", "text": "s"}, policy),)
         raise Failure("NoSuchPolicy", f"no policy {name}")
 
     def Reload(self):
         return "()", ()
 
     def ListApprovals(self):
-        return "(a(soussbsssusst))", ([tuple(a[k] for k in APPROVAL) for a in self.state["approvals"]],)
+        return "(a(soa{sv}))", ([(a["id"], a["session"], dictionary(APPROVAL, a)) for a in self.state["approvals"]],)
 
     def Approve(self, id):
         self.state["approvals"].remove(self.find("approvals", id, "NoSuchApproval"))
@@ -116,6 +124,8 @@ def main():
                       GLib.Variant(signature, arguments), None, Gio.DBusCallFlags.NONE, -1, None)
 
     def emit(path, interface, member, signature, arguments, destination=None):
+        arguments = [{key: GLib.Variant(*value) for key, value in a.items()} if isinstance(a, dict) else a
+                     for a in arguments]
         bus.emit_signal(destination, path, interface, member, GLib.Variant(signature, tuple(arguments)))
         bus.flush_sync(None)
 

@@ -287,7 +287,10 @@ def manager(member, signature, arguments, destination=None):
 
 def denied(id, target, destination=None, count=1):
     return {"path": f"/org/wrapd1/session/{id}", "interface": "org.wrapd1.Session", "member": "Denied",
-            "signature": "(ssbsust)", "arguments": ["connect", target, False, "no-docker", 77, "curl", count],
+            "signature": "(a{sv})", "arguments": [{
+                "operation": ("s", "connect"), "target": ("s", target), "abstract": ("b", False),
+                "rule": ("s", "no-docker"), "pid": ("u", 77), "comm": ("s", "curl"), "count": ("t", count),
+                "later": ("as", ["x"])}],
             "destination": destination}
 
 
@@ -297,7 +300,7 @@ def test_monitor(wrapctl, serve):
     with Monitor(wrapctl, "--json") as monitor:
         watching = monitor.event()
         assert (watching["event"], watching["sessions"], watching["approvals"]) == ("watching", 1, 0)
-        service.tell(state={"sessions": [old, new]}, emit=manager("SessionNew", "(so)", [new["id"], new["object"]]))
+        service.tell(state={"sessions": [old, new]}, emit=manager("SessionNew", "(soa{sv})", [new["id"], new["object"], {}]))
         event = monitor.event()
         assert event["event"] == "session_new" and event["user"] == "nobody" and event["command"] == EVIL_SHOWN
         assert checks.TIME.fullmatch(event["time"])
@@ -310,19 +313,27 @@ def test_monitor(wrapctl, serve):
                      emit=manager("ApprovalRequested", "(soa{sv})", [question["id"], question["session"], {}]))
         event = monitor.event()
         assert event["event"] == "approval_requested" and event["comm"] == "curl" and event["id"] == question["id"]
-        service.tell(state={"approvals": []}, emit=manager("ApprovalRemoved", "(ss)", [question["id"], "expired"]))
+        service.tell(state={"approvals": []}, emit=manager("ApprovalRemoved", "(soa{sv})", [
+            question["id"], question["session"], {"how": ("s", "expired")}]))
         event = monitor.event()
         assert (event["event"], event["how"]) == ("approval_removed", "expired")
-        service.tell(state={"sessions": [old]}, emit=manager("SessionRemoved", "(so)", [new["id"], new["object"]]))
+        service.tell(state={"sessions": [old]}, emit=manager("SessionRemoved", "(soa{sv})", [new["id"], new["object"], {}]))
         event = monitor.event()
         assert (event["event"], event["id"], event["user"]) == ("session_removed", new["id"], "nobody")
         # One that has gone before it could be asked about.
-        service.tell(emit=manager("SessionNew", "(so)", [new["id"], new["object"]]))
+        service.tell(emit=manager("SessionNew", "(soa{sv})", [new["id"], new["object"], {}]))
         assert set(monitor.event()) == {"event", "id", "time"}
         service.tell(emit=denied(new["id"], "/x"))
         assert "user" not in monitor.event()
-        service.tell(emit=manager("SessionRemoved", "(so)", [new["id"], new["object"]]))
+        service.tell(emit=manager("SessionRemoved", "(soa{sv})", [new["id"], new["object"], {}]))
         assert set(monitor.event()) == {"event", "id", "time"}
+
+
+def test_a_known_key_of_another_type_is_refused(wrapctl, serve):
+    serve(sessions=[session(1, uid="0", types={"Uid": "s"})])
+    done = wrapctl.run("list")
+    assert done.returncode != 0 and done.stderr.startswith("wrapctl: cannot list the sessions: "), done.stderr
+    assert done.stdout == ""
 
 
 def test_monitor_outlives_a_service_that_dies_in_a_call(wrapctl, serve):
@@ -330,7 +341,7 @@ def test_monitor_outlives_a_service_that_dies_in_a_call(wrapctl, serve):
     with Monitor(wrapctl, "--json") as monitor:
         assert monitor.event()["event"] == "watching"
         first.process.stdin.write(json.dumps({"state": {"errors": {"ListSessions": "exit"}},
-                                              "emit": manager("SessionNew", "(so)", ["ab" * 16, "/x"])}).encode() + b"\n")
+                                              "emit": manager("SessionNew", "(soa{sv})", ["ab" * 16, "/x", {}])}).encode() + b"\n")
         first.process.stdin.flush()
         assert monitor.event()["event"] == "service_stopped"
         serve(sessions=[session(7)])
@@ -365,7 +376,7 @@ def test_monitor_believes_the_service_alone(wrapctl, serve, bus):
                                check=True, timeout=world.TIMEOUT).stdout
         watcher = next(e["name"] for e in json.loads(names) if e["pid"] == monitor.process.pid)
         stranger.tell(emit=denied("ab" * 16, "/forged", destination=watcher))
-        stranger.tell(emit=manager("SessionRemoved", "(so)", ["ab" * 16, "/x"], destination=watcher))
+        stranger.tell(emit=manager("SessionRemoved", "(soa{sv})", ["ab" * 16, "/x", {}], destination=watcher))
         service.tell(emit=denied("cd" * 16, "/real", destination=watcher))
         assert monitor.event()["target"] == "/real"
 

@@ -164,24 +164,24 @@ TEST(Unread, RefusalsAreCountedAndEndInSilence) {
 }
 
 TEST(Unread, RefusalsToClientsThatHaveGoneAreForgotten) {
-  constexpr uid_t kStrangers = static_cast<uid_t>(-1);
+  constexpr uid_t kNoAccount = static_cast<uid_t>(-1);
   Bus bus;
   Unread unread(bus.ask());
   auto now = kStart;
   int silent = 0;
   for (int i = 0; i < 6000; ++i) {
     now += milliseconds(1);
-    silent += unread.take_refusal(":" + std::to_string(i), kStrangers, 256, now) ? 0 : 1;
+    silent += unread.take_refusal(":" + std::to_string(i), kNoAccount, 256, now) ? 0 : 1;
     if (i % 50 == 0) bus.answer_all();
     ASSERT_LE(unread.clients(), Unread::kMostClients);
   }
   // In a flood some are left out, for a moment each time.
   EXPECT_LT(silent, 6000 / 2);
   now += Unread::kSweepInterval;
-  static_cast<void>(unread.take_refusal(":later", kStrangers, 256, now));
+  static_cast<void>(unread.take_refusal(":later", kNoAccount, 256, now));
   bus.answer_all();
   for (int i = 0; i < 100; ++i) {
-    EXPECT_TRUE(unread.take_refusal(":later" + std::to_string(i), kStrangers, 256, now));
+    EXPECT_TRUE(unread.take_refusal(":later" + std::to_string(i), kNoAccount, 256, now));
   }
 }
 

@@ -54,7 +54,7 @@ class BrokerOpen : public ::testing::Test {
     catalogue->config.pending_per_user = 2;
     auto policy = std::make_shared<CataloguePolicy>();
     policy->policy = policyfile::load_policy("version: 1\nname: default\nunix_socket_rules: []\n", "default").value();
-    policy->digest = std::string(64, '0');
+    policy->digest = std::string(16, '0');
     catalogue->policies["default"] = policy;
     UniqueFd control(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     ASSERT_EQ(::listen(control.get(), 1), -1);  // nobody connects here
@@ -62,10 +62,10 @@ class BrokerOpen : public ::testing::Test {
     ASSERT_EQ(::bind(control.get(), reinterpret_cast<sockaddr*>(&address), sizeof(sa_family_t)), 0);
     ASSERT_EQ(::listen(control.get(), 1), 0);
     // Nobody connects: there is nothing to keep, and the program of a keeper only has to be there.
-    disposal_ = std::move(Disposal::create(*loop_, "/bin/false", control.get()).value());
+    closer_ = std::move(ConnectionCloser::create(*loop_, "/bin/false", control.get()).value());
     broker_ = std::move(Broker::create({.loop = *loop_,
                                         .journal = *journal_,
-                                        .disposal = *disposal_,
+                                        .closer = *closer_,
                                         .users = *users_,
                                         .sessions = *sessions_,
                                         .store = *store_,
@@ -75,7 +75,7 @@ class BrokerOpen : public ::testing::Test {
                                         .supervisor_ids = {.uid = kStranger, .gid = kStranger},
                                         .catalogue = catalogue,
                                         .subordinate_ids = std::make_shared<SubordinateIds>(),
-                                        .on_newcomer = [] {}})
+                                        .on_connection = [] {}})
                             .value());
   }
   void TearDown() override {
@@ -131,7 +131,7 @@ class BrokerOpen : public ::testing::Test {
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<FdStore> store_;
-  std::unique_ptr<Disposal> disposal_;
+  std::unique_ptr<ConnectionCloser> closer_;
   std::unique_ptr<UserDirectory> users_;
   RuntimeDirectory runtime_;
   std::unique_ptr<SessionTable> sessions_;

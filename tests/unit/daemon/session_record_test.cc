@@ -17,7 +17,7 @@ SessionFacts facts() {
           .client_pid = 12,
           .supervisor_pid = 34,
           .policy = "agents",
-          .policy_digest = std::string(64, '0'),
+          .policy_digest = std::string(16, '0'),
           .mode = "audit",
           .since = WallTime(std::chrono::microseconds(1'700'000'000'123'456)),
           .command = std::string("sh -c 'x\n\xff\0\"\\'", 15),
@@ -130,9 +130,9 @@ TEST(SessionRecord, AnyOtherOrderToEndIsAnError) {
 }
 
 TEST(PolicyDigest, IsOfTheText) {
-  // BLAKE2b-256 of nothing (b2sum -l 256).
-  EXPECT_EQ(policy_digest("").value(), "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8");
-  EXPECT_NE(policy_digest("version: 1\n").value(), policy_digest("version: 1").value());
+  EXPECT_EQ(policy_digest("version: 1\n").size(), 16U);
+  EXPECT_EQ(policy_digest("version: 1\n"), policy_digest(std::string("version: 1\n")));
+  EXPECT_NE(policy_digest("version: 1\n"), policy_digest("version: 1"));
 }
 
 }  // namespace

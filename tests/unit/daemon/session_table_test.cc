@@ -222,7 +222,7 @@ TEST_F(Sessions, FinishedButStillThereIsKilledAndNotRecordedTwice) {
   auto pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
   // Lower in priority than the table's own source: it has taken note when this runs.
   auto gone = loop_->on_io(
-      pidfd.get(), 1, [&](uint32_t) { loop_->stop(); }, EventLoop::kNewcomers);
+      pidfd.get(), 1, [&](uint32_t) { loop_->stop(); }, EventLoop::kNewConnections);
   ASSERT_TRUE(gone);
   ASSERT_TRUE(loop_->run());
   EXPECT_EQ(table_->size(), 0U);
@@ -379,7 +379,7 @@ TEST_F(Sessions, AFloodHoldsUpNobodyAndIsEnded) {
   UniqueFd newcomer(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
   bool served = false;
   auto watched = loop_->on_io(
-      newcomer.get(), EPOLLIN, [&](uint32_t) { served = true; }, EventLoop::kNewcomers);
+      newcomer.get(), EPOLLIN, [&](uint32_t) { served = true; }, EventLoop::kNewConnections);
   ASSERT_TRUE(watched);
   bool timed = false;
   auto timer = loop_->after(std::chrono::milliseconds(0), [&] { timed = true; });

@@ -17,7 +17,7 @@ TEST(SubordinateIds, ThoseOfOneOwnerAreOneUser) {
   EXPECT_EQ(ids.user_of(300010), 300010U);
   EXPECT_TRUE(ids.contains(400000));
   EXPECT_GT(ids.user_of(400000), UINT32_MAX) << "no uid is taken for an owner";
-  EXPECT_EQ(ids.standing_of(100000), Standing::stranger);
+  EXPECT_EQ(ids.standing_of(100000), Standing::no_account);
   EXPECT_EQ(ids.standing_of(1000), Standing::account);
   EXPECT_EQ(ids.standing_of(0), Standing::root);
   const auto again = SubordinateIds::parse("zoe:1000000:5\nalice:100000:65536\n");
@@ -55,9 +55,9 @@ TEST(QuotaOfAll, KeepsPlacesForAccountsAndForRoot) {
     }
     return taken;
   };
-  EXPECT_EQ(fill(Standing::stranger), 44U);
+  EXPECT_EQ(fill(Standing::no_account), 44U);
   EXPECT_EQ(fill(Standing::account), 16U);
-  EXPECT_EQ(fill(Standing::stranger), 0U);
+  EXPECT_EQ(fill(Standing::no_account), 0U);
   EXPECT_EQ(fill(Standing::root), 4U);
   EXPECT_EQ(quota.total(), kLimit);
   tickets.clear();
@@ -68,9 +68,9 @@ TEST(QuotaOfAll, KeepsPlacesForAccountsAndForRoot) {
 
 TEST(QuotaOfAll, ASmallLimitIsStillALimit) {
   Quota quota;
-  EXPECT_FALSE(quota.full(1, Standing::stranger));
-  const auto ticket = quota.take(1, Standing::stranger);
-  for (Standing standing : {Standing::stranger, Standing::account, Standing::root})
+  EXPECT_FALSE(quota.full(1, Standing::no_account));
+  const auto ticket = quota.take(1, Standing::no_account);
+  for (Standing standing : {Standing::no_account, Standing::account, Standing::root})
     EXPECT_TRUE(quota.full(1, standing));
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 // Closing strangers' connections. What lies unread in one may hold descriptors, and the last close(2) of a descriptor
-// can wait for whoever made it, in a sleep that no signal ends (a file of a FUSE server with a writeback cache), also
+// can wait for its maker, in a sleep that no signal ends (a file of a FUSE server with a writeback cache), also
 // where it was never received. It would wait in the service, in its end, or in the service manager, which has the
 // control socket and with it all connections that nobody has accepted.
 //
@@ -26,10 +26,11 @@
 
 namespace wrapd::daemon {
 
-class Disposal {
+class ConnectionCloser {
  public:
   // Tells `listener` (borrowed) to refuse descriptors. `keeper` is the program of a keeper.
-  [[nodiscard]] static Result<std::unique_ptr<Disposal>> create(EventLoop& loop, std::string keeper, int listener);
+  [[nodiscard]] static Result<std::unique_ptr<ConnectionCloser>> create(EventLoop& loop, std::string keeper,
+                                                                        int listener);
 
   // Who is responsible for a connection; copied with care: it is given to close() once.
   struct Hold {
@@ -45,7 +46,7 @@ class Disposal {
   void close(UniqueFd fd, Hold hold, uint64_t user, Quota::Ticket ticket = {});
 
  private:
-  Disposal(EventLoop& loop, std::string keeper) : loop_(loop), keepers_(loop, std::move(keeper), {}) {}
+  ConnectionCloser(EventLoop& loop, std::string keeper) : loop_(loop), keepers_(loop, std::move(keeper), {}) {}
   void let_go_later();
 
   EventLoop& loop_;
@@ -61,5 +62,9 @@ struct Waiting {
 };
 // EAGAIN if there is nothing.
 [[nodiscard]] Result<Waiting> look_at_next(int socket);
+
+// Sends one error reply and reads away what the peer has sent: unread data would turn the reply into a reset. Closing
+// `socket` may block all the same.
+void send_refusal(int socket, const std::string& code, const std::string& message);
 
 }  // namespace wrapd::daemon

@@ -16,14 +16,14 @@
 
 namespace wrapd::daemon::bus {
 
-class Appearances {
+class UniqueNames {
  public:
   // More than a bus has connections (dbus-daemon's max_completed_connections is 2048). A name beyond that is taken for
   // one of those that were there from the start, which refuses whose process started since.
   static constexpr size_t kMaxNames = 65536;
 
   // From `since` on the bus tells of every name that comes and leaves.
-  explicit Appearances(uint64_t since) : since_(since) {}
+  explicit UniqueNames(uint64_t since) : since_(since) {}
 
   // Names that are not unique are passed over.
   void came(std::string_view name, uint64_t now);

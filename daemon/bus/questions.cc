@@ -2,17 +2,18 @@
 
 // org.wrapd1.Manager: questions that wait for an answer.
 
+#include <map>
 #include <vector>
 
 #include "base/io.h"
 #include "daemon/bus/members.h"
-#include "daemon/bus/values.h"
+#include "daemon/bus/rendering.h"
 
 namespace wrapd::daemon::bus {
 namespace methods_of {
 namespace {
 
-constexpr size_t kRowSize = 192;  // of the list, beside its texts
+constexpr size_t kRowSize = 96;  // of the list, beside its dictionary
 
 std::string id_of(Call& call) {
   std::string id;
@@ -31,22 +32,14 @@ void answer(ServiceApi& service, const std::shared_ptr<Call>& call, bool allow) 
 }  // namespace
 
 void list_approvals(ServiceApi& service, const std::shared_ptr<Call>& call) {
-  using Row = sdbus::Struct<std::string, sdbus::ObjectPath, uint32_t, std::string, std::string, bool, std::string,
-                            std::string, std::string, uint32_t, std::string, std::string, uint64_t>;
-  std::vector<Row> rows;
+  std::vector<sdbus::Struct<std::string, sdbus::ObjectPath, std::map<std::string, sdbus::Variant>>> rows;
   size_t size = 0;
   for (const QuestionInfo& question : service.questions()) {
-    const wire::CallReport& asked = question.call;
-    // Whole for whose session it is, and for root; others get as much of them as polkit's dialog shows.
+    // Whole for the session's user and for root; others get as much of the texts as polkit's dialog shows.
     const bool own = call->sender().uid == question.uid || call->sender().uid == 0;
-    const auto shown = [own](const std::string& text) { return own ? printable(text) : shown_in_list(text); };
-    rows.emplace_back(question.id, sdbus::ObjectPath(session_path(question.session)), question.uid,
-                      printable(asked.operation), shown(asked.target), asked.abstract, shown(asked.rule),
-                      shown(asked.policy), shown(question.guidance), process_number(asked.pid), printable(asked.comm),
-                      shown(asked.exe), microseconds_of(question.deadline));
-    const auto& row = rows.back();
-    size += kRowSize + row.get<4>().size() + row.get<6>().size() + row.get<7>().size() + row.get<8>().size() +
-            row.get<10>().size() + row.get<11>().size();
+    Dictionary details = dictionary(question_keys(), question, own ? Length::whole : Length::listed);
+    size += kRowSize + details.size;
+    rows.emplace_back(question.id, sdbus::ObjectPath(session_path(question.session)), std::move(details.entries));
   }
   call->charge(size);
   call->answer(rows);

@@ -2,29 +2,29 @@
 #pragma once
 
 // Takes connections from the control socket, a few at a time, each with the hold that lets it be closed without waiting
-// (disposal.h). Where there are no descriptors left, the newcomer is still told.
+// (connection_closer.h). Where there are no descriptors left, the caller is still told.
 
 #include <chrono>
 #include <functional>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
-#include "daemon/disposal.h"
+#include "daemon/connection_closer.h"
 #include "daemon/event_loop.h"
 
 namespace wrapd::daemon {
 
-class Newcomers {
+class ControlAcceptor {
  public:
-  // Whoever gets a socket closes it by its hold.
+  // The receiver of a socket closes it by its hold.
   struct Reception {
-    using Door = std::function<void(UniqueFd socket, Disposal::Hold hold)>;
+    using Door = std::function<void(UniqueFd socket, ConnectionCloser::Hold hold)>;
     Door admit;
     Door turn_away;  // there are no descriptors left
   };
-  // `loop` and `disposal` outlive it. `control` is listening and does not block.
-  Newcomers(EventLoop& loop, Disposal& disposal, UniqueFd control, Reception reception)
-      : loop_(loop), disposal_(disposal), control_(std::move(control)), reception_(std::move(reception)) {}
+  // `loop` and `closer` outlive it. `control` is listening and does not block.
+  ControlAcceptor(EventLoop& loop, ConnectionCloser& closer, UniqueFd control, Reception reception)
+      : loop_(loop), closer_(closer), control_(std::move(control)), reception_(std::move(reception)) {}
 
   [[nodiscard]] Result<> start();
   // For good.
@@ -39,13 +39,13 @@ class Newcomers {
   void receive(UniqueFd socket, const Reception::Door& door);
   void on_failure(int error);
   void pause(std::chrono::milliseconds length);
-  [[nodiscard]] bool shed_one();
+  [[nodiscard]] bool refuse_one();
 
   EventLoop& loop_;
-  Disposal& disposal_;
+  ConnectionCloser& closer_;
   UniqueFd control_;
   Reception reception_;
-  UniqueFd reserve_;  // given up for a moment to refuse a newcomer when there are no descriptors left
+  UniqueFd reserve_;  // given up for a moment to refuse a connection when there are no descriptors left
   EventSource source_;
   EventSource pause_;
 };

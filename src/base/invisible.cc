@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/unseen.h"
+#include "base/invisible.h"
 
 #include <algorithm>
 #include <iterator>
@@ -15,7 +15,7 @@ struct Range {
 // Of Unicode 17.0, in order: General_Category Cc from U+0080 on, Cf, Zl, Zp, Co, and Zs but for U+0020;
 // Default_Ignorable_Code_Point (variation selectors, tags, fillers, the joiner, and what is reserved for more of them);
 // and characters that are blank though they are neither.
-constexpr Range kUnseen[] = {
+constexpr Range kInvisible[] = {
     {0x0080, 0x00A0},     // C1 controls, no-break space
     {0x00AD, 0x00AD},     // soft hyphen
     {0x034F, 0x034F},     // combining grapheme joiner
@@ -54,9 +54,9 @@ constexpr Range kUnseen[] = {
 };
 
 constexpr bool in_order() {
-  for (const Range* range = std::begin(kUnseen); range != std::end(kUnseen); ++range) {
+  for (const Range* range = std::begin(kInvisible); range != std::end(kInvisible); ++range) {
     if (range->first > range->last) return false;
-    if (range != std::begin(kUnseen) && (range - 1)->last >= range->first) return false;
+    if (range != std::begin(kInvisible) && (range - 1)->last >= range->first) return false;
   }
   return true;
 }
@@ -64,10 +64,10 @@ static_assert(in_order());
 
 }  // namespace
 
-bool is_unseen(char32_t code_point) noexcept {
+bool is_invisible(char32_t code_point) noexcept {
   if ((code_point & 0xFFFE) == 0xFFFE) return true;  // the last two of each plane are noncharacters
-  const Range* range = std::ranges::lower_bound(kUnseen, code_point, {}, &Range::last);
-  return range != std::end(kUnseen) && range->first <= code_point;
+  const Range* range = std::ranges::lower_bound(kInvisible, code_point, {}, &Range::last);
+  return range != std::end(kInvisible) && range->first <= code_point;
 }
 
 }  // namespace wrapd

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/bus/raw.h"
+#include "daemon/bus/sd_bus.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -8,7 +8,7 @@
 #include <cstring>
 #include <utility>
 
-namespace wrapd::daemon::bus::raw {
+namespace wrapd::daemon::bus::sd {
 namespace {
 
 constexpr const char* kNameOwnerChanged =
@@ -68,6 +68,15 @@ Result<int> read_entry(sd_bus_message* message, const DictionaryEntry& entry) {
   return rc;
 }
 
+template <class To>
+Result<bool> read_basic(sd_bus_message* value, std::string_view type, char expected, To& to) {
+  if (type != std::string_view(&expected, 1)) return false;
+  if (int rc = sd_bus_message_read_basic(value, expected, &to); rc <= 0) {
+    return broken("cannot read a value", rc == 0 ? -ENXIO : rc);
+  }
+  return true;
+}
+
 // Gives access to what sdbus-c++ keeps to itself: a derived class may name the member.
 struct Peek : sdbus::Message {
   static void* message(const sdbus::Message& message) noexcept { return message.*(&Peek::msg_); }
@@ -87,13 +96,53 @@ bool allows_interaction(const sdbus::Message& message) noexcept {
   return sd_bus_message_get_allow_interactive_authorization(message_of(message)) > 0;
 }
 
-Result<UniqueFd> read_descriptor(sd_bus_message* message) {
+Result<bool> read_value(sd_bus_message* value, std::string_view type, std::string& to) {
+  const char* text = nullptr;
+  auto read = read_basic(value, type, SD_BUS_TYPE_STRING, text);
+  if (read && *read) to = text;
+  return read;
+}
+
+Result<bool> read_value(sd_bus_message* value, std::string_view type, bool& to) {
+  int flag = 0;
+  auto read = read_basic(value, type, SD_BUS_TYPE_BOOLEAN, flag);
+  if (read && *read) to = flag != 0;
+  return read;
+}
+
+Result<bool> read_value(sd_bus_message* value, std::string_view type, uint32_t& to) {
+  return read_basic(value, type, SD_BUS_TYPE_UINT32, to);
+}
+
+Result<bool> read_value(sd_bus_message* value, std::string_view type, std::vector<uint32_t>& to) {
+  if (type != "au") return false;
+  const void* data = nullptr;
+  size_t size = 0;
+  if (int rc = sd_bus_message_read_array(value, SD_BUS_TYPE_UINT32, &data, &size); rc < 0) {
+    return broken("cannot read numbers", rc);
+  }
+  const auto* first = static_cast<const uint32_t*>(data);
+  to.assign(first, first + size / sizeof(uint32_t));
+  return true;
+}
+
+Result<bool> read_value(sd_bus_message* value, std::string_view type, std::vector<std::string>& to) {
+  if (type != "as") return false;
+  const char* text = nullptr;
+  int rc = sd_bus_message_enter_container(value, SD_BUS_TYPE_ARRAY, "s");
+  while (rc > 0 && (rc = sd_bus_message_read_basic(value, SD_BUS_TYPE_STRING, &text)) > 0) to.emplace_back(text);
+  if (rc >= 0) rc = sd_bus_message_exit_container(value);
+  if (rc < 0) return broken("cannot read texts", rc);
+  return true;
+}
+
+Result<bool> read_value(sd_bus_message* value, std::string_view type, UniqueFd& to) {
   int fd = -1;
-  int rc = sd_bus_message_read_basic(message, SD_BUS_TYPE_UNIX_FD, &fd);
-  if (rc <= 0) return broken("cannot read a descriptor", rc == 0 ? -ENXIO : rc);
-  UniqueFd own(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
-  if (!own) return fail_errno("cannot keep a descriptor");
-  return own;
+  auto read = read_basic(value, type, SD_BUS_TYPE_UNIX_FD, fd);
+  if (!read || !*read) return read;
+  to.reset(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+  if (!to) return fail_errno("cannot keep a descriptor");
+  return true;
 }
 
 Result<> read_dictionary(sd_bus_message* message, const DictionaryEntry& entry) {
@@ -268,4 +317,4 @@ bool is_disconnect(sd_bus_message* message) noexcept {
          sd_bus_message_is_signal(message, "org.freedesktop.DBus.Local", "Disconnected") > 0;
 }
 
-}  // namespace wrapd::daemon::bus::raw
+}  // namespace wrapd::daemon::bus::sd

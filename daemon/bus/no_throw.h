@@ -20,7 +20,7 @@ namespace wrapd::daemon::bus {
 // Runs `work`, which answers its own errors. What still escapes is a bug or a connection that cannot send: one line,
 // and the service goes on. True if nothing escaped.
 template <class Work>
-bool guarded(const char* what, Work&& work) noexcept {
+bool no_throw(const char* what, Work&& work) noexcept {
   try {
     work();
     return true;

@@ -12,11 +12,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
 
-namespace wrapd::daemon::bus::raw {
+namespace wrapd::daemon::bus::sd {
 
 struct Unref {
   void operator()(sd_bus_message* message) const noexcept { sd_bus_message_unref(message); }
@@ -31,19 +33,23 @@ using MessageRef = std::unique_ptr<sd_bus_message, Unref>;
 // The header's ALLOW_INTERACTIVE_AUTHORIZATION flag.
 [[nodiscard]] bool allows_interaction(const sdbus::Message& message) noexcept;
 
-// The next argument, of type 'h', as a descriptor of the caller's own.
-[[nodiscard]] Result<UniqueFd> read_descriptor(sd_bus_message* message);
-
 // Reads the next argument, an a{sv}. `entry` gets each key and the value's type, and reads the one value of that type
 // from `value` (true), leaves it unread (false), or ends the reading.
 using DictionaryEntry = std::function<Result<bool>(std::string_view key, std::string_view type, sd_bus_message* value)>;
 [[nodiscard]] Result<> read_dictionary(sd_bus_message* message, const DictionaryEntry& entry);
-// For entries: takes what was read, if it was.
-template <class To, class From>
-[[nodiscard]] Result<bool> keep(To& to, Result<From> from) {
-  if (!from) return std::unexpected(from.error());
-  to = std::move(*from);
-  return true;
+// For entries: reads a value whose `type` is that of `to`; false: it has another one. A descriptor is the reader's own.
+[[nodiscard]] Result<bool> read_value(sd_bus_message* value, std::string_view type, std::string& to);
+[[nodiscard]] Result<bool> read_value(sd_bus_message* value, std::string_view type, bool& to);
+[[nodiscard]] Result<bool> read_value(sd_bus_message* value, std::string_view type, uint32_t& to);
+[[nodiscard]] Result<bool> read_value(sd_bus_message* value, std::string_view type, std::vector<uint32_t>& to);
+[[nodiscard]] Result<bool> read_value(sd_bus_message* value, std::string_view type, std::vector<std::string>& to);
+[[nodiscard]] Result<bool> read_value(sd_bus_message* value, std::string_view type, UniqueFd& to);
+template <class To>
+[[nodiscard]] Result<bool> read_value(sd_bus_message* value, std::string_view type, std::optional<To>& to) {
+  To read{};
+  auto done = read_value(value, type, read);
+  if (done && *done) to = std::move(read);
+  return done;
 }
 
 // What path and arguments of a message take, if that is at most `limit` bytes, where each value counts 64 at least:
@@ -104,4 +110,4 @@ void close(sd_bus* bus) noexcept;
 // True for sd-bus's own notice that the connection has ended; nobody on the bus can send it.
 [[nodiscard]] bool is_disconnect(sd_bus_message* message) noexcept;
 
-}  // namespace wrapd::daemon::bus::raw
+}  // namespace wrapd::daemon::bus::sd

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/newcomers.h"
+#include "daemon/control_acceptor.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>
@@ -22,23 +22,23 @@ UniqueFd spare_descriptor() {
 
 }  // namespace
 
-Result<> Newcomers::start() {
+Result<> ControlAcceptor::start() {
   reserve_ = spare_descriptor();
   if (!reserve_) return fail_errno("cannot open /dev/null");
   return listen();
 }
 
-Result<> Newcomers::listen() {
+Result<> ControlAcceptor::listen() {
   auto source = loop_.on_io(
-      control_.get(), EPOLLIN, [this](uint32_t) { accept_some(); }, EventLoop::kNewcomers);
+      control_.get(), EPOLLIN, [this](uint32_t) { accept_some(); }, EventLoop::kNewConnections);
   if (!source) return std::unexpected(source.error());
   source_ = std::move(*source);
   return {};
 }
 
-void Newcomers::accept_some() {
+void ControlAcceptor::accept_some() {
   for (int i = 0; i < kBatch; ++i) {
-    if (auto ready = disposal_.ready(); !ready) {
+    if (auto ready = closer_.ready(); !ready) {
       if (ready.error().code != EAGAIN) std::fprintf(stderr, "wrapd: %s\n", ready.error().message.c_str());
       return pause(ready.error().code == EAGAIN ? kBusyPause : kPause);
     }
@@ -53,20 +53,20 @@ void Newcomers::accept_some() {
   }
 }
 
-void Newcomers::receive(UniqueFd socket, const Reception::Door& door) {
-  const auto hold = disposal_.take(socket.get());
+void ControlAcceptor::receive(UniqueFd socket, const Reception::Door& door) {
+  const auto hold = closer_.take(socket.get());
   door(std::move(socket), hold);
 }
 
-void Newcomers::on_failure(int error) {
+void ControlAcceptor::on_failure(int error) {
   const bool full = error == EMFILE || error == ENFILE;
-  if (full && shed_one()) return;
+  if (full && refuse_one()) return;
   std::fprintf(stderr, "wrapd: cannot accept: %s\n", fail_errno("accept", error).error().message.c_str());
   pause(kPause);
 }
 
-// The descriptor that is kept for this moment takes the newcomer's place, so that it hears why.
-bool Newcomers::shed_one() {
+// The descriptor that is kept for this moment takes the connection's place, so that the caller hears why.
+bool ControlAcceptor::refuse_one() {
   if (!reserve_) return false;
   reserve_.reset();
   UniqueFd socket(::accept4(control_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
@@ -75,7 +75,7 @@ bool Newcomers::shed_one() {
   return reserve_.valid();
 }
 
-void Newcomers::pause(std::chrono::milliseconds length) {
+void ControlAcceptor::pause(std::chrono::milliseconds length) {
   auto timer = loop_.after(length, [this] {
     pause_.reset();
     if (!reserve_) reserve_ = spare_descriptor();
