@@ -12,7 +12,7 @@ Usage: tests/e2e/rootfs.sh [--release NAME]
 Makes the Debian system that the end-to-end tests boot, unless the cache has it, and prints its directory.
 NAME is bookworm or trixie; without it, the system is of this machine's own release. Programs that are built here run in
 a system of the same release: one of another release has the compiler and what building wrapd needs as well
-(tests/e2e/build_inside.sh). Needs root and mmdebstrap.
+(tests/e2e/compile_inside.sh). Needs root and mmdebstrap.
 
   WRAPD_TEST_CACHE   where to keep it (default: ${XDG_CACHE_HOME:-/var/cache}/wrapd-test)
   WRAPD_TEST_MIRROR  Debian mirror (default: http://deb.debian.org/debian)

@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-Usage: tests/e2e/build_inside.sh ROOT BUILD-DIRECTORY
+Usage: tests/e2e/compile_inside.sh ROOT BUILD-DIRECTORY
 
 Builds the product and what the end-to-end tests bring along for the Debian system in ROOT (rootfs.sh), with that system's
 compiler and libraries, in BUILD-DIRECTORY, which is below this tree; installs it into BUILD-DIRECTORY/e2e-install. The
