@@ -3,7 +3,7 @@
 
 // Operations::bind_path(): the process that binds.
 
-#include "kernel/kernel.h"
+#include "kernel/operations.h"
 
 namespace wrapd::kernel {
 

@@ -70,7 +70,7 @@ void Actors::serve(Actor& actor) {
   ::sigemptyset(&interrupts);
   ::sigaddset(&interrupts, kInterruptSignal);
   ::pthread_sigmask(SIG_UNBLOCK, &interrupts, nullptr);
-  if (auto taken = kernel_.act_as(actor.credentials); !taken) actor.error = taken.error();
+  if (auto taken = tasks_.act_as(actor.credentials); !taken) actor.error = taken.error();
   const bool able = !actor.error;
   ::sem_post(&actor.done);
   while (able) {

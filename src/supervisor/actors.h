@@ -13,7 +13,7 @@
 #include <mutex>
 
 #include "base/result.h"
-#include "kernel/kernel.h"
+#include "kernel/tasks.h"
 
 namespace wrapd::supervisor {
 
@@ -24,7 +24,7 @@ struct ActorLimits {
 
 class Actors {
  public:
-  explicit Actors(kernel::Kernel& kernel, ActorLimits limits = {}) : kernel_(kernel), limits_(limits) {}
+  explicit Actors(kernel::Tasks& tasks, ActorLimits limits = {}) : tasks_(tasks), limits_(limits) {}
   // Nothing may run any more.
   ~Actors();
   Actors(const Actors&) = delete;
@@ -40,7 +40,7 @@ class Actors {
   void serve(Actor& actor);
   static void join(std::list<std::shared_ptr<Actor>> leaving);
 
-  kernel::Kernel& kernel_;
+  kernel::Tasks& tasks_;
   const ActorLimits limits_;
   std::mutex lock_;
   std::list<std::shared_ptr<Actor>> idle_;   // the one that waits longest first

@@ -66,7 +66,7 @@ Record record_of(int number, std::string reason) {
 bool Caller::waits() const {
   if (checked_) return true;
   if (!exe_) exe_ = kernel_->task_exe(tid);
-  checked_ = kernel_->valid(id);
+  checked_ = source_->valid(id);
   return checked_;
 }
 
@@ -163,7 +163,8 @@ void Caller::name(Record& record) const {
   record.exe = *exe_;
 }
 
-Callers::Callers(kernel::Kernel& kernel, int root) : kernel_(kernel), root_(root), actors_(kernel) {
+Callers::Callers(kernel::Kernel& kernel, kernel::TrapSource& source, int root)
+    : kernel_(kernel), source_(source), root_(root), actors_(kernel) {
   kernel::TaskCredentials own;
   // If they cannot be read, every call is refused.
   if (kernel_.own_credentials(own) < 0) return;
@@ -210,7 +211,7 @@ Result<std::shared_ptr<const Caller::Known>> Callers::look_at(const Notification
                      kernel_.task_comm(known->task, comm) == 0;
   const bool same_namespace = found && kernel_.in_our_user_namespace(call.tid);
   const bool same_root = same_namespace && kernel_.has_root(call.tid, root_);
-  if (!kernel_.valid(call.id)) return fail("the task is gone", ESRCH);
+  if (!source_.valid(call.id)) return fail("the task is gone", ESRCH);
   if (!found) return fail("cannot tell who asks", kRefused);
   if (!same_namespace) return fail("the program is in another user namespace", kRefused);
   if (!same_root) return fail("the program has another root directory", kRefused);
@@ -235,7 +236,7 @@ Result<> Callers::choose_credentials(Caller& caller, const kernel::TaskCredentia
 }
 
 Result<Caller> Callers::prove(const Notification& call) {
-  Caller caller(kernel_, call);
+  Caller caller(kernel_, source_, call);
   caller.known_ = recall(call.tid);
   // Gone since: its number is another task's now.
   if (caller.known_ && kernel_.task_comm(caller.known_->task, caller.comm_) < 0) {
@@ -252,7 +253,7 @@ Result<Caller> Callers::prove(const Notification& call) {
   kernel::TaskCredentials now;
   if (known_before && !uniform_) {
     const int read = kernel_.task_credentials(call.tid, now);
-    if (!kernel_.valid(call.id)) return fail("the task is gone", ESRCH);
+    if (!source_.valid(call.id)) return fail("the task is gone", ESRCH);
     if (read < 0) return fail("cannot tell who asks", kRefused);
     credentials = &now;
   }
@@ -273,7 +274,7 @@ void Callers::name_unproven(const Notification& call, Record& record) {
   std::string comm;
   if (kernel_.open_task(call.tid, task) < 0 || kernel_.task_comm(task, comm) < 0) return;
   std::string exe = kernel_.task_exe(call.tid);
-  if (!kernel_.valid(call.id)) return;
+  if (!source_.valid(call.id)) return;
   record.comm = std::move(comm);
   record.exe = std::move(exe);
 }
@@ -325,10 +326,10 @@ void Callers::end(const Notification& call, Record& record) {
   const bool known = kernel_.task_credentials(call.tid, credentials) == 0;
   name_unproven(call, record);
   // The pidfd is its own if it is still in the call afterwards.
-  if (!kernel_.valid(call.id)) return;
+  if (!source_.valid(call.id)) return;
   // What cannot be killed (another user's, or not of our pid namespace) gets its error, now and ever.
   auto kill = [&] { (void)kernel_.kill_task(task.pidfd.get()); };
-  Caller caller(kernel_, call);
+  Caller caller(kernel_, source_, call);
   if (!known || !choose_credentials(caller, credentials) || caller.credentials_ == own_) {
     kill();
   } else {

@@ -76,11 +76,13 @@ class Caller : public Notification {
     kernel::Task task;
     kernel::TaskCredentials credentials;
   };
-  Caller(kernel::Kernel& kernel, const Notification& call) : Notification(call), kernel_(&kernel) {}
+  Caller(kernel::Kernel& kernel, kernel::TrapSource& source, const Notification& call)
+      : Notification(call), kernel_(&kernel), source_(&source) {}
   template <class Take>
   [[nodiscard]] Result<UniqueFd> take_by(int fd, Take take) const;
 
   kernel::Kernel* kernel_;
+  kernel::TrapSource* source_;
   std::shared_ptr<const Known> known_;
   kernel::Credentials credentials_;
   uint64_t missing_ = 0;  // capabilities that it has in effect, and we cannot have
@@ -95,7 +97,7 @@ class Callers {
  public:
   // `root` is an O_PATH descriptor of the session's root directory; borrowed. To be made in a thread that has the
   // session's credentials.
-  Callers(kernel::Kernel& kernel, int root);
+  Callers(kernel::Kernel& kernel, kernel::TrapSource& source, int root);
 
   // The session's first task, by number and pidfd. To be told while it waits for its acknowledgement; if it is not, or
   // if its credentials can change, those of all tasks are read at each call.
@@ -123,6 +125,7 @@ class Callers {
   static void explain_missing(const Caller& caller, Outcome& outcome);
 
   kernel::Kernel& kernel_;
+  kernel::TrapSource& source_;
   int root_;
   kernel::Credentials own_;
   uint64_t permitted_ = 0;

@@ -125,9 +125,9 @@ Outcome GatedCall::denied(int error) {
   return {.answer = Answer::errno_of(error), .record = std::move(record_)};
 }
 
-Outcome GatedCall::answer(const Answer& answer) {
+Outcome GatedCall::answer(Answer answer) {
   begun_ = false;
-  Outcome outcome{.answer = answer};
+  Outcome outcome{.answer = std::move(answer)};
   if (record_.done) outcome.record = std::move(record_);
   return outcome;
 }
@@ -147,11 +147,11 @@ Outcome GatedCall::failed(const Error& failure) {
   return failure.code == kRefused ? refuse(failure.message) : error(failure.code);
 }
 
-Outcome GatedCall::only_recorded(std::string reason, const Answer& given) {
+Outcome GatedCall::only_recorded(std::string reason, Answer given) {
   record_.decision = {.verdict = policy::Verdict::allow};
   record_.reason = std::move(reason);
   record_.done = true;
-  return answer(given);
+  return answer(std::move(given));
 }
 
 }  // namespace wrapd::supervisor

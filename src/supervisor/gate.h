@@ -101,7 +101,7 @@ class GatedCall {
   // For a call that waits by itself: acts() once it may wait, then answer().
   void acts() { record_.done = begun_; }
   // What the program gets from the kernel, or would get without us. Recorded if the call acted.
-  [[nodiscard]] Outcome answer(const Answer& answer);
+  [[nodiscard]] Outcome answer(Answer answer);
   [[nodiscard]] Outcome error(int error) { return answer(Answer::errno_of(error)); }
   // The call is over: nothing is done any more, and the answer reaches nobody.
   [[nodiscard]] Outcome over() { return error(EINTR); }
@@ -114,7 +114,7 @@ class GatedCall {
   // The call is judged anew by another one of these.
   void withdraw() { begun_ = false; }
   // What enforcing layers would refuse for this reason, and none enforces.
-  [[nodiscard]] Outcome only_recorded(std::string reason, const Answer& answer);
+  [[nodiscard]] Outcome only_recorded(std::string reason, Answer answer);
 
  private:
   [[nodiscard]] policy::Decision decide(policy::UnixOperation operation, int object);

@@ -5,7 +5,6 @@
 // itself on objects that it holds, and says what to answer and what to record. It never sees the listener: the loop
 // answers, and it answers once.
 
-#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/types.h>
 
@@ -16,28 +15,13 @@
 
 #include "audit/event.h"
 #include "kernel/kernel.h"
+#include "kernel/trap_source.h"
 #include "policy/layers.h"
 
 namespace wrapd::supervisor {
 
-// One system call of a target that waits for us. `tid` is a thread id of our pid namespace, 0 if it has none there.
-struct Notification {
-  uint64_t id = 0;
-  pid_t tid = 0;
-  int number = -1;
-  uint64_t arguments[6] = {};
-};
-
-// The answer: an errno, or 0 with the value that the call returns; or `run_natively`, which lets the kernel do the call
-// as the target wrote it.
-struct Answer {
-  int error = 0;
-  int64_t value = 0;
-  bool run_natively = false;
-
-  [[nodiscard]] static Answer errno_of(int error) { return {.error = error}; }
-  [[nodiscard]] static Answer of(int rc) { return rc < 0 ? Answer{.error = -rc} : Answer{.value = rc}; }
-};
+using kernel::Answer;
+using kernel::Notification;
 
 // What was decided, to be recorded once the answer is given.
 struct Record {

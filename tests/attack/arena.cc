@@ -18,6 +18,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "kernel/seccomp_source.h"
 #include "kernel/uapi.h"
 #include "supervisor/dispatch.h"
 #include "supervisor/identity.h"
@@ -60,15 +61,14 @@ class OurHandlers final : public supervisor::Handler {
 };
 
 // The real one, or one for which every task is what the session is.
-class ArenaKernel final : public kernel::RealKernel {
+class ArenaKernel final : public kernel::Kernel {
  public:
-  ArenaKernel(UniqueFd listener, UniqueFd proc, bool gullible)
-      : RealKernel(std::move(listener), std::move(proc)), gullible_(gullible) {}
+  ArenaKernel(UniqueFd proc, bool gullible) : Kernel(std::move(proc)), gullible_(gullible) {}
   int task_credentials(pid_t tid, kernel::TaskCredentials& credentials) override {
-    return RealKernel::task_credentials(gullible_ ? ::gettid() : tid, credentials);
+    return Kernel::task_credentials(gullible_ ? ::gettid() : tid, credentials);
   }
-  bool in_our_user_namespace(pid_t tid) override { return gullible_ || RealKernel::in_our_user_namespace(tid); }
-  bool has_root(pid_t tid, int root) override { return gullible_ || RealKernel::has_root(tid, root); }
+  bool in_our_user_namespace(pid_t tid) override { return gullible_ || Kernel::in_our_user_namespace(tid); }
+  bool has_root(pid_t tid, int root) override { return gullible_ || Kernel::has_root(tid, root); }
 
  private:
   const bool gullible_;
@@ -98,8 +98,8 @@ Result supervise(const Terms& terms, const std::vector<Rule>& rules, const MakeH
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) die("no_new_privs");
   bool applies = false;
   if (!supervisor::confine_self(terms.supervisor_stays_root ? 0 : terms.session, applies)) die("filter");
-  ArenaKernel kernel(std::move(listener), std::move(proc), terms.believes_everybody || terms.supervisor_keeps_root);
-  (void)kernel.request_sync_wake_up();
+  kernel::SeccompSource source(std::move(listener));
+  ArenaKernel kernel(std::move(proc), terms.believes_everybody || terms.supervisor_keeps_root);
   supervisor::Identities identities(kernel, root.get(), layers);
   supervisor::Approvals approvals(layers.approval());
   approvals.close("nobody answers in the arena");
@@ -113,14 +113,14 @@ Result supervise(const Terms& terms, const std::vector<Rule>& rules, const MakeH
     for (const auto& timed : loop.take_records(lost)) ++(timed.record.done ? result.decided : result.denied);
     result.decided += lost;
   };
-  supervisor::Callers callers(kernel, root.get());
+  supervisor::Callers callers(kernel, source, root.get());
   supervisor::Loop loop(
-      kernel, kernel.listener(), [&](int) { return handler.get(); }, callers, approvals);
+      source, kernel, [&](int) { return handler.get(); }, callers, approvals);
   if (!loop.start()) die("thread");
   if (::send(child, "g", 1, MSG_NOSIGNAL) != 1) die("send");
   while (!loop.hung_up()) {
     struct pollfd polls[2] = {{.fd = loop.wake_fd(), .events = POLLIN, .revents = 0},
-                              {.fd = kernel.listener(), .events = 0, .revents = 0}};
+                              {.fd = source.descriptor(), .events = 0, .revents = 0}};
     auto patience = loop.patience(supervisor::Loop::Clock::now());
     ::poll(polls, 2, patience ? static_cast<int>(patience->count()) : -1);
     if ((polls[1].revents & POLLHUP) != 0) loop.set_hung_up();

@@ -197,15 +197,15 @@ class BelievesTheText final : public supervisor::Handler {
   explicit BelievesTheText(const supervisor::SessionObjects& session)
       : session_(session), walk_(session.kernel, session.root) {}
   supervisor::Outcome handle(const supervisor::Caller& call, supervisor::CallContext&) override {
-    auto refused = supervisor::Answer::errno_of(EACCES);
+    auto refused = [] { return supervisor::Answer::errno_of(EACCES); };
     auto taken = call.take_socket_call();
-    if (!taken) return {.answer = refused, .record = std::nullopt};
+    if (!taken) return {.answer = refused(), .record = std::nullopt};
     std::string path(supervisor::decode_unix_name(taken->address).text);
     auto object = walk_.locate(call, -1, path, supervisor::LastElement::follow);
-    if (!object) return {.answer = refused, .record = std::nullopt};
+    if (!object) return {.answer = refused(), .record = std::nullopt};
     auto text = session_.kernel.real_path(object->fd.get());
     if (!text || !session_.layers.judge_path(policy::UnixOperation::connect, *text).permits())
-      return {.answer = refused, .record = std::nullopt};
+      return {.answer = refused(), .record = std::nullopt};
     int rc = call.act().connect_object(taken->socket.get(), object->fd.get());
     return {.answer = supervisor::Answer::of(rc), .record = std::nullopt};
   }

@@ -20,17 +20,17 @@ extern "C" void on_interrupt(int) {}
 
 }  // namespace
 
-Loop::Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int)> handler_for, Callers& callers,
+Loop::Loop(kernel::TrapSource& source, kernel::Tasks& tasks, std::function<Handler*(int)> handler_for, Callers& callers,
            Approvals& approvals, LoopLimits limits)
-    : kernel_(kernel),
-      listener_(listener),
+    : source_(source),
+      tasks_(tasks),
       handler_for_(std::move(handler_for)),
       callers_(callers),
       approvals_(approvals),
       limits_(limits),
       wake_(::epoll_create1(EPOLL_CLOEXEC)),
       wake_ups_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      signals_(kernel) {
+      signals_(tasks) {
   records_.reserve(16);
   epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
   watching_ = ::epoll_ctl(wake_.get(), EPOLL_CTL_ADD, wake_ups_.get(), &event) == 0;
@@ -112,18 +112,22 @@ void Loop::run(Worker& worker) {
 }
 
 std::optional<Notification> Loop::receive() {
-  seccomp_notif notification;
-  if (kernel_.receive(notification) == 0) return notification_of(notification);
+  Notification call;
+  if (source_.receive(call) == 0) return call;
   // EINTR: the end. ENOENT: the target died before we looked, or it was the last one. Before Linux 6.11 the latter is
-  // not told here; the monitor polls the listener for it.
-  struct pollfd p {
-    .fd = listener_, .events = 0, .revents = 0
-  };
-  if (::poll(&p, 1, 0) > 0 && (p.revents & POLLHUP) != 0) {
+  // not told here; the monitor polls the source for it.
+  if ((poll_source(0) & POLLHUP) != 0) {
     hung_up_ = true;
     wake_monitor();
   }
   return std::nullopt;
+}
+
+short Loop::poll_source(short events) const {
+  struct pollfd p {
+    .fd = source_.descriptor(), .events = events, .revents = 0
+  };
+  return ::poll(&p, 1, 0) > 0 ? p.revents : short{0};
 }
 
 // Waits for something to do: the receiver's role (then there is no call yet), or a call that was allowed. Ends the
@@ -224,20 +228,12 @@ void Loop::refuse(const Notification& call, int error, const char* reason) {
   finish(call, outcome);
 }
 
-void Loop::answer(const Notification& call, const Answer& answer) const {
-  seccomp_notif_resp response{};
-  response.id = call.id;
-  response.error = -answer.error;
-  response.val = answer.value;
-  // Where `run_natively` is set it is said why that is safe.
-  if (answer.run_natively) response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-  // ENOENT: the target died while we worked; there is nobody to answer.
-  (void)kernel_.respond(response);
-}
-
 // What was decided is told once it is answered.
 void Loop::finish(const Notification& call, Outcome& outcome) {
-  answer(call, outcome.answer);
+  // ENOENT: the target died while we worked; there is nobody to answer.
+  const int rc = source_.answer(call.id, outcome.answer);
+  // What a target was told that could not take its descriptor.
+  if (outcome.answer.descriptor && rc < 0 && rc != -ENOENT) outcome.answer.error = -rc;
   push(call, outcome);
 }
 

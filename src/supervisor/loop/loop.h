@@ -59,10 +59,9 @@ class Loop {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // `listener` is borrowed, for poll(2). `handlers` are looked up by system call number; no handler: ENOSYS.
-  // `callers` and `approvals` outlive the loop.
-  Loop(kernel::Kernel& kernel, int listener, std::function<Handler*(int number)> handler_for, Callers& callers,
-       Approvals& approvals, LoopLimits limits = {});
+  // Handlers are looked up by system call number; no handler: ENOSYS. All that is given by reference outlives the loop.
+  Loop(kernel::TrapSource& source, kernel::Tasks& tasks, std::function<Handler*(int number)> handler_for,
+       Callers& callers, Approvals& approvals, LoopLimits limits = {});
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -111,6 +110,7 @@ class Loop {
 
   void run(Worker& worker);
   [[nodiscard]] std::optional<Notification> receive();
+  [[nodiscard]] short poll_source(short events) const;
   [[nodiscard]] std::optional<Notification> idle(Worker& worker, bool& leave);
   void begin(Worker& worker, const Notification& call);
   void serve(Worker& worker, const Notification& call);
@@ -121,9 +121,8 @@ class Loop {
   [[nodiscard]] Outcome refusal_of(const Notification& call, int error, const char* reason);
   void refuse(const Notification& call, int error, const char* reason);
   [[nodiscard]] Outcome end_task(const Notification& call);
-  void answer(const Notification& call, const Answer& answer) const;
-  void push(const Notification& call, Outcome& outcome);
   void finish(const Notification& call, Outcome& outcome);
+  void push(const Notification& call, Outcome& outcome);
 
   Result<> start_worker(bool receives);
   void give_role_away(const Worker& from);
@@ -141,8 +140,8 @@ class Loop {
   void interrupt(Worker& worker);
   [[nodiscard]] std::chrono::milliseconds parked_pause() const;
 
-  kernel::Kernel& kernel_;
-  int listener_;
+  kernel::TrapSource& source_;
+  kernel::Tasks& tasks_;
   std::function<Handler*(int)> handler_for_;
   Callers& callers_;
   Approvals& approvals_;

@@ -100,13 +100,9 @@ void Loop::make_room(const std::vector<Worker*>& all, Clock::time_point now) {
 
 void Loop::refuse_received() {
   for (int i = 0; i < 64; ++i) {
-    struct pollfd p {
-      .fd = listener_, .events = POLLIN, .revents = 0
-    };
-    if (::poll(&p, 1, 0) <= 0 || (p.revents & POLLIN) == 0) return;
-    seccomp_notif notification;
-    if (kernel_.receive(notification) < 0) continue;
-    Notification call = notification_of(notification);
+    if ((poll_source(POLLIN) & POLLIN) == 0) return;
+    Notification call;
+    if (source_.receive(call) < 0) continue;
     if (terminating_) {
       Outcome outcome = end_task(call);
       finish(call, outcome);
@@ -137,7 +133,7 @@ void Loop::pass_wake_ups_on(const std::vector<Worker*>& all) {
 bool Loop::watch_target(Worker& worker, const Notification& call) {
   if (worker.target_sought) return worker.target_died;
   worker.target_sought = true;
-  if (kernel::Task task; kernel_.open_task(call.tid, task) == 0) worker.target = std::move(task.pidfd);
+  if (kernel::Task task; tasks_.open_task(call.tid, task) == 0) worker.target = std::move(task.pidfd);
   epoll_event event{.events = EPOLLIN | EPOLLONESHOT, .data = {.ptr = &worker}};
   // Without it the death is noticed when the call is looked at.
   if (worker.target && ::epoll_ctl(wake_.get(), EPOLL_CTL_ADD, worker.target.get(), &event) < 0) worker.target.reset();
@@ -148,7 +144,7 @@ EndReason Loop::why_it_must_end(Worker& worker, const Notification& call, Clock:
   const bool look = now >= worker.next_look && looks_left_ > 0;
   if (watch_target(worker, call) || look) {
     worker.target_died = false;
-    if (!kernel_.valid(call.id)) return EndReason::died;
+    if (!source_.valid(call.id)) return EndReason::died;
   }
   EndReason reason = EndReason::none;
   if (look) {

@@ -51,7 +51,7 @@ bool Loop::resolve(Parked& parked, bool look, Clock::time_point now) {
     return true;
   }
   if (!look) return false;
-  if (!kernel_.valid(parked.call.id)) {
+  if (!source_.valid(parked.call.id)) {
     approvals_.leave(question, Approvals::Leaving::done);
     return true;
   }
@@ -59,7 +59,7 @@ bool Loop::resolve(Parked& parked, bool look, Clock::time_point now) {
   if (end == WaitEnd::none) return false;
   // Nothing was decided, so nothing is recorded: the call ends, or is made again and joins its question.
   approvals_.leave(question, Approvals::Leaving::interrupted);
-  answer(parked.call, Answer::errno_of(end == WaitEnd::restart ? kRestart : EINTR));
+  (void)source_.answer(parked.call.id, Answer::errno_of(end == WaitEnd::restart ? kRestart : EINTR));
   return true;
 }
 

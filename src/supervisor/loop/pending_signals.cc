@@ -20,7 +20,7 @@ constexpr uint64_t kIgnoredByDefault = set_of(SIGCHLD) | set_of(SIGCONT) | set_o
 
 WaitEnd PendingSignals::look(pid_t tid, Watch& watch, Clock::time_point now) {
   kernel::TaskStatus status;
-  if (kernel_.task_status(tid, status) < 0) return WaitEnd::none;  // gone: the notification is no longer valid
+  if (tasks_.task_status(tid, status) < 0) return WaitEnd::none;  // gone: the notification is no longer valid
   const uint64_t handled = ~status.blocked & status.caught;
   const uint64_t by_default = ~status.blocked & ~status.caught & ~status.ignored & ~kIgnoredByDefault;
   if ((status.pending & (handled | by_default)) != 0) return WaitEnd::restart;
@@ -49,23 +49,23 @@ WaitEnd PendingSignals::look(pid_t tid, Watch& watch, Clock::time_point now) {
 // first.
 bool PendingSignals::is_stopping(pid_t tid, pid_t process) {
   std::array<pid_t, 16> asked{process};
-  if (tid == process) (void)kernel_.threads(process, asked);  // the first of many will do
+  if (tid == process) (void)tasks_.threads(process, asked);  // the first of many will do
   return std::ranges::any_of(asked, [&](pid_t thread) {
     kernel::TaskStatus other;
-    return thread != 0 && thread != tid && kernel_.task_status(thread, other) == 0 && other.state == 'T';
+    return thread != 0 && thread != tid && tasks_.task_status(thread, other) == 0 && other.state == 'T';
   });
 }
 
 // True if the kernel can have marked no other thread of the process for the signals. False also where that is unknown.
 bool PendingSignals::is_alone(pid_t tid, pid_t process, uint64_t signals) {
   std::array<pid_t, kThreadsPerPass> room{};
-  const int count = kernel_.threads(process, std::span(room).first(threads_left_));
+  const int count = tasks_.threads(process, std::span(room).first(threads_left_));
   if (count < 0) return false;
   threads_left_ -= static_cast<size_t>(count);
   for (pid_t thread : std::span(room).first(static_cast<size_t>(count))) {
     if (thread == tid) continue;
     kernel::TaskStatus other;
-    if (kernel_.task_status(thread, other) < 0) return false;
+    if (tasks_.task_status(thread, other) < 0) return false;
     const bool unmarked = other.state == 'S' || other.state == 'Z' || other.state == 'X';
     if (!unmarked && (signals & ~other.blocked) != 0) return false;
   }

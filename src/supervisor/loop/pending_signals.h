@@ -32,7 +32,7 @@
 #include <optional>
 #include <vector>
 
-#include "kernel/kernel.h"
+#include "kernel/tasks.h"
 
 namespace wrapd::supervisor {
 
@@ -58,7 +58,7 @@ class PendingSignals {
     std::optional<Clock::time_point> alone_since;
   };
 
-  explicit PendingSignals(kernel::Kernel& kernel) : kernel_(kernel) {}
+  explicit PendingSignals(kernel::Tasks& tasks) : tasks_(tasks) {}
 
   void begin_pass() { threads_left_ = kThreadsPerPass; }
   // To be called again and again while the call waits. Anything but `none` is to be answered.
@@ -73,7 +73,7 @@ class PendingSignals {
   [[nodiscard]] bool is_alone(pid_t tid, pid_t process, uint64_t signals);
   [[nodiscard]] bool may_interrupt(pid_t process, Clock::time_point now);
 
-  kernel::Kernel& kernel_;
+  kernel::Tasks& tasks_;
   size_t threads_left_ = kThreadsPerPass;
   std::vector<Interrupted> interrupted_;  // in the last kGiveUp
 };

@@ -15,13 +15,6 @@
 
 namespace wrapd::supervisor {
 
-inline Notification notification_of(const seccomp_notif& received) {
-  Notification call{
-      .id = received.id, .tid = static_cast<pid_t>(received.pid), .number = received.data.nr, .arguments = {}};
-  std::copy(std::begin(received.data.args), std::end(received.data.args), std::begin(call.arguments));
-  return call;
-}
-
 // A thread and the call it is busy with. The thread writes, the monitor reads; what is of the call is written before
 // the slot says that there is a new one.
 struct Loop::Worker final : CallContext {

@@ -15,6 +15,7 @@
 
 #include "base/idle_memory.h"
 #include "kernel/process_table.h"
+#include "kernel/seccomp_source.h"
 #include "policy/layers.h"
 #include "supervisor/approvals.h"
 #include "supervisor/calls/rename_link.h"
@@ -79,7 +80,8 @@ class Session {
   policy::Layers layers_;
   ClientChannel client_;
   Reporter reporter_;
-  std::optional<kernel::RealKernel> kernel_;
+  std::optional<kernel::SeccompSource> source_;
+  std::optional<kernel::Kernel> kernel_;
   std::optional<Identities> identities_;
   std::optional<Callers> callers_;
   std::optional<Approvals> approvals_;
@@ -109,9 +111,9 @@ Result<> Session::set_up() {
   std::array<char, 48> of_leader;
   std::snprintf(of_leader.data(), of_leader.size(), "self/fdinfo/%d", options_.leader.get());
   const auto first = kernel::number_in(options_.proc.get(), of_leader.data(), "Pid:");
-  kernel_.emplace(std::move(options_.listener), std::move(options_.proc), open_session_proc(options_.root.get()));
-  if (kernel_->listener() >= 0) (void)kernel_->request_sync_wake_up();  // without it only speed is lost
-  callers_.emplace(*kernel_, options_.root.get());
+  source_.emplace(std::move(options_.listener));
+  kernel_.emplace(std::move(options_.proc), open_session_proc(options_.root.get()));
+  callers_.emplace(*kernel_, *source_, options_.root.get());
   if (first && *first > 0) callers_->begin_with(static_cast<pid_t>(*first), options_.leader.get());
   identities_.emplace(*kernel_, options_.root.get(), layers_);
   approvals_.emplace(layers_.approval());
@@ -128,12 +130,12 @@ Result<> Session::set_up() {
   dispatch_.add(plan::TrapGroup::socket_creation, *sockets_);
   dispatch_.add(plan::TrapGroup::rename_link, *rename_link_);
   loop_.emplace(
-      *kernel_, kernel_->listener(), [this](int number) { return dispatch_.handler_of(number); }, *callers_,
-      *approvals_, LoopLimits{.waiting = options_.waiting_calls});
+      *source_, *kernel_, [this](int number) { return dispatch_.handler_of(number); }, *callers_, *approvals_,
+      LoopLimits{.waiting = options_.waiting_calls});
   if (options_.broker != nullptr) {
     tree_.emplace(tree_proc_.get(), options_.uid);
     tree_->adopt(options_.client_pid, options_.leader.get());
-    loop_->on_call([this](const Notification& call) { tree_->saw(call, *kernel_); });
+    loop_->on_call([this](const Notification& call) { tree_->saw(call, *source_); });
   }
   return {};
 }
@@ -142,7 +144,7 @@ Result<> Session::run() {
   if (auto ready = set_up(); !ready) return ready;
   // With the user's own limits it may be the last moment for that; a supervisor of the service starts them when they
   // are needed.
-  if (options_.broker == nullptr && kernel_->listener() >= 0) {
+  if (options_.broker == nullptr && source_->descriptor() >= 0) {
     if (auto started = loop_->start(kSpareThreads); !started) return started;
   }
   if (auto acknowledged = options_.acknowledge(); !acknowledged) return acknowledged;
@@ -159,12 +161,12 @@ Result<> Session::run() {
 
 void Session::loop_until_hang_up() {
   // Mode disabled: nothing is filtered, there is no listener, and the session is as long as its first process.
-  const bool filtered = kernel_->listener() >= 0;
+  const bool filtered = source_->descriptor() >= 0;
   bool idle = false;
   while (!loop_->hung_up()) {
     // The listener is only asked for POLLIN until a thread does; its hang-up is reported always.
     struct pollfd polls[5] = {
-        {.fd = filtered ? kernel_->listener() : options_.leader.get(),
+        {.fd = filtered ? source_->descriptor() : options_.leader.get(),
          .events = static_cast<short>(!filtered || loop_->idle_from_start() ? POLLIN : 0),
          .revents = 0},
         {.fd = loop_->wake_fd(), .events = POLLIN, .revents = 0},
@@ -303,7 +305,7 @@ void Session::read_control() {
 void Session::client_leaves() {
   if (!tree_ || over_) return;
   struct pollfd listener {
-    .fd = kernel_->listener(), .events = 0, .revents = 0
+    .fd = source_->descriptor(), .events = 0, .revents = 0
   };
   // In the common case nothing is left.
   if (::poll(&listener, 1, 0) > 0 && (listener.revents & POLLHUP) != 0) return;

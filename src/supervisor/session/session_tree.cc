@@ -37,7 +37,7 @@ void SessionTree::adopt(pid_t client, int leader) {
   remember(*before);
 }
 
-void SessionTree::saw(const Notification& call, kernel::Kernel& kernel) {
+void SessionTree::saw(const Notification& call, kernel::TrapSource& source) {
   const pid_t tid = call.tid;
   if (tid <= 0) return;
   std::lock_guard lock(lock_);
@@ -50,7 +50,7 @@ void SessionTree::saw(const Notification& call, kernel::Kernel& kernel) {
   auto group = kernel::number_in(proc_, name.data(), "Tgid:");
   auto process = group ? kernel::read_process(proc_, static_cast<pid_t>(*group)) : std::nullopt;
   // Read by number: it counts only if the task is still in this call.
-  if (process && process->uid == uid_ && kernel.valid(call.id)) remember(*process);
+  if (process && process->uid == uid_ && source.valid(call.id)) remember(*process);
 }
 
 void SessionTree::remember(const kernel::Process& process) {

@@ -41,7 +41,7 @@ class SessionTree {
   void adopt(pid_t client, int leader);
 
   // A task in a trapped call that is not answered yet. Thread-safe, and cheap for a task that called before.
-  void saw(const Notification& call, kernel::Kernel& kernel);
+  void saw(const Notification& call, kernel::TrapSource& source);
   // Everything that is beneath the tree now is remembered. To be called when `wrap` is about to leave.
   void remember_descendants();
 

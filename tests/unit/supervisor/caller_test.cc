@@ -54,7 +54,7 @@ struct Scene {
     kernel.credentials = {.permitted = ~uint64_t{0}, .effective = ~uint64_t{0}, .no_new_privs = true};
   }
   Outcome call(pid_t tid = 100, uint64_t id = 7, int number = SYS_connect) {
-    if (!callers) callers.emplace(kernel, root.get());
+    if (!callers) callers.emplace(kernel, kernel, root.get());
     return callers->serve({.id = id, .tid = tid, .number = number}, handler, context);
   }
 };
@@ -155,7 +155,7 @@ TEST(Caller, WithoutOwnCredentialsNothingIsDone) {
 // How often the credentials of a task are read in five calls, if it was the session's first.
 int reads_of_the_first(Scene& s) {
   UniqueFd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
-  s.callers.emplace(s.kernel, s.root.get());
+  s.callers.emplace(s.kernel, s.kernel, s.root.get());
   s.callers->begin_with(100, self.get());
   const int before = s.kernel.credential_reads;
   for (uint64_t id = 1; id <= 5; ++id) EXPECT_EQ(s.call(100, id).answer.error, 0);
@@ -195,7 +195,7 @@ TEST(Caller, AFirstTaskThatIsGoneSaysNothing) {
   if (child == 0) ::_exit(0);
   UniqueFd gone(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
   ASSERT_EQ(::waitpid(child, nullptr, 0), child);
-  s.callers.emplace(s.kernel, s.root.get());
+  s.callers.emplace(s.kernel, s.kernel, s.root.get());
   s.callers->begin_with(100, gone.get());
   for (uint64_t id = 1; id <= 5; ++id) EXPECT_EQ(s.call(100, id).answer.error, 0);
   EXPECT_EQ(s.kernel.credential_reads, 6);
@@ -313,7 +313,7 @@ TEST(Caller, IsEndedAsWhatItIs) {
     killer = ::gettid();
     return 0;
   };
-  s.callers.emplace(s.kernel, s.root.get());
+  s.callers.emplace(s.kernel, s.kernel, s.root.get());
   Record record;
   s.callers->end({.id = 7, .tid = 100, .number = SYS_connect}, record);
   EXPECT_EQ(s.kernel.done, std::vector<std::string>{"kill"});
@@ -395,7 +395,7 @@ TEST(Caller, NoRecordTellsOfAnotherTask) {
     Swapped kernel;
     kernel.memory[0x1000] = "/mine" + std::string(1, '\0');
     UniqueFd root(::open("/", O_PATH | O_CLOEXEC));
-    Callers callers(kernel, root.get());
+    Callers callers(kernel, kernel, root.get());
     Recorder handler;
     // Refuses on what it read, without a look whether the task is there.
     handler.act = [](const Caller& call) {
@@ -421,7 +421,7 @@ TEST(Caller, NoRecordTellsOfAnotherTask) {
 TEST(Caller, WhatWasDoneIsToldWithoutAWrongName) {
   Swapped kernel;
   UniqueFd root(::open("/", O_PATH | O_CLOEXEC));
-  Callers callers(kernel, root.get());
+  Callers callers(kernel, kernel, root.get());
   Recorder handler;
   NoContext context;
   handler.act = [&](const Caller& call) {

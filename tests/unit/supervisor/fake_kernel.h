@@ -16,10 +16,11 @@
 #include <vector>
 
 #include "kernel/kernel.h"
+#include "supervisor/handler.h"
 
 namespace wrapd::supervisor {
 
-class FakeKernel : public kernel::Kernel {
+class FakeKernel : public kernel::Kernel, public kernel::TrapSource {
  public:
   // What a test sets.
   std::function<bool(uint64_t)> is_valid = [](uint64_t) { return true; };
@@ -56,28 +57,41 @@ class FakeKernel : public kernel::Kernel {
   int looks = 0;                                  // tasks that were opened
   int credential_reads = 0;
   std::mutex lock;
-  std::deque<seccomp_notif> queue;
-  std::vector<seccomp_notif_resp> answers;
+  std::deque<Notification> queue;
+  struct Answered {
+    uint64_t id;
+    int error;
+    int64_t value;
+    bool natively;
+    bool descriptor;
+  };
+  int answer_error = 0;  // answer(): an error, or 0
+  std::vector<Answered> answers;
   std::function<void()> on_receive = [] {};
   std::function<void()> on_respond = [] {};
 
-  FakeKernel() : real_(UniqueFd(), UniqueFd(::open("/proc", O_PATH | O_CLOEXEC))) {}
+  FakeKernel() : Kernel(UniqueFd(::open("/proc", O_PATH | O_CLOEXEC))) {}
 
-  int receive(seccomp_notif& notification) override {
+  [[nodiscard]] int descriptor() const override { return -1; }
+  int receive(Notification& call) override {
     std::lock_guard guard(lock);
     if (queue.empty()) return -ENOENT;
-    notification = queue.front();
+    call = queue.front();
     queue.pop_front();
     on_receive();
     return 0;
   }
-  int respond(const seccomp_notif_resp& response) override {
+  int answer(uint64_t id, const Answer& answer) override {
     {
       std::lock_guard guard(lock);
-      answers.push_back(response);
+      answers.push_back({.id = id,
+                         .error = answer.error,
+                         .value = answer.value,
+                         .natively = answer.run_natively,
+                         .descriptor = answer.descriptor.get() >= 0});
     }
     on_respond();
-    return 0;
+    return answer_error;
   }
   bool valid(uint64_t id) override { return is_valid(id); }
   int open_task(pid_t, kernel::Task& out) override {
@@ -120,9 +134,17 @@ class FakeKernel : public kernel::Kernel {
     std::memcpy(buffer.data(), at->second.data() + (address - at->first), n);
     return static_cast<ssize_t>(n);
   }
+  int take_descriptor_and_read(int pidfd, int fd, pid_t tid, uint64_t address, std::span<std::byte> buffer,
+                               ssize_t& read, std::string& program) override {
+    const int descriptor = take_descriptor(pidfd, fd);
+    if (descriptor < 0) return descriptor;
+    read = buffer.empty() ? 0 : read_memory(tid, address, buffer);
+    program = task_exe(tid);
+    return descriptor;
+  }
   int open_task_link(pid_t tid, const char* link) override {
     if (std::string_view(link) == "cwd") return fd_or_errno(::open(cwd.c_str(), O_PATH | O_CLOEXEC));
-    return real_.open_task_link(tid, link);
+    return Kernel::open_task_link(tid, link);
   }
   Result<std::string> task_descriptor_name(pid_t, int) override { return descriptor_name; }
   int task_status(pid_t tid, kernel::TaskStatus& out) override {
@@ -141,27 +163,14 @@ class FakeKernel : public kernel::Kernel {
     return static_cast<int>(count);
   }
   std::string task_exe(pid_t) override { return exe; }
-  bool is_proc(dev_t device) override { return real_.is_proc(device); }
-  int open_proc_directory(dev_t device, const char* relative) override {
-    return real_.open_proc_directory(device, relative);
-  }
   int open_at(int directory, const char* path, uint64_t flags, uint64_t resolve) override {
     {
       std::lock_guard guard(lock);
       ++opened[path];
     }
     on_open(path);
-    return real_.open_at(directory, path, flags, resolve);
+    return Kernel::open_at(directory, path, flags, resolve);
   }
-  int stat(int fd, struct stat& st) override { return real_.stat(fd, st); }
-  int stat_at(int directory, const char* name, struct stat& st) override { return real_.stat_at(directory, name, st); }
-  int identify(int directory, const char* path, kernel::ObjectId& id) override {
-    return real_.identify(directory, path, id);
-  }
-  uint64_t mount_id(int fd) override { return real_.mount_id(fd); }
-  bool is_any_proc(int fd) override { return real_.is_any_proc(fd); }
-  Result<std::string> read_link(int fd) override { return real_.read_link(fd); }
-  Result<std::string> real_path(int fd) override { return real_.real_path(fd); }
   int socket_option(int, int option, void* value, socklen_t) override {
     if (option_error < 0) return option_error;
     if (option == SO_COOKIE) {
@@ -204,7 +213,6 @@ class FakeKernel : public kernel::Kernel {
     }
     return on_operation();
   }
-  kernel::RealKernel real_;
 };
 
 }  // namespace wrapd::supervisor

@@ -95,7 +95,7 @@ TEST(Address, IsCopiedAsTheKernelWould) {
   UniqueFd root(::open("/", O_PATH | O_CLOEXEC));
   kernel.memory[0x1000] = unix_bytes("/x") + std::string(200, '\0');
   auto copy = [&](uint64_t address, uint64_t length) {
-    auto got = Callers(kernel, root.get()).prove(call_of(SYS_connect))->copy_address(address, length);
+    auto got = Callers(kernel, kernel, root.get()).prove(call_of(SYS_connect))->copy_address(address, length);
     return got ? 0 : got.error().code;
   };
   for (uint64_t length : {0U, 1U, 2U, 3U, 110U, 111U, 128U}) EXPECT_EQ(copy(0x1000, length), 0) << length;
@@ -114,7 +114,7 @@ TEST(Path, IsCopiedAsTheKernelWould) {
   FakeKernel kernel;
   UniqueFd root(::open("/", O_PATH | O_CLOEXEC));
   auto copy = [&](uint64_t address) {
-    return Callers(kernel, root.get()).prove(call_of(SYS_rename))->copy_path(address);
+    return Callers(kernel, kernel, root.get()).prove(call_of(SYS_rename))->copy_path(address);
   };
   kernel.memory[0x1000] = std::string("/a/b\0rest", 9);
   EXPECT_EQ(copy(0x1000).value(), "/a/b");
@@ -133,7 +133,7 @@ TEST(Descriptor, IsTakenFromTheThreadOfTheCallerOnly) {
   FakeKernel kernel;
   UniqueFd root(::open("/", O_PATH | O_CLOEXEC));
   auto take = [&] {
-    auto caller = Callers(kernel, root.get()).prove(call_of(SYS_connect));
+    auto caller = Callers(kernel, kernel, root.get()).prove(call_of(SYS_connect));
     if (!caller) return caller.error().code;
     auto got = caller->take_descriptor(3);
     return got ? 0 : got.error().code;
@@ -175,7 +175,7 @@ struct Scene {
   std::vector<std::byte> block;
   policy::Layers layers;
   UniqueFd root{::open("/", O_PATH | O_CLOEXEC)};
-  Callers callers{kernel, root.get()};
+  Callers callers{kernel, kernel, root.get()};
   std::optional<Identities> identities;
   Approvals approvals{policy::kDefaultApproval};
   std::optional<SocketHandler> sockets;

@@ -24,7 +24,7 @@ class QueuedKernel final : public FakeKernel {
   QueuedKernel() : listener_(::eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE)) {
     on_respond = [this] { answered_.notify_all(); };
   }
-  int receive(seccomp_notif& notification) override {
+  int receive(Notification& notification) override {
     uint64_t one;
     if (::read(listener_.get(), &one, sizeof one) < 0) return -errno;
     return FakeKernel::receive(notification);
@@ -36,19 +36,15 @@ class QueuedKernel final : public FakeKernel {
     given = out.pidfd.get();
     return 0;
   }
-  int respond(const seccomp_notif_resp& response) override {
-    before_answer(response.id);
-    return FakeKernel::respond(response);
+  int answer(uint64_t id, const Answer& answer) override {
+    before_answer(id);
+    return FakeKernel::answer(id, answer);
   }
   std::function<void(uint64_t id)> before_answer = [](uint64_t) {};
-  int listener() const { return listener_.get(); }
-  void queue_call(uint64_t id, int number, uint32_t tid = 100) {
+  [[nodiscard]] int descriptor() const override { return listener_.get(); }
+  void queue_call(uint64_t id, int number, pid_t tid = 100) {
     std::lock_guard guard(lock);
-    seccomp_notif call{};
-    call.id = id;
-    call.pid = tid;
-    call.data.nr = number;
-    queue.push_back(call);
+    queue.push_back({.id = id, .tid = tid, .number = number, .arguments = {}});
     uint64_t one = 1;
     EXPECT_EQ(::write(listener_.get(), &one, sizeof one), static_cast<ssize_t>(sizeof one));
   }
@@ -59,7 +55,7 @@ class QueuedKernel final : public FakeKernel {
   int error_of(uint64_t id) {
     std::lock_guard guard(lock);
     for (const auto& answer : answers) {
-      if (answer.id == id) return -answer.error;
+      if (answer.id == id) return answer.error;
     }
     return -1;
   }
@@ -72,10 +68,11 @@ class QueuedKernel final : public FakeKernel {
   std::condition_variable answered_;
 };
 
-constexpr int kQuick = 1, kWaits = 2, kStuck = 3, kAsks = 4, kFull = 5;
+constexpr int kQuick = 1, kWaits = 2, kStuck = 3, kAsks = 4, kFull = 5, kGives = 6;
 
 // kAsks asks about `key`; kQuick answers at once; kWaits reads a pipe until it is let go or interrupted; kStuck does
-// not notice anything; kFull waits, and what it is told at the end by the kernel is EAGAIN.
+// not notice anything; kFull waits, and what it is told at the end by the kernel is EAGAIN; kGives answers with a
+// descriptor.
 class TestHandler final : public Handler {
  public:
   explicit TestHandler(Approvals& room) : approvals(room) { EXPECT_EQ(::pipe2(pipe_, O_CLOEXEC), 0); }
@@ -89,6 +86,9 @@ class TestHandler final : public Handler {
     record.path = std::to_string(call.id);
     if (call.number == kQuick) return {.answer = {}, .record = record};
     if (call.number == kAsks) return ask(record);
+    if (call.number == kGives) {
+      return {.answer = {.descriptor = UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC))}, .record = record};
+    }
     ++busy;
     if ((call.number == kWaits || call.number == kFull) && !context.may_wait()) {
       return {.answer = Answer::errno_of(EINTR), .record = {}};
@@ -141,7 +141,7 @@ struct Scene {
   Approvals approvals;
   TestHandler handler{approvals};
   UniqueFd root{::open("/", O_PATH | O_CLOEXEC)};
-  Callers callers{kernel, root.get()};
+  Callers callers{kernel, kernel, root.get()};
   Loop loop;
   std::vector<TimedRecord> records;
   uint64_t lost = 0;
@@ -150,8 +150,8 @@ struct Scene {
   explicit Scene(LoopLimits limits = {}, policy::Approval asking = {60, 100, 100})
       : approvals(asking, {}, [this] { return Approvals::Clock::now() + Approvals::Clock::duration(skipped.load()); }),
         loop(
-            kernel, kernel.listener(), [this](int number) { return number <= kFull ? &handler : nullptr; }, callers,
-            approvals, limits) {
+            kernel, kernel, [this](int number) { return number <= kGives ? &handler : nullptr; }, callers, approvals,
+            limits) {
     Loop::install_interrupt_handler();
     EXPECT_TRUE(loop.start().has_value());
   }
@@ -190,6 +190,18 @@ TEST(Loop, AnswersAndRecords) {
   EXPECT_EQ(s.kernel.answer_count(), 100U);
   EXPECT_EQ(s.records[41].record.path, "42");
   EXPECT_EQ(s.records[41].record.exe, "/exe");
+}
+
+TEST(Loop, ADescriptorGoesWithTheAnswer) {
+  for (int error : {0, EMFILE, ENOENT}) {
+    Scene s;
+    s.kernel.answer_error = -error;
+    s.kernel.queue_call(1, kGives);
+    ASSERT_TRUE(s.run_until([&] { return s.records.size() == 1; }));
+    ASSERT_EQ(s.kernel.answer_count(), 1U) << "in one step";
+    EXPECT_TRUE(s.kernel.answers[0].descriptor);
+    EXPECT_EQ(s.records[0].error, error == EMFILE ? EMFILE : 0) << "what the target was told";
+  }
 }
 
 TEST(Loop, WithoutAHandlerOrATaskNothingRuns) {
