@@ -7,7 +7,7 @@
 
 #include "client/wrap/broker.h"
 #include "client/wrap/event_log.h"
-#include "client/wrap/landlock.h"
+#include "client/wrap/confine/landlock.h"
 #include "client/wrap/launch.h"
 #include "client/wrap/report.h"
 #include "client/wrap/run.h"

@@ -17,7 +17,7 @@
 #include <new>
 #include <utility>
 
-#include "client/wrap/landlock.h"
+#include "client/wrap/confine/landlock.h"
 #include "client/wrap/options.h"
 #include "kernel/uapi.h"
 #include "wire/handoff.h"

@@ -36,7 +36,7 @@
 #include "audit/sink.h"
 #include "base/io.h"
 #include "client/wrap/event_log.h"
-#include "client/wrap/landlock.h"
+#include "client/wrap/confine/landlock.h"
 #include "client/wrap/launch.h"
 #include "client/wrap/report.h"
 #include "client/wrap/run.h"

@@ -17,7 +17,7 @@
 #include <functional>
 
 #include "client/wrap/exec_plan.h"
-#include "client/wrap/landlock.h"
+#include "client/wrap/confine/landlock.h"
 #include "client/wrap/launch.h"
 #include "kernel/uapi.h"
 #include "tests/lib/temporary_directory.h"

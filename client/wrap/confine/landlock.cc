@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/wrap/landlock.h"
+#include "client/wrap/confine/landlock.h"
 
 #include <fcntl.h>
 #include <sys/syscall.h>
