@@ -184,7 +184,8 @@ void Reporter::record_losses(Clock::time_point now, bool at_the_end) {
 void Reporter::emit(audit::Event event) {
   event.session_id = options_.id;
   event.uid = options_.uid;
-  if (options_.events && client_.is_open() && !client_.push_event(wire::encode_event(audit::to_json(event))))
+  if (options_.events && client_.is_open() &&
+      !client_.push_event(wire::encode(wire::EventMessage{audit::to_json(event)})))
     denials_.count_lost(1);
   if (options_.budget && !options_.budget->admits(event, Clock::now())) return;
   record(std::move(event));

@@ -236,7 +236,7 @@ void Session::terminate(std::string reason) {
   ended_by_ = reason.empty() ? "the service" : std::move(reason);
   options_.broker->report(wire::SupervisorState::terminating);
   // Before anything is stopped: `wrap` is not to take that for a stop by the user.
-  client_.push_first(wire::encode_terminated(*ended_by_));
+  client_.push_first(wire::encode(wire::Terminated{*ended_by_}));
   (void)client_.flush();
   approvals_->close(kEnding);
   loop_->terminate();
