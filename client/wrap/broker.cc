@@ -12,6 +12,7 @@
 
 #include "client/wrap/deadline.h"
 #include "wire/packet.h"
+#include "wire/session_end.h"
 
 namespace wrapd::client {
 namespace {
@@ -177,7 +178,7 @@ Result<> await_acceptance(std::span<const int> connections, int control, int com
       polled[i].fd = -1;
       --waiting;
     }
-    if (polled[count].revents != 0) return fail("the supervisor of this session has ended; see journalctl -u wrapd");
+    if (polled[count].revents != 0) return fail(wire::to_user({wire::EndReason::died}) + "; see journalctl -u wrapd");
     if (polled[count + 1].revents != 0) return fail("the command's process was ended before it could start");
   }
   return {};

@@ -11,6 +11,7 @@
 #include "client/wrap/event_log.h"
 #include "client/wrap/report.h"
 #include "client/wrap/watch.h"
+#include "wire/session_end.h"
 
 namespace wrapd::client {
 namespace {
@@ -74,7 +75,8 @@ Result<int> see_through(const Options& options, Watch& watch, const WatchSpec& s
   if (!status) return status;
   // Also where CMD was not executed: the events of its session are still on their way.
   auto summary = watch.finish(kSummaryTimeout);
-  if (watch.terminated()) print_error("the session was ended by " + printable(*watch.terminated(), 512));
+  if (watch.terminated())
+    print_error(wire::to_user({wire::EndReason::terminated, printable(*watch.terminated(), 512)}));
   if (spec.log != nullptr) {
     for (const auto& problem : spec.log->problems()) print_error(problem);
   }

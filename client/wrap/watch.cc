@@ -15,6 +15,7 @@
 #include "client/wrap/summary.h"
 #include "client/wrap/tree.h"
 #include "wire/packet.h"
+#include "wire/session_end.h"
 
 namespace wrapd::client {
 namespace {
@@ -193,7 +194,7 @@ Result<> Watch::supervisor_gone() {
   if (spec_.reports >= 0) read_reports();
   if (spec_.reports < 0) reap();
   send_to_command(SIGKILL);  // also where there is no /proc to find the others in
-  Error error = end_tree("the supervisor of this session has ended");
+  Error error = end_tree(wire::to_user({wire::EndReason::died}));
   if (exit_status_) return {};
   return std::unexpected(std::move(error));
 }

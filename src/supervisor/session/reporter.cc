@@ -78,9 +78,9 @@ void Reporter::opened() {
   emit(std::move(event));
 }
 
-void Reporter::closed(std::string reason) {
+void Reporter::closed(const wire::SessionEnd& end) {
   audit::Event event = event_of_session(audit::Kind::session_closed);
-  event.reason = std::move(reason);
+  event.reason = to_string(end);
   event.allowed = denials_.summary().allowed + denials_.summary().audited;
   event.denied = denials_.summary().denied;
   repeats_.pass_all();

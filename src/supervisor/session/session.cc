@@ -277,7 +277,7 @@ void Session::say_goodbye() {
     if (options_.broker != nullptr) options_.broker->flush(Loop::Clock::now());
   }
   client_.close();
-  reporter_.closed(ended_by_ ? "terminated by " + *ended_by_ : "finished");
+  reporter_.closed(ended_by_ ? wire::SessionEnd{wire::EndReason::terminated, *ended_by_} : wire::SessionEnd{});
   deadline = Loop::Clock::now() + kSinkPatience;
   while (!flush() && Loop::Clock::now() < deadline) {
     (void)::poll(nullptr, 0, static_cast<int>(std::chrono::milliseconds(kRetry).count()));

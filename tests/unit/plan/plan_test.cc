@@ -153,5 +153,20 @@ TEST(PlanTest, ErrorsOfTheRulesArePassedOn) {
   EXPECT_NE(plan.error().message.find("test.yaml:"), std::string::npos) << plan.error().message;
 }
 
+// Each scope that either wants is there, and an old kernel is borne only where both bear it.
+TEST(ConfinementTest, AProfileNarrows) {
+  for (bool mine : {false, true}) {
+    for (bool theirs : {false, true}) {
+      const Confinement of_both =
+          narrowed({.scopes = {.signal = theirs, .abstract_socket = theirs}, .monitor_unsupported = theirs},
+                   {.scopes = {.signal = mine, .abstract_socket = mine}, .monitor_unsupported = mine});
+      EXPECT_EQ(of_both.scopes.signal, mine || theirs);
+      EXPECT_EQ(of_both.scopes.abstract_socket, mine || theirs);
+      EXPECT_EQ(of_both.monitor_unsupported, mine && theirs);
+    }
+  }
+  EXPECT_FALSE(narrowed({.filtered = false}, {}).filtered) << "the filter is the service's";
+}
+
 }  // namespace
 }  // namespace wrapd::plan
