@@ -70,7 +70,7 @@ PlanCache::Prepared prepare_plan(const policy::Policy& policy, const policy::Var
   auto compiled = plan::compile_plan(policy, variables, narrow, others_may_create);
   if (!compiled) return std::unexpected(compiled.error());
   std::vector<sock_filter> program = std::move(compiled->filter);
-  if (!compiled->filtered) program = {sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  if (!compiled->confinement.filtered) program = {sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
   auto plan = std::make_shared<PreparedPlan>();
   auto rules = sealed_memfd("wrapd-rules", compiled->rules);
   if (!rules) return std::unexpected(rules.error());
@@ -78,10 +78,7 @@ PlanCache::Prepared prepare_plan(const policy::Policy& policy, const policy::Var
   if (!filter) return std::unexpected(filter.error());
   plan->rules = std::move(*rules);
   plan->filter = std::move(*filter);
-  plan->filtered = compiled->filtered;
-  plan->scope_signal = compiled->scope_signal;
-  plan->scope_abstract = compiled->scope_abstract;
-  plan->monitor_unsupported = compiled->monitor_unsupported;
+  plan->confinement = compiled->confinement;
   plan->bytes = compiled->rules.size() + program.size() * sizeof(sock_filter);
   return plan;
 }

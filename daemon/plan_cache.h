@@ -32,10 +32,7 @@ namespace wrapd::daemon {
 struct PreparedPlan {
   UniqueFd rules;   // sealed memfd, policy::RuleSet
   UniqueFd filter;  // sealed memfd, array of sock_filter; one instruction (allow) where nothing is filtered
-  bool filtered = true;
-  bool scope_signal = true;
-  bool scope_abstract = false;
-  bool monitor_unsupported = false;
+  plan::Confinement confinement;
   size_t bytes = 0;
 };
 

@@ -6,7 +6,7 @@
 
 #include "policy/layers.h"
 #include "policy/rules.h"
-#include "wire/json_reader.h"
+#include "wire/fields.h"
 
 namespace wrapd::daemon {
 namespace {

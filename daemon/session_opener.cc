@@ -64,11 +64,8 @@ wire::SupervisorConfig SessionOpener::config_for(const Opening& opening, const P
   config.reply.ptrace_token = random_hex(32);
   config.reply.policy = opening.policy_name;
   config.reply.mode = policy::to_string(opening.policy.policy.effective_mode());
-  config.reply.filtered = plan.filtered;
+  config.reply.confinement = plan.confinement;
   config.reply.notices = policy::notices(opening.policy.policy, "policy");
-  config.reply.scope_signal = plan.scope_signal;
-  config.reply.scope_abstract = plan.scope_abstract;
-  config.reply.monitor_unsupported = plan.monitor_unsupported;
   return config;
 }
 

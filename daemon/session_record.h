@@ -16,10 +16,12 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "daemon/service_api.h"
+#include "wire/kind.h"
 
 namespace wrapd::daemon {
 
 struct SessionFacts {
+  static constexpr wire::Kind kKind{"record", "session"};
   std::string id;  // 32 hexadecimal digits
   uid_t uid = static_cast<uid_t>(-1);
   pid_t client_pid = 0;
@@ -34,6 +36,7 @@ struct SessionFacts {
 
 // That a session was told to end.
 struct EndOrder {
+  static constexpr wire::Kind kKind{"record", "end"};
   std::string id;      // the session's
   std::string reason;  // one line, for the user: who ended it
   // When it ends by force. CLOCK_MONOTONIC, which all runs of the service until the next boot share; microseconds are

@@ -21,7 +21,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -38,6 +37,7 @@
 #include "policy/rules.h"
 #include "policyfile/lint.h"
 #include "policyfile/load.h"
+#include "wire/profile_description.h"
 
 namespace wrapd {
 namespace {
@@ -136,20 +136,6 @@ std::vector<std::string> notices_of(const policy::Policy& policy) {
   return out;
 }
 
-std::string description(const policy::Policy& policy, const plan::Plan& plan) {
-  nlohmann::json object = {
-      {"policy", policy.name},
-      {"mode", to_string(policy.effective_mode())},
-      {"traps", plan.traps.words()},
-      {"filtered", plan.filtered},
-      {"scope_abstract", plan.scope_abstract},
-      {"scope_signal", plan.scope_signal},
-      {"on_unsupported", plan.monitor_unsupported ? "monitor" : "deny"},
-      {"notices", notices_of(policy)},
-  };
-  return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-}
-
 Result<> compile(const Options& options) {
   Result<policy::Policy> policy = policyfile::load_policy_file(options.file, false);
   if (!policy) return std::unexpected(policy.error());
@@ -165,7 +151,11 @@ Result<> compile(const Options& options) {
   }
   if (Result<> written = write_all(options.rules_fd, plan->rules); !written) return written;
   if (Result<> written = write_all(options.filter_fd, std::as_bytes(std::span(plan->filter))); !written) return written;
-  return write_all(STDOUT_FILENO, description(*policy, *plan));
+  const wire::ProfileDescription description{.policy = policy->name,
+                                             .mode = std::string(to_string(policy->effective_mode())),
+                                             .confinement = plan->confinement,
+                                             .notices = notices_of(*policy)};
+  return write_all(STDOUT_FILENO, wire::encode(description) + "\n");
 }
 
 Result<> run(int argc, char** argv) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/wrap/broker.h"
 
-#include <linux/bpf_common.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -13,6 +12,7 @@
 
 #include "client/wrap/deadline.h"
 #include "wire/packet.h"
+#include "wire/session_end.h"
 
 namespace wrapd::client {
 namespace {
@@ -110,11 +110,6 @@ Result<Answer> ask(const std::string& control_path, const std::string& request, 
 
 }  // namespace
 
-std::span<const sock_filter> OpenSession::filter() const {
-  auto bytes = filter_memory.bytes();
-  return {reinterpret_cast<const sock_filter*>(bytes.data()), bytes.size() / sizeof(sock_filter)};
-}
-
 Result<OpenSession> open_session(const std::string& control_path, const wire::OpenRequest& request, int profile) {
   constexpr int kMostAttempts = 8;
   const std::string text = wire::encode(request);
@@ -132,14 +127,13 @@ Result<OpenSession> open_session(const std::string& control_path, const wire::Op
   if (!reply) return std::unexpected(reply.error());  // escaped when it was decoded
   session.reply = std::move(*reply);
 
-  if (session.reply.filtered != (packet.fds.size() == 1)) {
+  if (session.reply.confinement.filtered != (packet.fds.size() == 1)) {
     return fail("the service's answer came without its filter; is it of another version?");
   }
-  if (session.reply.filtered) {
-    auto mapping = SealedMapping::map(packet.fds.front().get(), BPF_MAXINSNS * sizeof(sock_filter));
-    if (!mapping) return fail("cannot use the service's filter: " + mapping.error().message);
-    if (mapping->bytes().size() % sizeof(sock_filter) != 0) return fail("cannot use the service's filter: it is cut");
-    session.filter_memory = std::move(*mapping);
+  if (session.reply.confinement.filtered) {
+    auto filter = FilterProgram::map(packet.fds.front().get(), "the service's");
+    if (!filter) return std::unexpected(filter.error());
+    session.filter = std::move(*filter);
   }
   return session;
 }
@@ -184,7 +178,7 @@ Result<> await_acceptance(std::span<const int> connections, int control, int com
       polled[i].fd = -1;
       --waiting;
     }
-    if (polled[count].revents != 0) return fail("the supervisor of this session has ended; see journalctl -u wrapd");
+    if (polled[count].revents != 0) return fail(wire::to_user({wire::EndReason::died}) + "; see journalctl -u wrapd");
     if (polled[count + 1].revents != 0) return fail("the command's process was ended before it could start");
   }
   return {};

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <linux/filter.h>
-
 #include <chrono>
 #include <span>
 #include <string>
 
-#include "base/io.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "client/wrap/confine/filter.h"
 #include "wire/control.h"
 #include "wire/handoff.h"
 
@@ -21,8 +19,7 @@ inline constexpr std::chrono::milliseconds kBrokerTimeout{10000};
 struct OpenSession {
   UniqueFd control;
   wire::SessionReply reply;
-  SealedMapping filter_memory;
-  [[nodiscard]] std::span<const sock_filter> filter() const;
+  FilterProgram filter;  // none if the command is not filtered
 };
 
 // Asks the service at `control_path` for a session. `profile` is the compiled profile's descriptor, or -1.

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "client/wrap/broker.h"
+#include "client/wrap/confine/landlock.h"
 #include "client/wrap/event_log.h"
-#include "client/wrap/landlock.h"
 #include "client/wrap/launch.h"
 #include "client/wrap/report.h"
 #include "client/wrap/run.h"
@@ -27,7 +27,7 @@ Result<> hand_over(const OpenSession& session, Launch& launch) {
   }
   std::vector<int> connections{signal->get()};
   UniqueFd notify;
-  if (reply.filtered) {
+  if (reply.confinement.filtered) {
     auto connected = connect_handoff(reply, wire::HandoffKind::notify);
     if (!connected) return std::unexpected(connected.error());
     notify = std::move(*connected);
@@ -38,16 +38,6 @@ Result<> hand_over(const OpenSession& session, Launch& launch) {
     if (!sent) return sent;
   }
   return await_acceptance(connections, session.control.get(), launch.pidfd());
-}
-
-DomainSpec domain_for(const wire::SessionReply& reply, const std::optional<CompiledProfile>& profile) {
-  DomainSpec spec{reply.scope_signal, reply.scope_abstract, reply.monitor_unsupported};
-  if (profile) {  // a profile narrows
-    spec.scope_signal |= profile->scope_signal;
-    spec.scope_abstract |= profile->scope_abstract;
-    spec.monitor_unsupported &= profile->monitor_unsupported;
-  }
-  return spec;
 }
 
 }  // namespace
@@ -71,7 +61,7 @@ Result<int> run_brokered(const Options& options, InheritedSignals& signals) {
                             .cwd = std::move(*cwd),
                             .policy = options.policy,
                             .profile = profile.has_value(),
-                            .traps = profile ? profile->traps : plan::TrapSet(),
+                            .traps = profile ? profile->confinement.traps : plan::TrapSet(),
                             .events = log.has_value()};
   // Escaping makes some bytes six: what is only shown gives way.
   while (wire::encode(request).size() > wire::kMaxOpenRequest && !request.command.empty()) {
@@ -81,11 +71,11 @@ Result<int> run_brokered(const Options& options, InheritedSignals& signals) {
   if (!session) return std::unexpected(session.error());
   const wire::SessionReply& reply = session->reply;
   if (options.action == Options::Action::explain) {
-    print(STDOUT_FILENO,
-          explain(reply, profile ? &*profile : nullptr, options.profile.value_or(""), session->filter().size()));
+    print(STDOUT_FILENO, explain(reply, profile ? &*profile : nullptr, options.profile.value_or(""),
+                                 session->filter.instructions().size()));
     return 0;
   }
-  if (profile && profile->filtered && !reply.filtered) {
+  if (profile && profile->confinement.filtered && !reply.confinement.filtered) {
     return fail("policy " + printable(reply.policy, 256) +
                 " is disabled, and the profile cannot be enforced with it; "
                 "use another policy, or --standalone");
@@ -95,17 +85,17 @@ Result<int> run_brokered(const Options& options, InheritedSignals& signals) {
 
   ExecPlan exec(options.command, std::getenv("PATH"), environ);
   Domain domain;
-  if (reply.filtered) {
-    auto made = make_domain(domain_for(reply, profile), landlock_abi());
+  if (reply.confinement.filtered) {
+    auto made = make_domain(profile ? plan::narrowed(reply.confinement, profile->confinement) : reply.confinement,
+                            landlock_abi());
     if (!made) return std::unexpected(made.error());
     domain = std::move(*made);
     if (domain.notice) print_notices(options, {*domain.notice});
   }
-  kernel::Bystanders bystanders = bystanders_here(reply.filtered);
+  kernel::Bystanders bystanders = bystanders_here(reply.confinement.filtered);
   auto launch = Launch::start({.exec = &exec,
                                .signals = &signals,
-                               .landlock_ruleset = domain.ruleset.get(),
-                               .filter = session->filter(),
+                               .confined = {domain.ruleset.get(), session->filter.instructions()},
                                .keep_fds = options.keep_fds});
   if (!launch) return std::unexpected(launch.error());
   if (auto taken = hand_over(*session, *launch); !taken) return std::unexpected(taken.error());

@@ -17,24 +17,12 @@
 #include <new>
 #include <utility>
 
-#include "client/wrap/landlock.h"
 #include "client/wrap/options.h"
-#include "kernel/uapi.h"
 #include "wire/handoff.h"
 
 namespace wrapd::client {
 
-enum class Stage : uint32_t {
-  none,
-  parent_death,
-  signals,
-  no_new_privs,
-  landlock,
-  seccomp,
-  wait,
-  acknowledgement,
-  exec
-};
+enum class Stage : uint32_t { none, parent_death, signals, wait, acknowledgement, exec, confine };  // + index in kSteps
 
 struct LaunchPage {
   std::atomic<uint32_t> acknowledged{0};  // futex; the supervisor's answer, written by the parent
@@ -54,6 +42,10 @@ struct ChildContext {
   int ready;  // eventfd
   pid_t parent;
 };
+
+constexpr Stage at_step(size_t index) {
+  return static_cast<Stage>(static_cast<uint32_t>(Stage::confine) + index);
+}
 
 [[noreturn]] void give_up(const ChildContext& context, Stage stage, int error) noexcept {
   context.page->error.store(error);
@@ -83,44 +75,25 @@ void await_acknowledgement(const ChildContext& context) noexcept {
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) give_up(context, Stage::parent_death, errno);
   if (::getppid() != context.parent) ::_exit(kExitFailed);
   if (!spec.signals->restore()) give_up(context, Stage::signals, errno);
-  const bool confined = spec.landlock_ruleset >= 0 || !spec.filter.empty();
-  if (confined && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) give_up(context, Stage::no_new_privs, errno);
-  if (spec.landlock_ruleset >= 0) {
-    if (int error = enter_domain(spec.landlock_ruleset); error != 0) give_up(context, Stage::landlock, error);
+  int listener = -1;
+  for (size_t i = 0; i < std::size(kSteps); ++i) {
+    if (int error = kSteps[i]->take(spec.confined, listener); error != 0) give_up(context, at_step(i), error);
   }
-  if (!spec.filter.empty()) {
-    sock_fprog program{static_cast<unsigned short>(spec.filter.size()), const_cast<sock_filter*>(spec.filter.data())};
-    long listener = ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-                              SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
-    if (listener < 0) give_up(context, Stage::seccomp, errno);
-    context.page->listener.store(static_cast<int32_t>(listener));
-  }
+  context.page->listener.store(listener);
   if (::eventfd_write(context.ready, 1) < 0) give_up(context, Stage::wait, errno);
   await_acknowledgement(context);
   give_up(context, Stage::exec, spec.exec->execute().error);
 }
 
 std::string describe(Stage stage, int error) {
+  if (stage >= Stage::confine)
+    return kSteps[static_cast<size_t>(stage) - static_cast<size_t>(Stage::confine)]->failure(error);
   auto with_errno = [&](const char* what) { return fail_errno(what, error).error().message; };
   switch (stage) {
     case Stage::parent_death:
       return with_errno("cannot tie the command to this process");
     case Stage::signals:
       return with_errno("cannot restore the signals for the command");
-    case Stage::no_new_privs:
-      return with_errno("cannot set no_new_privs");
-    case Stage::landlock:
-      if (error == E2BIG)
-        return "cannot enter a Landlock domain: too many are nested already; run it less deeply wrapped";
-      return with_errno("cannot enter a Landlock domain");
-    case Stage::seccomp:
-      if (error == EBUSY) {
-        return "cannot supervise the command: another supervisor is above us, and Linux allows one; "
-               "run wrap outside of the other sandbox";
-      }
-      if (error == EINVAL || error == ENOSYS)
-        return with_errno("cannot install the seccomp filter; Linux 5.19 or later is needed");
-      return with_errno("cannot install the seccomp filter");
     case Stage::wait:
       if (error == ETIMEDOUT) return "the supervisor did not acknowledge in time; try again";
       return with_errno("cannot wait for the supervisor");
@@ -129,6 +102,7 @@ std::string describe(Stage stage, int error) {
     case Stage::exec:
       return with_errno("cannot execute the command");
     case Stage::none:
+    case Stage::confine:
       break;
   }
   return "the command's process ended before it could start; try again";

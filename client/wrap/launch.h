@@ -11,7 +11,6 @@
 // its end of an exec-error pipe in time. So the two talk through a shared page (which an exec unmaps), the child is
 // killed by the kernel when its parent dies, and each has a deadline.
 
-#include <linux/filter.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -22,6 +21,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "client/wrap/confine/steps.h"
 #include "client/wrap/exec_plan.h"
 #include "client/wrap/signals.h"
 
@@ -32,8 +32,7 @@ inline constexpr std::chrono::milliseconds kLaunchTimeout{10000};
 struct LaunchSpec {
   const ExecPlan* exec = nullptr;
   const InheritedSignals* signals = nullptr;
-  int landlock_ruleset = -1;                           // -1: no domain
-  std::span<const sock_filter> filter;                 // empty: no filter and no listener
+  Confined confined;
   std::span<const int> keep_fds;                       // passed on to CMD
   std::chrono::milliseconds timeout = kLaunchTimeout;  // for each wait, the parent's and the child's
 };

@@ -9,17 +9,16 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "base/io.h"
 #include "config.h"
+#include "wire/limits.h"
 
 namespace wrapd::client {
 namespace {
 
 constexpr int kCompileTimeout = 10000;  // milliseconds
-constexpr size_t kMaxOutput = 65536;
 
 std::string compiler_path(const Options& options) {
   if (options.compile) return *options.compile;
@@ -61,31 +60,11 @@ Result<int> await_compiler(pid_t pid) {
 
 Result<std::string> content(int fd) {
   if (::lseek(fd, 0, SEEK_SET) < 0) return fail_errno("cannot rewind a memfd");
-  return read_all(fd, kMaxOutput);
+  return read_all(fd, wire::kMaxProfileDescription);
 }
 
 std::string first_line(const std::string& text) {
   return printable(std::string_view(text).substr(0, text.find('\n')));
-}
-
-Result<> parse_description(const std::string& text, CompiledProfile& profile) {
-  try {
-    auto json = nlohmann::json::parse(text);
-    profile.policy = json.at("policy").get<std::string>();
-    profile.mode = json.at("mode").get<std::string>();
-    profile.filtered = json.at("filtered").get<bool>();
-    profile.scope_abstract = json.at("scope_abstract").get<bool>();
-    profile.scope_signal = json.at("scope_signal").get<bool>();
-    profile.monitor_unsupported = json.at("on_unsupported").get<std::string>() == "monitor";
-    profile.notices = json.at("notices").get<std::vector<std::string>>();
-    for (const auto& word : json.at("traps")) {
-      if (profile.traps.add(word.get<std::string>())) continue;
-      return fail("the profile's compiler and wrap are of different versions; install both anew");
-    }
-  } catch (const std::exception&) {
-    return fail("the profile's compiler gave an answer that wrap does not know; install both anew");
-  }
-  return {};
 }
 
 }  // namespace
@@ -141,7 +120,9 @@ Result<CompiledProfile> compile_profile(const Options& options, const std::strin
   }
   auto description = content(output.get());
   if (!description) return fail("the profile's compiler: " + description.error().message);
-  if (auto parsed = parse_description(*description, profile); !parsed) return std::unexpected(parsed.error());
+  auto parsed = wire::decode_profile_description(*description);
+  if (!parsed) return fail("the profile's compiler gave an answer that wrap does not know; install both anew");
+  static_cast<wire::ProfileDescription&>(profile) = std::move(*parsed);
   for (int fd : {profile.rules.get(), profile.filter.get()}) {
     if (auto sealed = seal_memfd(fd); !sealed) return std::unexpected(sealed.error());
   }

@@ -7,22 +7,14 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "client/wrap/options.h"
-#include "plan/traps.h"
+#include "wire/profile_description.h"
 
 namespace wrapd::client {
 
 // A profile as wrap-compile made it, with the user's own rights.
-struct CompiledProfile {
+struct CompiledProfile : wire::ProfileDescription {
   UniqueFd rules;   // sealed memfd, policy::RuleSet
   UniqueFd filter;  // sealed memfd, array of sock_filter; for standalone use
-  std::string policy;
-  std::string mode;
-  plan::TrapSet traps;
-  std::vector<std::string> notices;  // for the user's stderr
-  bool filtered = true;
-  bool scope_abstract = false;
-  bool scope_signal = true;
-  bool monitor_unsupported = false;
 };
 
 // Compiles `file` with the program that belongs to this one. Errors of the profile are passed on as they are.

@@ -11,6 +11,7 @@
 #include "client/wrap/event_log.h"
 #include "client/wrap/report.h"
 #include "client/wrap/watch.h"
+#include "wire/session_end.h"
 
 namespace wrapd::client {
 namespace {
@@ -50,15 +51,15 @@ std::string explain(const wire::SessionReply& reply, const CompiledProfile* prof
     text += "profile:         " + printable(profile->policy, 256) + " (" + printable(profile_file, 256) + "), mode " +
             printable(profile->mode, 64) + "\n";
     text += "profile traps:  ";
-    for (std::string_view word : profile->traps.words()) text += " " + std::string(word);
-    text += profile->traps.empty() ? " none\n" : "\n";
+    for (std::string_view word : profile->confinement.traps.words()) text += " " + std::string(word);
+    text += profile->confinement.traps.empty() ? " none\n" : "\n";
   }
-  text += reply.filtered
+  text += reply.confinement.filtered
               ? "seccomp filter:  " + std::to_string(filter_instructions) + " instructions, with a listener\n"
               : "seccomp filter:  none\n";
-  text += std::string("landlock:        signals stay inside: ") + yes_no(reply.scope_signal) +
-          "; abstract sockets stay inside: " + yes_no(reply.scope_abstract) + "\n";
-  text += std::string("on unsupported:  ") + (reply.monitor_unsupported ? "monitor" : "deny") + "\n";
+  text += std::string("landlock:        signals stay inside: ") + yes_no(reply.confinement.scopes.signal) +
+          "; abstract sockets stay inside: " + yes_no(reply.confinement.scopes.abstract_socket) + "\n";
+  text += std::string("on unsupported:  ") + (reply.confinement.monitor_unsupported ? "monitor" : "deny") + "\n";
   for (const std::string& notice : reply.notices) text += "notice:          " + printable(notice) + "\n";
   return text;
 }
@@ -74,7 +75,8 @@ Result<int> see_through(const Options& options, Watch& watch, const WatchSpec& s
   if (!status) return status;
   // Also where CMD was not executed: the events of its session are still on their way.
   auto summary = watch.finish(kSummaryTimeout);
-  if (watch.terminated()) print_error("the session was ended by " + printable(*watch.terminated(), 512));
+  if (watch.terminated())
+    print_error(wire::to_user({wire::EndReason::terminated, printable(*watch.terminated(), 512)}));
   if (spec.log != nullptr) {
     for (const auto& problem : spec.log->problems()) print_error(problem);
   }

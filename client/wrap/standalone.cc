@@ -35,8 +35,9 @@
 
 #include "audit/sink.h"
 #include "base/io.h"
+#include "client/wrap/confine/filter.h"
+#include "client/wrap/confine/landlock.h"
 #include "client/wrap/event_log.h"
-#include "client/wrap/landlock.h"
 #include "client/wrap/launch.h"
 #include "client/wrap/report.h"
 #include "client/wrap/run.h"
@@ -109,17 +110,12 @@ struct Standalone {
   const CompiledProfile& profile;
   std::optional<ExecPlan> exec;
   SealedMapping rules;
-  SealedMapping filter_memory;  // empty if the profile is disabled
+  FilterProgram filter;  // none if the profile is disabled
   Domain domain;
   Channel control;
   Channel reports;
   UniqueFd log;
   LogLosses* losses = nullptr;
-
-  [[nodiscard]] std::span<const sock_filter> filter() const {
-    auto bytes = filter_memory.bytes();
-    return {reinterpret_cast<const sock_filter*>(bytes.data()), bytes.size() / sizeof(sock_filter)};
-  }
 };
 
 // The supervisor's side of CMD's life: reaps it, and reports.
@@ -239,8 +235,7 @@ Result<> supervise(Standalone& all) {
 
   auto launch = Launch::start({.exec = &*all.exec,
                                .signals = &all.signals,
-                               .landlock_ruleset = all.domain.ruleset.get(),
-                               .filter = all.filter(),
+                               .confined = {all.domain.ruleset.get(), all.filter.instructions()},
                                .keep_fds = all.options.keep_fds});
   if (!launch) return std::unexpected(launch.error());
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno("cannot set no_new_privs");
@@ -326,13 +321,8 @@ Result<Started> await_start(int reports) {
   return Started{pid, std::move(packet->fds.front())};
 }
 
-wire::SessionReply as_reply(const CompiledProfile& profile, const DomainSpec& spec) {
-  return {.policy = profile.policy,
-          .mode = profile.mode,
-          .filtered = profile.filtered,
-          .scope_signal = spec.scope_signal,
-          .scope_abstract = spec.scope_abstract,
-          .monitor_unsupported = spec.monitor_unsupported};
+wire::SessionReply as_reply(const CompiledProfile& profile) {
+  return {.policy = profile.policy, .mode = profile.mode, .confinement = profile.confinement};
 }
 
 }  // namespace
@@ -346,20 +336,19 @@ Result<int> run_standalone(const Options& options, InheritedSignals& signals) {
   auto rules = SealedMapping::map(profile->rules.get(), policy::kMaxProfileRulesBytes);
   if (!rules) return fail("cannot use the compiled profile: " + rules.error().message);
   all.rules = std::move(*rules);
-  if (profile->filtered) {
-    auto filter = SealedMapping::map(profile->filter.get(), BPF_MAXINSNS * sizeof(sock_filter));
-    if (!filter) return fail("cannot use the profile's filter: " + filter.error().message);
-    all.filter_memory = std::move(*filter);
+  if (profile->confinement.filtered) {
+    auto filter = FilterProgram::map(profile->filter.get(), "the profile's");
+    if (!filter) return std::unexpected(filter.error());
+    all.filter = std::move(*filter);
   }
-  DomainSpec spec{profile->scope_signal, profile->scope_abstract, profile->monitor_unsupported};
   if (options.action == Options::Action::explain) {
-    print(STDOUT_FILENO, explain(as_reply(*profile, spec), &*profile, file, all.filter().size()));
+    print(STDOUT_FILENO, explain(as_reply(*profile), &*profile, file, all.filter.instructions().size()));
     return 0;
   }
   all.exec.emplace(options.command, std::getenv("PATH"), environ);
   print_notices(options, profile->notices);
-  if (profile->filtered) {
-    auto domain = make_domain(spec, landlock_abi());
+  if (profile->confinement.filtered) {
+    auto domain = make_domain(profile->confinement, landlock_abi());
     if (!domain) return std::unexpected(domain.error());
     all.domain = std::move(*domain);
     if (all.domain.notice) print_notices(options, {*all.domain.notice});

@@ -15,6 +15,7 @@
 #include "client/wrap/summary.h"
 #include "client/wrap/tree.h"
 #include "wire/packet.h"
+#include "wire/session_end.h"
 
 namespace wrapd::client {
 namespace {
@@ -167,13 +168,16 @@ bool Watch::read_control() {
   if (packet->eof()) return false;
   auto message = wire::decode_session_message(packet->bytes);
   if (!message) return false;
-  if (message->event_json && spec_.log != nullptr) spec_.log->append(*message->event_json);
-  // While CMD runs; afterwards nobody waits for it here.
-  if (message->waiting && !spec_.quiet && !terminated_ && !exit_status_) {
-    print_if_room(STDERR_FILENO, waiting_text(*message->waiting));
+  if (auto* summary = std::get_if<wire::Summary>(&*message)) {
+    summary_ = std::move(*summary);
+  } else if (auto* terminated = std::get_if<wire::Terminated>(&*message)) {
+    terminated_ = std::move(terminated->by);
+  } else if (auto* event = std::get_if<wire::EventMessage>(&*message)) {
+    if (spec_.log != nullptr) spec_.log->append(event->json);
+  } else if (auto* waiting = std::get_if<wire::WaitingCall>(&*message)) {
+    // While CMD runs; afterwards nobody waits for it here.
+    if (!spec_.quiet && !terminated_ && !exit_status_) print_if_room(STDERR_FILENO, waiting_text(*waiting));
   }
-  if (message->summary) summary_ = std::move(message->summary);
-  if (message->terminated) terminated_ = std::move(message->terminated);
   return true;
 }
 
@@ -190,7 +194,7 @@ Result<> Watch::supervisor_gone() {
   if (spec_.reports >= 0) read_reports();
   if (spec_.reports < 0) reap();
   send_to_command(SIGKILL);  // also where there is no /proc to find the others in
-  Error error = end_tree("the supervisor of this session has ended");
+  Error error = end_tree(wire::to_user({wire::EndReason::died}));
   if (exit_status_) return {};
   return std::unexpected(std::move(error));
 }

@@ -46,23 +46,24 @@ Result<bool> names_can_move(const policy::Policy& policy, const policy::Variable
 Result<Plan> compile_plan(const policy::Policy& policy, const policy::Variables& variables, TrapSet narrow,
                           const OthersMayCreate& others_may_create) {
   Plan plan;
-  plan.monitor_unsupported = policy.monitor_unsupported;
+  Confinement& confinement = plan.confinement;
+  confinement.monitor_unsupported = policy.monitor_unsupported;
   Result<std::vector<std::byte>> block = policy::compile_rules(policy, variables);
   if (!block) return std::unexpected(block.error());
   plan.rules = std::move(*block);
 
   // A disabled policy leaves the command alone, but it does not take away what the user asked for.
   if (policy.effective_mode() == policy::Mode::disabled && narrow.empty()) {
-    plan.filtered = false;
-    plan.scope_signal = false;
+    confinement.filtered = false;
+    confinement.scopes.signal = false;
     return plan;
   }
 
-  plan.traps = narrow;
+  confinement.traps = narrow;
   if (policy.judges_unix_sockets()) {
     Result<policy::RuleSet> rules = policy::RuleSet::open(plan.rules);
     if (!rules) return std::unexpected(rules.error());
-    plan.traps |= kUnixSocketTraps;
+    confinement.traps |= kUnixSocketTraps;
     // A command of root's makes and moves names wherever root does.
     const bool root = variables.uid == "0";
     // Where a program may bind, it can make names by definition: what it bound there must stay where it was judged.
@@ -74,11 +75,12 @@ Result<Plan> compile_plan(const policy::Policy& policy, const policy::Variables&
     Result<bool> moves = names_can_move(
         policy, variables, *rules, [&](std::string_view directory) { return root || others_may_create(directory); });
     if (!moves) return std::unexpected(moves.error());
-    if (binds || *moves) plan.traps |= {TrapGroup::rename_link};
-    plan.scope_abstract = policy.unix_socket_mode() == policy::Mode::enforce && !rules->allows_any_abstract();
+    if (binds || *moves) confinement.traps |= {TrapGroup::rename_link};
+    confinement.scopes.abstract_socket =
+        policy.unix_socket_mode() == policy::Mode::enforce && !rules->allows_any_abstract();
   }
 
-  plan.filter = compile_filter(plan.traps);
+  plan.filter = compile_filter(confinement.traps);
   return plan;
 }
 

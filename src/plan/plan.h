@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "plan/confinement.h"
 #include "plan/traps.h"
 #include "policy/model.h"
 
@@ -23,12 +24,8 @@ namespace wrapd::plan {
 
 struct Plan {
   std::vector<std::byte> rules;  // policy::compile_rules()
-  TrapSet traps;
-  std::vector<sock_filter> filter;  // empty if !filtered
-  bool filtered = true;             // false: mode disabled, the command runs as it would without us
-  bool scope_abstract = false;      // Landlock scope for abstract sockets: none may be reached by rule
-  bool scope_signal = true;         // Landlock scope for signals
-  bool monitor_unsupported = false;
+  Confinement confinement;
+  std::vector<sock_filter> filter;  // of the confinement's traps; empty if nothing is filtered
 };
 
 // True if names in this directory (which may not exist yet) can be made or moved by others than root.

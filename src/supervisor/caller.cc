@@ -20,16 +20,16 @@ namespace wrapd::supervisor {
 namespace {
 
 // The kernel takes the length as an int.
-Result<size_t> address_length(uint64_t length) {
+ForTarget<size_t> address_length(uint64_t length) {
   int size = static_cast<int>(static_cast<uint32_t>(length));
-  if (size < 0 || static_cast<size_t>(size) > sizeof(sockaddr_storage)) return fail("bad address length", EINVAL);
+  if (size < 0 || static_cast<size_t>(size) > sizeof(sockaddr_storage)) return target_errno(EINVAL);
   return static_cast<size_t>(size);
 }
 
-Result<> check_read(ssize_t read, size_t wanted) {
+ForTarget<> check_read(ssize_t read, size_t wanted) {
   if (read >= 0 && static_cast<size_t>(read) == wanted) return {};
-  if (read >= 0 || read == -EFAULT) return fail("bad address", EFAULT);
-  return fail("cannot read the target's memory", kRefused);
+  if (read >= 0 || read == -EFAULT) return target_errno(EFAULT);
+  return refusal("cannot read the target's memory");
 }
 
 // Those without which the kernel refuses this call with this error.
@@ -72,27 +72,27 @@ bool Caller::waits() const {
 
 // Takes the thread's descriptor by `take`.
 template <class Take>
-Result<UniqueFd> Caller::take_by(int fd, Take take) const {
+ForTarget<UniqueFd> Caller::take_by(int fd, Take take) const {
   checked_ = false;
   int taken = take(known_->task.pidfd.get());
-  if (taken == -EBADF) return fail("bad descriptor", EBADF);
-  if (taken < 0) return fail("cannot take the target's descriptor", kRefused);
+  if (taken == -EBADF) return target_errno(EBADF);
+  if (taken < 0) return refusal("cannot take the target's descriptor");
   UniqueFd socket(taken);
   if (!known_->task.thread_exact) {
     // The pidfd is the process's. Take the file only if the thread has the same one under that number.
     struct stat st {};
     auto name = kernel_->task_descriptor_name(tid, fd);
-    if (!name || kernel_->stat(socket.get(), st) < 0) return fail("cannot compare descriptors", kRefused);
-    if (*name != "socket:[" + std::to_string(st.st_ino) + "]") return fail("descriptor is not the thread's", kRefused);
+    if (!name || kernel_->stat(socket.get(), st) < 0) return refusal("cannot compare descriptors");
+    if (*name != "socket:[" + std::to_string(st.st_ino) + "]") return refusal("descriptor is not the thread's");
   }
   return socket;
 }
 
-Result<UniqueFd> Caller::take_descriptor(int fd) const {
+ForTarget<UniqueFd> Caller::take_descriptor(int fd) const {
   return take_by(fd, [&](int pidfd) { return kernel_->take_descriptor(pidfd, fd); });
 }
 
-Result<SocketCall> Caller::take_socket_call() const {
+ForTarget<SocketCall> Caller::take_socket_call() const {
   SocketCall taken;
   int fd = static_cast<int>(arguments[0]);
   auto size = address_length(arguments[2]);
@@ -111,7 +111,7 @@ Result<SocketCall> Caller::take_socket_call() const {
   return taken;
 }
 
-Result<AddressCopy> Caller::copy_address(uint64_t address, uint64_t length) const {
+ForTarget<AddressCopy> Caller::copy_address(uint64_t address, uint64_t length) const {
   checked_ = false;
   auto size = address_length(length);
   if (!size) return std::unexpected(size.error());
@@ -123,7 +123,7 @@ Result<AddressCopy> Caller::copy_address(uint64_t address, uint64_t length) cons
   return copy;
 }
 
-Result<std::string> Caller::copy_path(uint64_t address) const {
+ForTarget<std::string> Caller::copy_path(uint64_t address) const {
   checked_ = false;
   std::string path;
   std::array<std::byte, 256> chunk;
@@ -131,8 +131,8 @@ Result<std::string> Caller::copy_path(uint64_t address) const {
   while (path.size() < PATH_MAX) {
     size_t room = std::min(chunk.size() - address % chunk.size(), PATH_MAX - path.size());
     ssize_t n = kernel_->read_memory(tid, address, std::span(chunk).first(room));
-    if (n == -EFAULT || n == 0) return fail("bad address", EFAULT);
-    if (n < 0) return fail("cannot read the target's memory", kRefused);
+    if (n == -EFAULT || n == 0) return target_errno(EFAULT);
+    if (n < 0) return refusal("cannot read the target's memory");
     auto bytes = static_cast<size_t>(n);
     const auto* text = reinterpret_cast<const char*>(chunk.data());
     size_t length = ::strnlen(text, bytes);
@@ -140,7 +140,7 @@ Result<std::string> Caller::copy_path(uint64_t address) const {
     if (length < bytes) return path;
     address += bytes;
   }
-  return fail("name too long", ENAMETOOLONG);
+  return target_errno(ENAMETOOLONG);
 }
 
 int Caller::open_link(const char* link) const {
@@ -203,7 +203,7 @@ void Callers::forget(pid_t tid) {
 
 // A task that is seen for the first time. Neither its root nor its user namespace can change afterwards: the filter
 // refuses what would change them.
-Result<std::shared_ptr<const Caller::Known>> Callers::look_at(const Notification& call, std::string& comm) {
+ForTarget<std::shared_ptr<const Caller::Known>> Callers::look_at(const Notification& call, std::string& comm) {
   auto known = std::make_shared<Caller::Known>();
   known->tid = call.tid;
   const bool found = kernel_.open_task(call.tid, known->task) == 0 &&
@@ -211,31 +211,30 @@ Result<std::shared_ptr<const Caller::Known>> Callers::look_at(const Notification
                      kernel_.task_comm(known->task, comm) == 0;
   const bool same_namespace = found && kernel_.in_our_user_namespace(call.tid);
   const bool same_root = same_namespace && kernel_.has_root(call.tid, root_);
-  if (!source_.valid(call.id)) return fail("the task is gone", ESRCH);
-  if (!found) return fail("cannot tell who asks", kRefused);
-  if (!same_namespace) return fail("the program is in another user namespace", kRefused);
-  if (!same_root) return fail("the program has another root directory", kRefused);
+  if (!source_.valid(call.id)) return target_errno(ESRCH);
+  if (!found) return refusal("cannot tell who asks");
+  if (!same_namespace) return refusal("the program is in another user namespace");
+  if (!same_root) return refusal("the program has another root directory");
   remember(known);
   return known;
 }
 
 // What we act with: the task's, as far as we can.
-Result<> Callers::choose_credentials(Caller& caller, const kernel::TaskCredentials& task) const {
+ForTarget<> Callers::choose_credentials(Caller& caller, const kernel::TaskCredentials& task) const {
   caller.credentials_ = task.acting();
   kernel::Credentials& wanted = caller.credentials_;
   auto permitted = [&](int capability) { return (permitted_ & kernel::capability_bit(capability)) != 0; };
   const bool same_uids = wanted.uid == own_.uid && wanted.fs_uid == own_.fs_uid;
   const bool same_gids = wanted.gid == own_.gid && wanted.fs_gid == own_.fs_gid && wanted.groups == own_.groups;
   if ((!same_uids && !permitted(CAP_SETUID)) || (!same_gids && !permitted(CAP_SETGID))) {
-    return fail("the program has other ids than its session, which its supervisor cannot take: " + text_of(wanted),
-                kRefused);
+    return refusal("the program has other ids than its session, which its supervisor cannot take: " + text_of(wanted));
   }
   caller.missing_ = wanted.capabilities & ~permitted_;
   wanted.capabilities &= permitted_;
   return {};
 }
 
-Result<Caller> Callers::prove(const Notification& call) {
+ForTarget<Caller> Callers::prove(const Notification& call) {
   Caller caller(kernel_, source_, call);
   caller.known_ = recall(call.tid);
   // Gone since: its number is another task's now.
@@ -253,17 +252,18 @@ Result<Caller> Callers::prove(const Notification& call) {
   kernel::TaskCredentials now;
   if (known_before && !uniform_) {
     const int read = kernel_.task_credentials(call.tid, now);
-    if (!source_.valid(call.id)) return fail("the task is gone", ESRCH);
-    if (read < 0) return fail("cannot tell who asks", kRefused);
+    if (!source_.valid(call.id)) return target_errno(ESRCH);
+    if (read < 0) return refusal("cannot tell who asks");
     credentials = &now;
   }
   if (auto chosen = choose_credentials(caller, *credentials); !chosen) return std::unexpected(chosen.error());
   return caller;
 }
 
-Outcome Callers::refuse(const Notification& call, const Error& error) {
-  if (error.code == ESRCH) return {.answer = Answer::errno_of(EINTR)};
-  Outcome outcome{.answer = Answer::errno_of(EACCES), .record = record_of(call.number, error.message)};
+Outcome Callers::refuse(const Notification& call, const Failure& failure) {
+  const auto* refused = std::get_if<Refusal>(&failure);
+  if (refused == nullptr) return {.answer = Answer::errno_of(EINTR)};  // the task is gone, and nobody sees it
+  Outcome outcome{.answer = Answer::errno_of(EACCES), .record = record_of(call.number, refused->why)};
   name_unproven(call, *outcome.record);
   return outcome;
 }
@@ -287,8 +287,7 @@ Outcome Callers::serve(const Notification& call, Handler& handler, CallContext& 
   if (caller->credentials_ == own_) {
     handle();
   } else if (auto acted = actors_.run(caller->credentials_, handle); !acted) {
-    return refuse(
-        call, fail("cannot act as " + text_of(caller->credentials_) + ": " + acted.error().message, kRefused).error());
+    return refuse(call, Refusal{"cannot act as " + text_of(caller->credentials_) + ": " + acted.error().message});
   }
   if (caller->unfinished_) {
     outcome.record = std::move(caller->unfinished_);

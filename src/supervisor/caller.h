@@ -26,6 +26,7 @@
 #include "base/unique_fd.h"
 #include "kernel/kernel.h"
 #include "supervisor/actors.h"
+#include "supervisor/failure.h"
 #include "supervisor/handler.h"
 #include "supervisor/task.h"
 
@@ -40,19 +41,19 @@ class Caller : public Notification {
   // True while the task is still in this call: what was read of it before is its own.
   [[nodiscard]] bool waits() const;
 
-  // The steps that handlers begin with. Errors carry the errno for the target, or kRefused.
+  // The steps that handlers begin with.
   //
   // The target's descriptor `fd`, taken from the thread that asks (not from its process: threads can have descriptor
   // tables of their own).
-  [[nodiscard]] Result<UniqueFd> take_descriptor(int fd) const;
+  [[nodiscard]] ForTarget<UniqueFd> take_descriptor(int fd) const;
   // The same, and the address beside it: the two that connect(2) and bind(2) take. The descriptor's errors come first,
   // as in the kernel.
-  [[nodiscard]] Result<SocketCall> take_socket_call() const;
+  [[nodiscard]] ForTarget<SocketCall> take_socket_call() const;
   // As the kernel's move_addr_to_kernel(): EINVAL for a length that is negative or above 128, EFAULT for what cannot be
   // read whole.
-  [[nodiscard]] Result<AddressCopy> copy_address(uint64_t address, uint64_t length) const;
+  [[nodiscard]] ForTarget<AddressCopy> copy_address(uint64_t address, uint64_t length) const;
   // A NUL-terminated string of at most PATH_MAX bytes with the NUL (ENAMETOOLONG, EFAULT, as getname()).
-  [[nodiscard]] Result<std::string> copy_path(uint64_t address) const;
+  [[nodiscard]] ForTarget<std::string> copy_path(uint64_t address) const;
   // O_PATH descriptor of what /proc/TID/LINK leads to, LINK being "cwd", "root" or "fd/N"; or -errno. Of the thread, or
   // of the process that it says it is of.
   [[nodiscard]] int open_link(const char* link) const;
@@ -79,7 +80,7 @@ class Caller : public Notification {
   Caller(kernel::Kernel& kernel, kernel::TrapSource& source, const Notification& call)
       : Notification(call), kernel_(&kernel), source_(&source) {}
   template <class Take>
-  [[nodiscard]] Result<UniqueFd> take_by(int fd, Take take) const;
+  [[nodiscard]] ForTarget<UniqueFd> take_by(int fd, Take take) const;
 
   kernel::Kernel* kernel_;
   kernel::TrapSource* source_;
@@ -103,8 +104,8 @@ class Callers {
   // if its credentials can change, those of all tasks are read at each call.
   void begin_with(pid_t first, int pidfd);
 
-  // Error: the code is kRefused, or ESRCH if the task is not in the call any more.
-  [[nodiscard]] Result<Caller> prove(const Notification& call);
+  // TargetErrno, which nobody sees: the task is not in the call any more.
+  [[nodiscard]] ForTarget<Caller> prove(const Notification& call);
   // Proves who asks and has `handler` handle the call as that task. A record names the program, and is of a task that
   // was still in the call when all of it was read; if it was not, there is none.
   [[nodiscard]] Outcome serve(const Notification& call, Handler& handler, CallContext& context);
@@ -119,9 +120,9 @@ class Callers {
   [[nodiscard]] std::shared_ptr<const Caller::Known> recall(pid_t tid);
   void remember(std::shared_ptr<const Caller::Known> known);
   void forget(pid_t tid);
-  [[nodiscard]] Result<std::shared_ptr<const Caller::Known>> look_at(const Notification& call, std::string& comm);
-  [[nodiscard]] Result<> choose_credentials(Caller& caller, const kernel::TaskCredentials& task) const;
-  [[nodiscard]] Outcome refuse(const Notification& call, const Error& error);
+  [[nodiscard]] ForTarget<std::shared_ptr<const Caller::Known>> look_at(const Notification& call, std::string& comm);
+  [[nodiscard]] ForTarget<> choose_credentials(Caller& caller, const kernel::TaskCredentials& task) const;
+  [[nodiscard]] Outcome refuse(const Notification& call, const Failure& failure);
   static void explain_missing(const Caller& caller, Outcome& outcome);
 
   kernel::Kernel& kernel_;

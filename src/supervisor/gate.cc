@@ -143,8 +143,9 @@ Outcome GatedCall::refuse_protected() {
   return refuse("protected");
 }
 
-Outcome GatedCall::failed(const Error& failure) {
-  return failure.code == kRefused ? refuse(failure.message) : error(failure.code);
+Outcome GatedCall::failed(const Failure& failure) {
+  const auto* refused = std::get_if<Refusal>(&failure);
+  return refused != nullptr ? refuse(refused->why) : error(std::get<TargetErrno>(failure).value);
 }
 
 Outcome GatedCall::only_recorded(std::string reason, Answer given) {

@@ -110,7 +110,7 @@ class GatedCall {
   // The same for the service's own places, where nothing is told of what there is.
   [[nodiscard]] Outcome refuse_protected();
   // A step before the decision failed: an errno of the kernel's for the program, or a refusal of ours.
-  [[nodiscard]] Outcome failed(const Error& error);
+  [[nodiscard]] Outcome failed(const Failure& failure);
   // The call is judged anew by another one of these.
   void withdraw() { begun_ = false; }
   // What enforcing layers would refuse for this reason, and none enforces.

@@ -224,7 +224,7 @@ Result<> Supervisor::take_profile() {
 // The one message that the client waits for.
 Result<> Supervisor::offer() {
   int filter = fd(wire::ConfigFd::filter).get();
-  std::span<const int> descriptors(&filter, config_.reply.filtered ? 1 : 0);
+  std::span<const int> descriptors(&filter, config_.reply.confinement.filtered ? 1 : 0);
   auto sent = wire::send_packet(fd(wire::ConfigFd::control).get(), wire::encode(config_.reply), descriptors, true);
   if (!sent) return fail("cannot answer the client: " + sent.error().message, sent.error().code);
   fd(wire::ConfigFd::filter).reset();
@@ -281,7 +281,7 @@ Result<Handoffs> Supervisor::accept_handoffs() {
 
   std::optional<HandoffAcceptor::Accepted> listener;
   std::optional<HandoffAcceptor::Accepted> leader;
-  const bool listener_wanted = config_.reply.filtered;
+  const bool listener_wanted = config_.reply.confinement.filtered;
   const auto deadline = Clock::now() + kHandoffPatience;
   auto ready_due = Clock::now() + kReadyPause;
   while ((listener_wanted && !listener) || !leader) {

@@ -4,8 +4,6 @@
 #include <string_view>
 #include <utility>
 
-#include "supervisor/task.h"
-
 namespace wrapd::supervisor {
 namespace {
 
@@ -14,8 +12,8 @@ constexpr int kTries = 4;  // while directories on the way are moved
 
 }  // namespace
 
-Result<NamedObject> NamedObject::of(kernel::Objects& kernel, int root, Located located) {
-  if (located.st.st_nlink == 0) return fail("object has no name", ENOENT);
+ForTarget<NamedObject> NamedObject::of(kernel::Objects& kernel, int root, Located located) {
+  if (located.st.st_nlink == 0) return target_errno(ENOENT);
   for (int i = 0; i < kTries; ++i) {
     auto text = kernel.real_path(located.fd.get());
     if (!text || !text->starts_with('/')) break;
@@ -30,7 +28,7 @@ Result<NamedObject> NamedObject::of(kernel::Objects& kernel, int root, Located l
       return NamedObject(std::move(located), std::move(*text));
     }
   }
-  return fail("object has no name in the session's root", kRefused);
+  return refusal("object has no name in the session's root");
 }
 
 std::string NamedObject::beneath(const std::string& name) const {

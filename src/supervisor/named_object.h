@@ -8,7 +8,6 @@
 
 #include <string>
 
-#include "base/result.h"
 #include "kernel/kernel.h"
 #include "supervisor/path_walk.h"
 
@@ -16,8 +15,8 @@ namespace wrapd::supervisor {
 
 class NamedObject {
  public:
-  // Errors: ENOENT for what has no name any more, kRefused for what has none in the session's root.
-  [[nodiscard]] static Result<NamedObject> of(kernel::Objects& kernel, int root, Located located);
+  // ENOENT for what has no name any more; a refusal for what has none in the session's root.
+  [[nodiscard]] static ForTarget<NamedObject> of(kernel::Objects& kernel, int root, Located located);
 
   [[nodiscard]] int fd() const { return located_.fd.get(); }  // O_PATH
   [[nodiscard]] const struct stat& st() const { return located_.st; }

@@ -10,9 +10,9 @@
 #include <climits>
 #include <cstdio>
 #include <string_view>
+#include <utility>
 
 #include "kernel/uapi.h"
-#include "supervisor/task.h"
 
 namespace wrapd::supervisor {
 namespace {
@@ -23,10 +23,6 @@ constexpr ino_t kProcRootInode = 1;  // PROC_ROOT_INO
 
 bool is_absolute(std::string_view path) {
   return path.starts_with('/');
-}
-
-std::unexpected<Error> refused(const char* why) {
-  return fail(why, kRefused);
 }
 
 // "fd/12" from the element "12" beneath a directory "fd"; -1 if the element is no descriptor number.
@@ -49,8 +45,8 @@ std::string take_element(std::string& path) {
 
 PathWalk::PathWalk(kernel::Objects& kernel, int root) : kernel_(kernel), root_(root) {}
 
-Result<Located> PathWalk::locate(const Caller& call, int directory, const std::string& path, LastElement last) {
-  if (path.empty()) return fail("empty path", ENOENT);
+ForTarget<Located> PathWalk::locate(const Caller& call, int directory, const std::string& path, LastElement last) {
+  if (path.empty()) return target_errno(ENOENT);
   uint64_t flags = O_PATH | (last == LastElement::keep ? O_NOFOLLOW : 0);
   int fd = is_absolute(path) ? kernel_.open_at(root_, path.c_str(), flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
                              : kernel_.open_at(directory, path.c_str(), flags, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
@@ -58,9 +54,9 @@ Result<Located> PathWalk::locate(const Caller& call, int directory, const std::s
   // "..". ENOENT and ENOTDIR may be what /proc/self says of us. Everything else is what the target would see.
   bool look_closer = fd == -ELOOP || fd == -EXDEV || fd == -EAGAIN || fd == -ENOENT || fd == -ENOTDIR;
   if (look_closer) return walk(call, directory, path, last);
-  if (fd < 0) return fail("lookup failed", -fd);
+  if (fd < 0) return target_errno(-fd);
   Located located{.fd = UniqueFd(fd)};
-  if (int rc = kernel_.stat(fd, located.st); rc < 0) return fail("stat failed", -rc);
+  if (int rc = kernel_.stat(fd, located.st); rc < 0) return target_errno(-rc);
   // "self" is no magic link: it may have led to us.
   if (kernel_.is_proc(located.st.st_dev)) return walk(call, directory, path, last);
   return located;
@@ -73,18 +69,18 @@ bool PathWalk::same_directory(int a, int b) {
   return sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino && kernel_.mount_id(a) == kernel_.mount_id(b);
 }
 
-Result<Located> PathWalk::walk(const Caller& call, int directory, std::string path, LastElement last) {
+ForTarget<Located> PathWalk::walk(const Caller& call, int directory, std::string path, LastElement last) {
   Located way;
   int links = 0;
   UniqueFd current(kernel_.open_at(is_absolute(path) ? root_ : directory, ".", O_PATH | O_DIRECTORY, 0));
-  if (!current) return fail("lookup failed", -current.get());
+  if (!current) return target_errno(-current.get());
   bool want_directory = path.ends_with('/');
 
   for (int elements = 0; elements < kMaxElements; ++elements) {
     const std::string element = take_element(path);
     if (element.empty()) {  // nothing left: the path is a directory
       way.fd = std::move(current);
-      if (int rc = kernel_.stat(way.fd.get(), way.st); rc < 0) return fail("stat failed", -rc);
+      if (int rc = kernel_.stat(way.fd.get(), way.st); rc < 0) return target_errno(-rc);
       return way;
     }
     const bool is_last = path.find_first_not_of('/') == std::string::npos;
@@ -92,22 +88,22 @@ Result<Located> PathWalk::walk(const Caller& call, int directory, std::string pa
     const bool climbs = element == "..";
     UniqueFd child(kernel_.open_at(current.get(), element.c_str(), O_PATH | (climbs ? O_DIRECTORY : O_NOFOLLOW),
                                    climbs ? RESOLVE_NO_SYMLINKS : RESOLVE_NO_MAGICLINKS));
-    if (!child) return fail("lookup failed", -child.get());
+    if (!child) return target_errno(-child.get());
     if (climbs) {
       current = std::move(child);
       continue;
     }
     struct stat st {};
-    if (int rc = kernel_.stat(child.get(), st); rc < 0) return fail("stat failed", -rc);
+    if (int rc = kernel_.stat(child.get(), st); rc < 0) return target_errno(-rc);
     if (S_ISLNK(st.st_mode) && (!is_last || last == LastElement::follow || want_directory)) {
-      if (++links > kMaxLinks) return fail("too many symbolic links", ELOOP);
+      if (++links > kMaxLinks) return target_errno(ELOOP);
       if (!kernel_.is_any_proc(current.get())) {
         auto text = read_link(call, current.get(), child.get(), st);
         if (!text) return std::unexpected(text.error());
         if (is_last && text->ends_with('/')) want_directory = true;
-        if (text->size() + path.size() > size_t{2} * PATH_MAX) return fail("name too long", ENAMETOOLONG);
+        if (text->size() + path.size() > size_t{2} * PATH_MAX) return target_errno(ENAMETOOLONG);
         if (is_absolute(*text)) current.reset(kernel_.open_at(root_, ".", O_PATH | O_DIRECTORY, 0));
-        if (!current) return fail("lookup failed", kRefused);
+        if (!current) return refusal("lookup failed");
         path = *text + "/" + path;
         // The added slash is ours: only a slash that was written asks for a directory.
         while (!want_directory && path.ends_with('/')) path.pop_back();
@@ -116,9 +112,9 @@ Result<Located> PathWalk::walk(const Caller& call, int directory, std::string pa
       auto led_to = follow_proc_link(call, current.get(), element, way);
       if (!led_to) return std::unexpected(led_to.error());
       child = std::move(*led_to);
-      if (int rc = kernel_.stat(child.get(), st); rc < 0) return fail("stat failed", -rc);
+      if (int rc = kernel_.stat(child.get(), st); rc < 0) return target_errno(-rc);
     }
-    if ((!is_last || want_directory) && !S_ISDIR(st.st_mode)) return fail("not a directory", ENOTDIR);
+    if ((!is_last || want_directory) && !S_ISDIR(st.st_mode)) return target_errno(ENOTDIR);
     if (is_last) {
       way.fd = std::move(child);
       way.st = st;
@@ -126,34 +122,35 @@ Result<Located> PathWalk::walk(const Caller& call, int directory, std::string pa
     }
     current = std::move(child);
   }
-  return fail("name too long", ENAMETOOLONG);
+  return target_errno(ENAMETOOLONG);
 }
 
 // The text of a symbolic link that the walk follows.
-Result<std::string> PathWalk::read_link(const Caller& call, int parent, int link, const struct stat& st) {
+ForTarget<std::string> PathWalk::read_link(const Caller& call, int parent, int link, const struct stat& st) {
   // The kernel's rule for links in sticky directories that everybody may write (fs.protected_symlinks), always.
   struct stat above {};
-  if (int rc = kernel_.stat(parent, above); rc < 0) return fail("stat failed", -rc);
+  if (int rc = kernel_.stat(parent, above); rc < 0) return target_errno(-rc);
   if ((above.st_mode & (S_ISVTX | S_IWOTH)) == (S_ISVTX | S_IWOTH) && st.st_uid != call.credentials().fs_uid &&
       st.st_uid != above.st_uid) {
-    return refused("foreign symbolic link in a sticky directory");
+    return refusal("foreign symbolic link in a sticky directory");
   }
   auto text = kernel_.read_link(link);
-  if (!text) return fail("cannot read a symbolic link", text.error().code);
-  if (text->empty()) return fail("empty symbolic link", ENOENT);
-  return text;
+  if (!text) return target_errno(text.error().code);
+  if (text->empty()) return target_errno(ENOENT);
+  return std::move(*text);
 }
 
 // Follows a symbolic link in procfs for the target. "self" and "thread-self" are ordinary links whose text depends on
 // who reads them; the others lead into a task without any check of the path on the way, so that only the target's own
 // are followed. The directory is compared by identity with the one that we look up ourselves: a bind mount or another
 // procfs instance elsewhere is not taken for it.
-Result<UniqueFd> PathWalk::follow_proc_link(const Caller& call, int directory, const std::string& name, Located& way) {
+ForTarget<UniqueFd> PathWalk::follow_proc_link(const Caller& call, int directory, const std::string& name,
+                                               Located& way) {
   struct stat st {};
-  if (int rc = kernel_.stat(directory, st); rc < 0) return fail("stat failed", -rc);
-  if (!kernel_.is_proc(st.st_dev)) return refused("a link of a /proc that is not the session's own");
+  if (int rc = kernel_.stat(directory, st); rc < 0) return target_errno(-rc);
+  if (!kernel_.is_proc(st.st_dev)) return refusal("a link of a /proc that is not the session's own");
   kernel::TaskStatus status;
-  if (int rc = call.status(status); rc < 0) return refused("the program is gone");
+  if (int rc = call.status(status); rc < 0) return refusal("the program is gone");
 
   std::array<char, 64> own;
   if (st.st_ino == kProcRootInode && (name == "self" || name == "thread-self")) {
@@ -163,12 +160,12 @@ Result<UniqueFd> PathWalk::follow_proc_link(const Caller& call, int directory, c
       std::snprintf(own.data(), own.size(), "%d/task/%d", status.tgid, call.tid);
     }
     int fd = kernel_.open_proc_directory(st.st_dev, own.data());
-    if (fd < 0) return fail("lookup failed", -fd);
+    if (fd < 0) return target_errno(-fd);
     return UniqueFd(fd);
   }
 
   int descriptor = descriptor_number(name);
-  if (name != "root" && name != "cwd" && descriptor < 0) return refused("magic link of procfs");
+  if (name != "root" && name != "cwd" && descriptor < 0) return refusal("magic link of procfs");
   const std::string process = std::to_string(status.tgid);
   const std::string thread = process + "/task/" + std::to_string(call.tid);
   for (bool of_thread : {false, true}) {
@@ -181,7 +178,7 @@ Result<UniqueFd> PathWalk::follow_proc_link(const Caller& call, int directory, c
     if (!candidate || kernel_.stat(candidate.get(), other) < 0 || other.st_ino != st.st_ino) continue;
     std::string link = descriptor >= 0 ? "fd/" + name : name;
     int fd = call.open_process_link(of_thread ? call.tid : status.tgid, link.c_str());
-    if (fd < 0) return fail("lookup failed", -fd);
+    if (fd < 0) return target_errno(-fd);
     UniqueFd led_to(fd);
     if (name == "cwd") way.by_working_directory = true;
     if (descriptor >= 0) {
@@ -190,7 +187,7 @@ Result<UniqueFd> PathWalk::follow_proc_link(const Caller& call, int directory, c
     }
     return led_to;
   }
-  return refused("another task's magic link");
+  return refusal("another task's magic link");
 }
 
 }  // namespace wrapd::supervisor

@@ -13,7 +13,6 @@
 #include <string>
 #include <vector>
 
-#include "base/result.h"
 #include "base/unique_fd.h"
 #include "kernel/kernel.h"
 #include "supervisor/caller.h"
@@ -39,16 +38,15 @@ class PathWalk {
   // `root` is an O_PATH descriptor of the root directory of session and target alike; borrowed.
   PathWalk(kernel::Objects& kernel, int root);
 
-  // Looks `path` up as the caller would, from `directory` (O_PATH; of no meaning for an absolute path). The error's
-  // code is the errno that the target is to see, or kRefused. It counts only once
-  // call.waits() was true afterwards: the task may have died and its number may be another's.
-  [[nodiscard]] Result<Located> locate(const Caller& call, int directory, const std::string& path, LastElement last);
+  // Looks `path` up as the caller would, from `directory` (O_PATH; of no meaning for an absolute path). It counts only
+  // once call.waits() was true afterwards: the task may have died and its number may be another's.
+  [[nodiscard]] ForTarget<Located> locate(const Caller& call, int directory, const std::string& path, LastElement last);
 
  private:
-  [[nodiscard]] Result<Located> walk(const Caller& call, int directory, std::string path, LastElement last);
-  [[nodiscard]] Result<UniqueFd> follow_proc_link(const Caller& call, int directory, const std::string& name,
-                                                  Located& way);
-  [[nodiscard]] Result<std::string> read_link(const Caller& call, int parent, int link, const struct stat& st);
+  [[nodiscard]] ForTarget<Located> walk(const Caller& call, int directory, std::string path, LastElement last);
+  [[nodiscard]] ForTarget<UniqueFd> follow_proc_link(const Caller& call, int directory, const std::string& name,
+                                                     Located& way);
+  [[nodiscard]] ForTarget<std::string> read_link(const Caller& call, int parent, int link, const struct stat& st);
   [[nodiscard]] bool same_directory(int a, int b);
 
   kernel::Objects& kernel_;

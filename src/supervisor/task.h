@@ -7,9 +7,6 @@
 
 namespace wrapd::supervisor {
 
-// Error::code where not the kernel but we refuse: the target sees EACCES, and it is recorded.
-inline constexpr int kRefused = 4096;
-
 // A socket address as a target passed it: our copy, made once. Every decision and every call uses this copy, never the
 // target's memory again.
 struct AddressCopy {

@@ -1,19 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Shared by the codecs of this directory only.
+// What several messages have in common.
 
-#include <string>
-#include <string_view>
-
+#include "plan/confinement.h"
 #include "wire/control.h"
-#include "wire/json_reader.h"
+#include "wire/fields.h"
 
 namespace wrapd::wire {
 
-// Cuts what is only shown: the result is escaped and at most `max` bytes long.
-[[nodiscard]] std::string cut(std::string_view bytes, size_t max);
+inline constexpr std::string_view kOnUnsupported[] = {"deny", "monitor"};
 
-[[nodiscard]] Result<SessionReply> session_reply_from(const Value& object);
+void fields(auto& v, Is<plan::Confinement> auto& confinement) {
+  v.flag("filtered", confinement.filtered);
+  v.words("traps", confinement.traps, plan::kTrapGroups);
+  v.set("scopes", {{"signal", &confinement.scopes.signal}, {"abstract_socket", &confinement.scopes.abstract_socket}});
+  v.word("on_unsupported", confinement.monitor_unsupported, kOnUnsupported);
+}
+
+void fields(auto& v, Is<SessionReply> auto& reply) {
+  v.exact("id", reply.id, kId);
+  v.path("directory", reply.directory);
+  v.part("tokens", [&](auto& tokens) {
+    tokens.exact("notify", reply.notify_token, kToken);
+    tokens.exact("signal", reply.signal_token, kToken);
+    tokens.exact("ptrace", reply.ptrace_token, kToken);
+  });
+  v.exact("policy", reply.policy, kPolicyName);
+  v.word("mode", reply.mode, kModes);
+  v.object("confinement", reply.confinement);
+  v.shown_list("notices", reply.notices, kMaxNotices, kMaxNotice);
+}
 
 }  // namespace wrapd::wire

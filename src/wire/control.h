@@ -9,22 +9,21 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "base/result.h"
-#include "plan/traps.h"
+#include "plan/confinement.h"
+#include "wire/kind.h"
+#include "wire/limits.h"
 
 namespace wrapd::wire {
-
-inline constexpr int kProtocolVersion = 1;
-inline constexpr size_t kMaxOpenRequest = 16384;
-inline constexpr size_t kMaxReply = 65536;
-inline constexpr size_t kMaxCommand = 4096;  // bytes of the shown command; longer ones are cut by the sender
 
 // wrap -> wrapd, first message. The connection takes no descriptors from the client: what a stranger gives may block
 // whoever closes it. A compiled profile (a sealed memfd) goes to the supervisor over a channel of its own, which comes
 // with the invitation; its message is one byte.
 struct OpenRequest {
+  static constexpr Kind kKind{"request", "open"};
   std::string command;  // shown, never run
   std::string cwd;      // absolute; fills ${CWD}
   std::optional<std::string> policy;
@@ -41,8 +40,9 @@ inline constexpr std::string_view kProfileMessage = "p";
 [[nodiscard]] std::string encode_profile_invitation();
 [[nodiscard]] bool is_profile_invitation(std::string_view text);
 
-// supervisor -> wrap, the answer. The seccomp program comes along as the one descriptor if `filtered`.
+// supervisor -> wrap, the answer. The seccomp program comes along as the one descriptor if the command is filtered.
 struct SessionReply {
+  static constexpr Kind kKind{"reply", "session"};
   std::string id;         // 32 hexadecimal digits
   std::string directory;  // holds notify.sock, signal.sock, ptrace.sock
   std::string notify_token;
@@ -50,14 +50,12 @@ struct SessionReply {
   std::string ptrace_token;
   std::string policy;
   std::string mode;  // enforce, audit, disabled
-  bool filtered = true;
-  bool scope_signal = true;
-  bool scope_abstract = false;
-  bool monitor_unsupported = false;
+  plan::Confinement confinement;
   std::vector<std::string> notices;  // lines for the user's stderr
 };
 inline constexpr std::string_view kNotPermitted = "not-permitted";
 struct ErrorReply {
+  static constexpr Kind kKind{"reply", "error"};
   std::string code;     // stable word: not-permitted, unknown-policy, limit, confined, bad-request, internal, ...
   std::string message;  // one line: what, on what, what to do
 };
@@ -83,6 +81,7 @@ struct DenialLine {
   bool enforced = true;  // false: audit only, it was let through
 };
 struct Summary {
+  static constexpr Kind kKind{"message", "summary"};
   uint64_t allowed = 0;
   uint64_t denied = 0;
   uint64_t audited = 0;  // would have been denied
@@ -90,25 +89,27 @@ struct Summary {
   std::vector<DenialLine> denials;
   uint64_t more = 0;  // distinct denials beyond those listed
 };
-[[nodiscard]] std::string encode(const Summary& summary);
 // A call that waits until somebody has answered a question.
 struct WaitingCall {
+  static constexpr Kind kKind{"message", "waiting"};
   std::string operation;  // "connect"
   std::string target;     // path, or name of an abstract socket without '@' (bytes; escaped on the wire)
   bool abstract = false;
 };
-[[nodiscard]] std::string encode(const WaitingCall& call);
-// Any message of a running session, exactly one of: a summary; one audit event as its JSON line; that the session is
-// being ended from outside, and by whom ("uid 0"; bytes, escaped on the wire); that somebody is asked, once for each
-// question. The last may be left out: nothing rests on it.
-struct SessionMessage {
-  std::optional<Summary> summary;
-  std::optional<std::string> event_json;
-  std::optional<std::string> terminated;
-  std::optional<WaitingCall> waiting;
+// One audit event as its JSON line.
+struct EventMessage {
+  static constexpr Kind kKind{"message", "event"};
+  std::string json;
 };
-[[nodiscard]] std::string encode_terminated(std::string_view reason);
-[[nodiscard]] std::string encode_event(std::string_view event_json);
+// The session is being ended from outside.
+struct Terminated {
+  static constexpr Kind kKind{"message", "terminated"};
+  std::string by;  // "uid 0" (bytes; escaped on the wire)
+};
+// Any message of a running session. That a call waits is said once for each question, and may be left out: nothing
+// rests on it.
+using SessionMessage = std::variant<Summary, EventMessage, Terminated, WaitingCall>;
+[[nodiscard]] std::string encode(const SessionMessage& message);
 [[nodiscard]] Result<SessionMessage> decode_session_message(std::string_view text);
 
 }  // namespace wrapd::wire

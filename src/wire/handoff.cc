@@ -3,14 +3,14 @@
 
 #include <algorithm>
 
-#include "wire/json_reader.h"
+#include "wire/fields.h"
 
 namespace wrapd::wire {
 namespace {
 
 constexpr std::string_view kMagic = "WRPH";
 constexpr char kVersion = 1;
-constexpr size_t kTokenDigits = kHandoffFrameSize - 8;
+static_assert(kTokenDigits == kHandoffFrameSize - 8);
 
 }  // namespace
 

@@ -6,12 +6,10 @@
 
 #include "base/io.h"
 #include "base/json_text.h"
-#include "wire/control.h"
+#include "wire/limits.h"
 
 namespace wrapd::wire {
 namespace {
-
-constexpr size_t kMaxDepth = 3;  // what the deepest message needs: session configuration > reply > tokens
 
 // Builds a Value; a callback that returns false ends the parse.
 class Builder {
@@ -44,11 +42,10 @@ class Builder {
   bool start_object(size_t) { return start(Value::Type::object); }
   bool key(string_t& name) {
     std::vector<std::string>& keys = open_.back()->keys;
-    if (std::find(keys.begin(), keys.end(), name) != keys.end()) {
+    if (std::ranges::find(keys, name) != keys.end()) {
       return stop("the key \"" + printable(name, 64) + "\" is there twice");
     }
-    // Keys are searched one by one above; no message needs many.
-    if (keys.size() >= 64) return stop("more than 64 keys in one object");
+    if (keys.size() >= kMaxKeys) return stop("more than " + std::to_string(kMaxKeys) + " keys in one object");
     keys.push_back(std::move(name));
     return true;
   }
@@ -89,22 +86,6 @@ class Builder {
 
   std::vector<Value*> open_;
 };
-
-std::string_view type_name(Value::Type type) {
-  switch (type) {
-    case Value::Type::boolean:
-      return "true or false";
-    case Value::Type::number:
-      return "a number";
-    case Value::Type::string:
-      return "a string";
-    case Value::Type::array:
-      return "a list";
-    case Value::Type::object:
-      return "an object";
-  }
-  return "something else";
-}
 
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -177,98 +158,6 @@ std::optional<std::string> unescape(std::string_view text) {
     text.remove_prefix(4);
   }
   return out;
-}
-
-bool is_lower_hex(std::string_view text, size_t digits) {
-  return text.size() == digits && std::all_of(text.begin(), text.end(), [](char c) { return hex_digit(c) >= 0; });
-}
-
-bool is_policy_name(std::string_view text) {
-  auto good = [](char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-           c == '-';
-  };
-  return !text.empty() && text.size() <= 64 && std::all_of(text.begin(), text.end(), good);
-}
-
-bool is_absolute_path(std::string_view text) {
-  if (!text.starts_with('/') || text.size() > 4095 || text.find('\0') != std::string_view::npos) return false;
-  while (!text.empty()) {
-    size_t end = std::min(text.find('/'), text.size());
-    if (text.substr(0, end) == "..") return false;
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return true;
-}
-
-Fields::Fields(const Value& object, std::string_view where)
-    : object_(object), where_(where), taken_(object.items.size(), false) {}
-
-void Fields::require(bool good, std::string_view key, std::string_view must) {
-  if (good || error_) return;
-  std::string message(where_);
-  message.append(": \"").append(key).append("\" must be ").append(must);
-  error_ = Error{std::move(message), EINVAL};
-}
-
-const Value* Fields::take_if(std::string_view key, Value::Type type) {
-  auto found = std::find(object_.keys.begin(), object_.keys.end(), key);
-  if (found == object_.keys.end()) return nullptr;
-  auto index = static_cast<size_t>(found - object_.keys.begin());
-  taken_[index] = true;
-  const Value& value = object_.items[index];
-  require(value.type == type, key, type_name(type));
-  return value.type == type ? &value : nullptr;
-}
-
-const Value* Fields::take(std::string_view key, Value::Type type) {
-  const Value* value = take_if(key, type);
-  if (value == nullptr && !error_) {
-    error_ = Error{std::string(where_).append(": \"").append(key).append("\" is missing"), EINVAL};
-  }
-  return value;
-}
-
-bool Fields::boolean(std::string_view key) {
-  const Value* value = take(key, Value::Type::boolean);
-  return value != nullptr && value->boolean;
-}
-
-uint64_t Fields::number(std::string_view key, uint64_t max) {
-  const Value* value = take(key, Value::Type::number);
-  if (value == nullptr) return 0;
-  require(value->number <= max, key, "at most " + std::to_string(max));
-  return value->number <= max ? value->number : 0;
-}
-
-std::string Fields::text(std::string_view key, size_t max) {
-  const Value* value = take(key, Value::Type::string);
-  if (value == nullptr) return {};
-  auto bytes = unescape(value->string);
-  require(bytes.has_value(), key, "escaped with \\xNN only");
-  if (!bytes) return {};
-  require(bytes->size() <= max, key, "at most " + std::to_string(max) + " bytes");
-  return bytes->size() <= max ? std::move(*bytes) : std::string();
-}
-
-void Fields::constant(std::string_view key, std::string_view word) {
-  const Value* value = take(key, Value::Type::string);
-  require(value == nullptr || value->string == word, key, "\"" + std::string(word) + "\"");
-}
-
-void Fields::version() {
-  const Value* value = take("version", Value::Type::number);
-  require(value == nullptr || value->number == kProtocolVersion, "version", std::to_string(kProtocolVersion));
-}
-
-Result<> Fields::finish() {
-  if (error_) return std::unexpected(*error_);
-  for (size_t i = 0; i < taken_.size(); ++i) {
-    if (!taken_[i]) {
-      return fail(std::string(where_) + ": unknown key \"" + printable(object_.keys[i], 64) + "\"", EINVAL);
-    }
-  }
-  return {};
 }
 
 }  // namespace wrapd::wire

@@ -13,17 +13,10 @@
 #include <variant>
 
 #include "base/result.h"
+#include "wire/kind.h"
+#include "wire/limits.h"
 
 namespace wrapd::wire {
-
-inline constexpr size_t kMaxChannelMessage = 32768;
-// Of a session, told and not gone. A supervisor with more is taken for one that is not ours.
-inline constexpr size_t kMaxOpenQuestions = 16;
-// Of one supervisor; whoever sends more is taken for one that is not ours, too. An honest one sends a question and its
-// end for each that a policy can allow in a second, ten denials and the counters (supervisor/session/broker_link.h),
-// and at once what had gathered in the channel while nobody read it: no program can make it send more.
-inline constexpr double kMaxReportsPerSecond = 300;
-inline constexpr double kMaxReportsAtOnce = 1000;
 
 enum class SupervisorState : uint8_t {
   ready,        // identity set and verified, own filter installed, reply sent; left out by one that soon runs
@@ -34,10 +27,12 @@ enum class SupervisorState : uint8_t {
 
 // supervisor -> service
 struct StateReport {
+  static constexpr Kind kKind{"report", "state"};
   SupervisorState state = SupervisorState::ready;
 };
 // Totals since the session began.
 struct CounterReport {
+  static constexpr Kind kKind{"report", "counters"};
   uint64_t allowed = 0;
   uint64_t denied = 0;
   uint64_t audited = 0;  // let through, would have been denied
@@ -57,16 +52,19 @@ struct CallReport {
 };
 // A denial as it happens, for who watches; rate-limited by the supervisor. The audit records have them all.
 struct DenialReport {
+  static constexpr Kind kKind{"report", "denial"};
   CallReport call;
   uint64_t count = 1;  // this one and those left out since the last report
 };
 struct QuestionReport {
+  static constexpr Kind kKind{"report", "question"};
   uint64_t question = 0;  // of this session
   CallReport call;
   std::string guidance;
   uint64_t timeout_ms = 0;  // from now; then it is denied
 };
 struct QuestionGoneReport {
+  static constexpr Kind kKind{"report", "question-gone"};
   uint64_t question = 0;
   std::string how;  // allowed, denied, expired, withdrawn
 };
@@ -75,11 +73,16 @@ using SupervisorReport = std::variant<StateReport, CounterReport, DenialReport, 
 [[nodiscard]] Result<SupervisorReport> decode_supervisor_report(std::string_view text);
 
 // service -> supervisor
-struct ReportOrder {};  // say again: state, counters, open questions
+// Say again: state, counters, open questions.
+struct ReportOrder {
+  static constexpr Kind kKind{"order", "report"};
+};
 struct TerminateOrder {
+  static constexpr Kind kKind{"order", "terminate"};
   std::string reason;  // one line, for the user: who ended it
 };
 struct AnswerOrder {
+  static constexpr Kind kKind{"order", "answer"};
   uint64_t question = 0;
   bool allow = false;
   std::string by;  // who answered, for the record: "uid 1000"

@@ -15,8 +15,6 @@
 
 namespace wrapd::wire {
 
-inline constexpr size_t kMaxSupervisorConfig = 65536;
-
 // Descriptors of the message, all of them, in this order.
 enum class ConfigFd : size_t {
   control = 0,  // accepted control channel
@@ -29,10 +27,9 @@ enum class ConfigFd : size_t {
   records = 7,  // audit::Allowance
 };
 inline constexpr size_t kConfigFds = 8;
-inline constexpr uint64_t kMaxRecordSlot = 65535;
-inline constexpr uint64_t kMaxWaitingCalls = 1024;
 
 struct SupervisorConfig {
+  static constexpr Kind kKind{"config", "session"};
   uid_t own_uid = static_cast<uid_t>(-1);  // real and saved ids of the supervisor: the system user `wrapd`
   gid_t own_gid = static_cast<gid_t>(-1);
   uid_t uid = static_cast<uid_t>(-1);

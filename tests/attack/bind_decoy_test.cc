@@ -75,7 +75,9 @@ class ContentWithASocket final : public supervisor::Handler {
     std::string path(supervisor::decode_unix_name(taken->address).text);
     size_t slash = path.find_last_of('/');
     auto parent = walk_.locate(call, -1, path.substr(0, slash), supervisor::LastElement::follow);
-    if (!parent) return {.answer = supervisor::Answer::errno_of(parent.error().code), .record = std::nullopt};
+    if (!parent)
+      return {.answer = supervisor::Answer::errno_of(supervisor::seen_by_target(parent.error())),
+              .record = std::nullopt};
     auto real = kernel.real_path(parent->fd.get());
     std::string name = path.substr(slash + 1);
     if (!real || !session_.layers.judge_path(policy::UnixOperation::bind, *real + "/" + name).permits()) {

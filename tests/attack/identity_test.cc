@@ -403,7 +403,8 @@ class NamesItsDescriptor final : public supervisor::Handler {
     if (!taken) return {.answer = Answer::errno_of(EFAULT), .record = std::nullopt};
     std::string path(supervisor::decode_unix_name(taken->address).text);
     auto object = walk_.locate(call, -1, path, supervisor::LastElement::follow);
-    if (!object) return {.answer = Answer::errno_of(object.error().code), .record = std::nullopt};
+    if (!object)
+      return {.answer = Answer::errno_of(supervisor::seen_by_target(object.error())), .record = std::nullopt};
     auto real = kernel.real_path(object->fd.get());
     if (!real || !session_.layers.judge_path(policy::UnixOperation::connect, *real).permits()) {
       return {.answer = Answer::errno_of(EACCES), .record = std::nullopt};

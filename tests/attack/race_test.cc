@@ -40,7 +40,8 @@ class JudgeNameActOnName final : public supervisor::Handler {
     if (!socket || !address) return {.answer = Answer::errno_of(EFAULT), .record = std::nullopt};
     std::string path(supervisor::decode_unix_name(*address).text);
     auto located = walk_.locate(call, -1, path, supervisor::LastElement::follow);
-    if (!located) return {.answer = Answer::errno_of(located.error().code), .record = std::nullopt};
+    if (!located)
+      return {.answer = Answer::errno_of(supervisor::seen_by_target(located.error())), .record = std::nullopt};
     auto real = session_.kernel.real_path(located->fd.get());
     Record record{.operation = "naive"};
     record.done = real && session_.layers.judge_path(policy::UnixOperation::connect, *real).permits();

@@ -24,26 +24,22 @@ struct CloseDirectory {
   void operator()(DIR* directory) const { ::closedir(directory); }
 };
 
-std::unexpected<Error> errno_error(int rc) {
-  return fail("lookup failed", -rc);
-}
-
 }  // namespace
 
 RenameLinkHandler::RenameLinkHandler(const SessionObjects& session)
     : session_(session), kernel_(session.kernel), walk_(session.kernel, session.root), gate_(session) {}
 
-Result<UniqueFd> RenameLinkHandler::open_start(const Caller& call, int fd) {
+ForTarget<UniqueFd> RenameLinkHandler::open_start(const Caller& call, int fd) {
   std::string link = fd == AT_FDCWD ? "cwd" : "fd/" + std::to_string(fd);
-  if (fd != AT_FDCWD && fd < 0) return fail("bad descriptor", EBADF);
+  if (fd != AT_FDCWD && fd < 0) return target_errno(EBADF);
   int opened = call.open_link(link.c_str());
-  if (opened == -ENOENT && fd != AT_FDCWD) return fail("bad descriptor", EBADF);
-  if (opened < 0) return fail("cannot open the target's directory", kRefused);
+  if (opened == -ENOENT && fd != AT_FDCWD) return target_errno(EBADF);
+  if (opened < 0) return refusal("cannot open the target's directory");
   return UniqueFd(opened);
 }
 
-Result<RenameLinkHandler::End> RenameLinkHandler::open_end(const Caller& call, int fd, const std::string& path) {
-  if (path.empty()) return fail("empty path", ENOENT);
+ForTarget<RenameLinkHandler::End> RenameLinkHandler::open_end(const Caller& call, int fd, const std::string& path) {
+  if (path.empty()) return target_errno(ENOENT);
   UniqueFd start;
   if (!path.starts_with('/')) {
     auto opened = open_start(call, fd);
@@ -57,7 +53,7 @@ Result<RenameLinkHandler::End> RenameLinkHandler::open_end(const Caller& call, i
   if (stripped.empty()) before = "/";
   auto parent = walk_.locate(call, start.get(), before, LastElement::follow);
   if (!parent) return std::unexpected(parent.error());
-  if (!S_ISDIR(parent->st.st_mode)) return fail("not a directory", ENOTDIR);
+  if (!S_ISDIR(parent->st.st_mode)) return target_errno(ENOTDIR);
   End end;
   end.name = slash == std::string::npos ? stripped : stripped.substr(slash + 1);
   if (end.name.empty() || end.name == "." || end.name == "..") {
@@ -83,14 +79,14 @@ Result<RenameLinkHandler::End> RenameLinkHandler::open_end(const Caller& call, i
     return end;
   }
   end.object.fd.reset(object);
-  if (int rc = kernel_.stat(object, end.object.st); rc < 0) return errno_error(rc);
+  if (int rc = kernel_.stat(object, end.object.st); rc < 0) return target_errno(-rc);
   return end;
 }
 
 // The first argument of linkat(2) is any object; it may be followed, or be a descriptor.
-Result<Located> RenameLinkHandler::open_linked(const Caller& call, int fd, const std::string& path, unsigned flags) {
+ForTarget<Located> RenameLinkHandler::open_linked(const Caller& call, int fd, const std::string& path, unsigned flags) {
   UniqueFd start;
-  if (path.empty() && (flags & AT_EMPTY_PATH) == 0) return fail("empty path", ENOENT);
+  if (path.empty() && (flags & AT_EMPTY_PATH) == 0) return target_errno(ENOENT);
   if (!path.starts_with('/')) {
     auto opened = open_start(call, fd);
     if (!opened) return std::unexpected(opened.error());
@@ -101,17 +97,17 @@ Result<Located> RenameLinkHandler::open_linked(const Caller& call, int fd, const
                         (flags & AT_SYMLINK_FOLLOW) != 0 ? LastElement::follow : LastElement::keep);
   }
   Located located{.fd = std::move(start)};
-  if (int rc = kernel_.stat(located.fd.get(), located.st); rc < 0) return errno_error(rc);
+  if (int rc = kernel_.stat(located.fd.get(), located.st); rc < 0) return target_errno(-rc);
   return located;
 }
 
 // What a call begins with. The text of a symbolic link is not looked up.
-Result<RenameLinkHandler::End> RenameLinkHandler::open_old(const Caller& call, const Arguments& arguments,
-                                                           const std::string& path) {
+ForTarget<RenameLinkHandler::End> RenameLinkHandler::open_old(const Caller& call, const Arguments& arguments,
+                                                              const std::string& path) {
   if (arguments.kind == Kind::rename) return open_end(call, arguments.old_fd, path);
   End end;
   if (arguments.kind == Kind::symlink) {
-    if (path.empty()) return fail("empty path", ENOENT);
+    if (path.empty()) return target_errno(ENOENT);
     return end;
   }
   auto linked = open_linked(call, arguments.old_fd, path, arguments.flags);
@@ -262,14 +258,14 @@ RenameLinkHandler::Attempt RenameLinkHandler::symlink(Move& move) {
                 [&] { return move.call.act().symlink(move.old_path.c_str(), to.parent.fd.get(), to.last.c_str()); });
 }
 
-Result<RenameLinkHandler::Arguments> RenameLinkHandler::arguments_of(const Caller& call) {
+ForTarget<RenameLinkHandler::Arguments> RenameLinkHandler::arguments_of(const Caller& call) {
   const uint64_t* a = call.arguments;
   auto fd = [&](int i) { return static_cast<int>(static_cast<uint32_t>(a[i])); };
   const auto flags = static_cast<unsigned>(a[4]);
   constexpr unsigned kLinkFlags = AT_SYMLINK_FOLLOW | AT_EMPTY_PATH;
   constexpr unsigned kRenameFlags = RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
   const plan::Trap* trap = plan::find_trap(call.number);
-  if (trap == nullptr) return fail("unknown system call", ENOSYS);
+  if (trap == nullptr) return target_errno(ENOSYS);
   switch (trap->call) {
     case plan::Call::rename:
       return Arguments{Kind::rename, AT_FDCWD, a[0], AT_FDCWD, a[1]};
@@ -280,22 +276,22 @@ Result<RenameLinkHandler::Arguments> RenameLinkHandler::arguments_of(const Calle
     case plan::Call::renameat:
       return Arguments{Kind::rename, fd(0), a[1], fd(2), a[3]};
     case plan::Call::renameat2:
-      if ((flags & ~kRenameFlags) != 0) return fail("unknown flags", EINVAL);
-      if ((flags & RENAME_EXCHANGE) != 0 && flags != RENAME_EXCHANGE) return fail("flags exclude each other", EINVAL);
+      if ((flags & ~kRenameFlags) != 0) return target_errno(EINVAL);
+      if ((flags & RENAME_EXCHANGE) != 0 && flags != RENAME_EXCHANGE) return target_errno(EINVAL);
       return Arguments{Kind::rename, fd(0), a[1], fd(2), a[3], flags};
     case plan::Call::linkat:
-      if ((flags & ~kLinkFlags) != 0) return fail("unknown flags", EINVAL);
+      if ((flags & ~kLinkFlags) != 0) return target_errno(EINVAL);
       return Arguments{Kind::link, fd(0), a[1], fd(2), a[3], flags};
     case plan::Call::symlinkat:
       return Arguments{Kind::symlink, AT_FDCWD, a[0], fd(1), a[2]};
     default:
-      return fail("unknown system call", ENOSYS);
+      return target_errno(ENOSYS);
   }
 }
 
 Outcome RenameLinkHandler::handle(const Caller& call, CallContext& context) {
   auto arguments = arguments_of(call);
-  if (!arguments) return {.answer = Answer::errno_of(arguments.error().code)};
+  if (!arguments) return {.answer = Answer::errno_of(seen_by_target(arguments.error()))};
   return session_.names_lock->in_turn([&](Turn& turn) { return attempt(call, context, *arguments, turn); });
 }
 

@@ -55,7 +55,7 @@ class RenameLinkHandler final : public Handler {
     End from;
     End to;
   };
-  [[nodiscard]] static Result<Arguments> arguments_of(const Caller& call);
+  [[nodiscard]] static ForTarget<Arguments> arguments_of(const Caller& call);
   Attempt attempt(const Caller& call, CallContext& context, const Arguments& arguments, Turn& turn);
   Attempt rename(Move& move);
   Attempt link(Move& move);
@@ -63,10 +63,10 @@ class RenameLinkHandler final : public Handler {
   template <class Act>
   Attempt decide(Move& move, const std::optional<policy::Decision>& forbidden, Act act);
 
-  [[nodiscard]] Result<UniqueFd> open_start(const Caller& call, int fd);
-  [[nodiscard]] Result<End> open_old(const Caller& call, const Arguments& arguments, const std::string& path);
-  [[nodiscard]] Result<End> open_end(const Caller& call, int fd, const std::string& path);
-  [[nodiscard]] Result<Located> open_linked(const Caller& call, int fd, const std::string& path, unsigned flags);
+  [[nodiscard]] ForTarget<UniqueFd> open_start(const Caller& call, int fd);
+  [[nodiscard]] ForTarget<End> open_old(const Caller& call, const Arguments& arguments, const std::string& path);
+  [[nodiscard]] ForTarget<End> open_end(const Caller& call, int fd, const std::string& path);
+  [[nodiscard]] ForTarget<Located> open_linked(const Caller& call, int fd, const std::string& path, unsigned flags);
 
   // The decision that forbids what lives at `from` to be known as `to`, if any does.
   [[nodiscard]] std::optional<policy::Decision> forbids(const Located& object, const std::string& from,

@@ -187,7 +187,7 @@ std::optional<Outcome> SocketHandler::judge_listen(const Caller& call, GatedCall
   UniqueFd directory;
   if (!gated.path().starts_with('/')) directory.reset(call.open_link("cwd"));
   auto object = walk_.locate(call, directory.get(), gated.path(), LastElement::keep);
-  auto named = object ? NamedObject::of(kernel_, session_.root, std::move(*object)) : fail("no such object");
+  auto named = object ? NamedObject::of(kernel_, session_.root, std::move(*object)) : target_errno(ENOENT);
   if (!named || !S_ISSOCK(named->st().st_mode)) return gated.refuse("bound name leads to no socket");
   gated.about(named->path());
   return gated.judge(policy::UnixOperation::listen, named->fd());

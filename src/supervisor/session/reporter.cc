@@ -78,9 +78,9 @@ void Reporter::opened() {
   emit(std::move(event));
 }
 
-void Reporter::closed(std::string reason) {
+void Reporter::closed(const wire::SessionEnd& end) {
   audit::Event event = event_of_session(audit::Kind::session_closed);
-  event.reason = std::move(reason);
+  event.reason = to_string(end);
   event.allowed = denials_.summary().allowed + denials_.summary().audited;
   event.denied = denials_.summary().denied;
   repeats_.pass_all();
@@ -184,7 +184,8 @@ void Reporter::record_losses(Clock::time_point now, bool at_the_end) {
 void Reporter::emit(audit::Event event) {
   event.session_id = options_.id;
   event.uid = options_.uid;
-  if (options_.events && client_.is_open() && !client_.push_event(wire::encode_event(audit::to_json(event))))
+  if (options_.events && client_.is_open() &&
+      !client_.push_event(wire::encode(wire::EventMessage{audit::to_json(event)})))
     denials_.count_lost(1);
   if (options_.budget && !options_.budget->admits(event, Clock::now())) return;
   record(std::move(event));

@@ -18,6 +18,7 @@
 #include "supervisor/session/client_channel.h"
 #include "supervisor/session/session.h"
 #include "wire/control.h"
+#include "wire/session_end.h"
 
 namespace wrapd::supervisor {
 
@@ -45,7 +46,7 @@ class Reporter {
 
   void opened();
   // The last event. What is left out is counted in it.
-  void closed(std::string reason);
+  void closed(const wire::SessionEnd& end);
   // What became of calls and of questions since the last time.
   void collect(Loop& loop, Approvals& approvals);
   // What was held back for as long as it may be.

@@ -238,7 +238,7 @@ void Session::terminate(std::string reason) {
   ended_by_ = reason.empty() ? "the service" : std::move(reason);
   options_.broker->report(wire::SupervisorState::terminating);
   // Before anything is stopped: `wrap` is not to take that for a stop by the user.
-  client_.push_first(wire::encode_terminated(*ended_by_));
+  client_.push_first(wire::encode(wire::Terminated{*ended_by_}));
   (void)client_.flush();
   approvals_->close(kEnding);
   loop_->terminate();
@@ -279,7 +279,7 @@ void Session::say_goodbye() {
     if (options_.broker != nullptr) options_.broker->flush(Loop::Clock::now());
   }
   client_.close();
-  reporter_.closed(ended_by_ ? "terminated by " + *ended_by_ : "finished");
+  reporter_.closed(ended_by_ ? wire::SessionEnd{wire::EndReason::terminated, *ended_by_} : wire::SessionEnd{});
   deadline = Loop::Clock::now() + kSinkPatience;
   while (!flush() && Loop::Clock::now() < deadline) {
     (void)::poll(nullptr, 0, static_cast<int>(std::chrono::milliseconds(kRetry).count()));

@@ -64,12 +64,15 @@ class Broker:
         self.request = None
         self.error = None
 
+    @staticmethod
+    def confinement(filtered=True):
+        return {"filtered": filtered, "traps": [], "scopes": ["signal"], "on_unsupported": "monitor"}
+
     def reply(self, **changes):
         message = {
             "version": 1, "reply": "session", "id": "0" * 32, "directory": self.directory,
             "tokens": {"notify": TOKEN, "signal": TOKEN, "ptrace": TOKEN}, "policy": "test", "mode": "enforce",
-            "filtered": True, "landlock": {"scope_signal": True, "scope_abstract": False}, "on_unsupported": "monitor",
-            "notices": [],
+            "confinement": self.confinement(), "notices": [],
         }
         message.update(changes)
         return json.dumps(message).encode()
@@ -283,7 +286,7 @@ class TestBrokenBroker:
         self.reply_with([filter_memfd(struct.pack("HBBI", 0x20, 0, 0, 0))])
 
     def test_filter_though_unfiltered(self):
-        self.reply_with([filter_memfd()], self.broker.reply(filtered=False))
+        self.reply_with([filter_memfd()], self.broker.reply(confinement=self.broker.confinement(filtered=False)))
 
     def test_no_session_sockets(self):
         self.reply_with([filter_memfd()], self.broker.reply(directory="/nonexistent"))

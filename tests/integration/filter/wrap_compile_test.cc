@@ -115,11 +115,10 @@ TEST_F(WrapCompileTest, WritesRulesFilterAndDescription) {
   const Output o = compile(profile("{mode: enforce}", "/tmp/some/*.sock"));
   ASSERT_EQ(o.exit_status, 0) << o.error;
   EXPECT_EQ(o.error, "");
-  EXPECT_EQ(
-      nlohmann::json::parse(o.json),
-      nlohmann::json::parse(
-          R"({"policy":"mine","mode":"enforce","traps":["sockets","socket_creation","rename_link"],"filtered":true,
-                                      "scope_abstract":true,"scope_signal":true,"on_unsupported":"deny","notices":[]})"));
+  EXPECT_EQ(nlohmann::json::parse(o.json),
+            nlohmann::json::parse(R"({"version":1,"compiled":"profile","policy":"mine","mode":"enforce","confinement":
+          {"filtered":true,"traps":["sockets","socket_creation","rename_link"],"scopes":["signal","abstract_socket"],"on_unsupported":"deny"},
+          "notices":[]})"));
   EXPECT_EQ(std::ranges::count(o.json, '\n'), 1);
   EXPECT_TRUE(allows(o.rules, "/tmp/some/a.sock"));
   EXPECT_FALSE(allows(o.rules, "/tmp/other/a.sock"));
@@ -132,7 +131,7 @@ TEST_F(WrapCompileTest, AuditOverridesTheProfile) {
   ASSERT_EQ(o.exit_status, 0) << o.error;
   const auto json = nlohmann::json::parse(o.json);
   EXPECT_EQ(json.at("mode"), "audit");
-  EXPECT_EQ(json.at("scope_abstract"), false);
+  EXPECT_EQ(json.at("confinement").at("scopes"), nlohmann::json::array({"signal"}));
   EXPECT_EQ(policy::RuleSet::open(std::as_bytes(std::span(o.rules)))->unix_socket_mode(), policy::Mode::audit);
 }
 
@@ -141,8 +140,8 @@ TEST_F(WrapCompileTest, ADisabledProfileHasNoFilter) {
   ASSERT_EQ(o.exit_status, 0) << o.error;
   EXPECT_EQ(o.filter, "");
   const auto json = nlohmann::json::parse(o.json);
-  EXPECT_EQ(json.at("filtered"), false);
-  EXPECT_EQ(json.at("traps"), nlohmann::json::array());
+  EXPECT_EQ(json.at("confinement").at("filtered"), false);
+  EXPECT_EQ(json.at("confinement").at("traps"), nlohmann::json::array());
   EXPECT_EQ(json.at("mode"), "disabled");
 }
 

@@ -16,8 +16,9 @@
 #include <fstream>
 #include <functional>
 
+#include "client/wrap/confine/landlock.h"
+#include "client/wrap/confine/steps.h"
 #include "client/wrap/exec_plan.h"
-#include "client/wrap/landlock.h"
 #include "client/wrap/launch.h"
 #include "kernel/uapi.h"
 #include "tests/lib/temporary_directory.h"
@@ -43,22 +44,24 @@ struct Directory {
 };
 
 bool enter(const Domain& domain) {
-  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && enter_domain(domain.ruleset.get()) == 0;
+  const Confined confined{.landlock_ruleset = domain.ruleset.get()};
+  int listener = -1;
+  return kNoNewPrivs.take(confined, listener) == 0 && kLandlock.take(confined, listener) == 0;
 }
 
 TEST(LandlockTest, MissingScopesAreAnErrorUnlessThePolicyBearsThem) {
   for (int abi : {0, 1}) {
     for (bool monitor : {false, true}) {
-      auto none = make_domain({.scope_signal = true, .monitor_unsupported = monitor}, abi);
+      auto none = make_domain({.monitor_unsupported = monitor}, abi);
       ASSERT_FALSE(none) << "no policy bears a program without a domain";
       EXPECT_THAT(none.error().message, HasSubstr("lsm=landlock"));
     }
   }
   for (int abi = 2; abi < 6; ++abi) {
-    auto refused = make_domain({.scope_signal = true}, abi);
+    auto refused = make_domain({}, abi);
     ASSERT_FALSE(refused);
     EXPECT_THAT(refused.error().message, HasSubstr("on_unsupported: monitor"));
-    auto borne = make_domain({.scope_signal = true, .monitor_unsupported = true}, abi);
+    auto borne = make_domain({.monitor_unsupported = true}, abi);
     ASSERT_TRUE(borne) << borne.error().message;
     EXPECT_TRUE(borne->notice);
     EXPECT_TRUE(borne->ruleset.valid());
@@ -134,13 +137,13 @@ class LaunchTest : public ::testing::Test {
 TEST_F(LaunchTest, RunsOnlyWhenLetGo) {
   ExecPlan exec(command(), nullptr, environ);
   {
-    auto launch = Launch::start({.exec = &exec, .signals = &signals_, .filter = kAllowAll});
+    auto launch = Launch::start({.exec = &exec, .signals = &signals_, .confined = {.filter = kAllowAll}});
     ASSERT_TRUE(launch) << launch.error().message;
     EXPECT_TRUE(launch->take_listener().valid());
   }
   EXPECT_FALSE(stdfs::exists(marker_)) << "abandoned, it must not have run";
 
-  auto launch = Launch::start({.exec = &exec, .signals = &signals_, .filter = kAllowAll});
+  auto launch = Launch::start({.exec = &exec, .signals = &signals_, .confined = {.filter = kAllowAll}});
   ASSERT_TRUE(launch) << launch.error().message;
   UniqueFd listener = launch->take_listener();
   EXPECT_FALSE(stdfs::exists(marker_));
@@ -155,8 +158,10 @@ TEST_F(LaunchTest, RunsOnlyWhenLetGo) {
 
 TEST_F(LaunchTest, GivesUpWhenNobodySaysGo) {
   ExecPlan exec(command(), nullptr, environ);
-  auto launch = Launch::start(
-      {.exec = &exec, .signals = &signals_, .filter = kAllowAll, .timeout = std::chrono::milliseconds(500)});
+  auto launch = Launch::start({.exec = &exec,
+                               .signals = &signals_,
+                               .confined = {.filter = kAllowAll},
+                               .timeout = std::chrono::milliseconds(500)});
   ASSERT_TRUE(launch) << launch.error().message;
   pollfd polled{launch->pidfd(), POLLIN, 0};
   ASSERT_EQ(::poll(&polled, 1, 20000), 1) << "the child waits for ever";
@@ -170,7 +175,7 @@ TEST_F(LaunchTest, DiesWithItsParent) {
   pid_t parent = ::fork();
   if (parent == 0) {
     ExecPlan exec(command(), nullptr, environ);
-    auto launch = Launch::start({.exec = &exec, .signals = &signals_, .filter = kAllowAll});
+    auto launch = Launch::start({.exec = &exec, .signals = &signals_, .confined = {.filter = kAllowAll}});
     pid_t pid = launch ? launch->pid() : -1;
     if (::write(fds[1], &pid, sizeof pid) != sizeof pid) ::_exit(1);
     ::kill(::getpid(), SIGKILL);
@@ -194,7 +199,7 @@ TEST_F(LaunchTest, ASecondSupervisorIsSaidClearly) {
               if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program) < 0)
                 return 1;
               ExecPlan exec(command(), nullptr, environ);
-              auto launch = Launch::start({.exec = &exec, .signals = &signals_, .filter = kAllowAll});
+              auto launch = Launch::start({.exec = &exec, .signals = &signals_, .confined = {.filter = kAllowAll}});
               if (launch) return 2;
               return launch.error().message.find("another supervisor is above us") != std::string::npos ? 0 : 3;
             }),
@@ -216,7 +221,7 @@ TEST_F(LaunchTest, AKernelWithoutNotificationRunsNothing) {
                 sock_fprog program{4, const_cast<sock_filter*>(kRefuse)};
                 if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0) return 1;
                 ExecPlan exec(command(), nullptr, environ);
-                auto launch = Launch::start({.exec = &exec, .signals = &signals_, .filter = kAllowAll});
+                auto launch = Launch::start({.exec = &exec, .signals = &signals_, .confined = {.filter = kAllowAll}});
                 if (launch) return 2;
                 const std::string& message = launch.error().message;
                 if (message.find("cannot install the seccomp filter") == std::string::npos) return 3;
@@ -231,7 +236,7 @@ TEST_F(LaunchTest, AKernelWithoutNotificationRunsNothing) {
 TEST_F(LaunchTest, AFilterThatTheKernelRefusesIsAnError) {
   ExecPlan exec(command(), nullptr, environ);
   constexpr sock_filter kNoReturn[] = {{0x20, 0, 0, 0}};
-  auto launch = Launch::start({.exec = &exec, .signals = &signals_, .filter = kNoReturn});
+  auto launch = Launch::start({.exec = &exec, .signals = &signals_, .confined = {.filter = kNoReturn}});
   ASSERT_FALSE(launch);
   EXPECT_THAT(launch.error().message, HasSubstr("cannot install the seccomp filter"));
 }
@@ -239,7 +244,7 @@ TEST_F(LaunchTest, AFilterThatTheKernelRefusesIsAnError) {
 TEST_F(LaunchTest, ReportsWhyCmdCouldNotBeExecuted) {
   static char missing[] = "/no/such/program";
   ExecPlan exec({missing}, nullptr, environ);
-  auto launch = Launch::start({.exec = &exec, .signals = &signals_, .filter = kAllowAll});
+  auto launch = Launch::start({.exec = &exec, .signals = &signals_, .confined = {.filter = kAllowAll}});
   ASSERT_TRUE(launch) << launch.error().message;
   UniqueFd listener = launch->take_listener();
   launch->go();
@@ -288,7 +293,7 @@ TEST_F(LaunchTest, CmdGetsTheInheritedSignals) {
     sigset_t all = watched_signals();
     ::sigprocmask(SIG_BLOCK, &all, nullptr);
     ExecPlan exec(command(), nullptr, environ);
-    auto launch = Launch::start({.exec = &exec, .signals = &signals, .filter = kAllowAll});
+    auto launch = Launch::start({.exec = &exec, .signals = &signals, .confined = {.filter = kAllowAll}});
     if (!launch) ::_exit(1);
     UniqueFd listener = launch->take_listener();
     launch->go();

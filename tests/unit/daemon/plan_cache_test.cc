@@ -70,14 +70,14 @@ TEST_F(Plans, AreSealedAndComplete) {
     constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
     EXPECT_EQ(::fcntl(fd, F_GET_SEALS) & kSeals, kSeals);
   }
-  EXPECT_TRUE((*plan)->filtered);
+  EXPECT_TRUE((*plan)->confinement.filtered);
 }
 
 TEST_F(Plans, WithoutAFilterStillHaveAProgram) {
   auto disabled = policy("version: 1\nname: p\nsandbox: {seccomp: {enabled: true, mode: disabled}}\n");
   auto plan = prepare_plan(disabled->policy, {}, {}, [](std::string_view) { return true; });
   ASSERT_TRUE(plan) << plan.error().message;
-  EXPECT_FALSE((*plan)->filtered);
+  EXPECT_FALSE((*plan)->confinement.filtered);
   struct stat st {};
   ASSERT_EQ(::fstat((*plan)->filter.get(), &st), 0);
   EXPECT_EQ(static_cast<size_t>(st.st_size), sizeof(sock_filter));

@@ -103,7 +103,7 @@ class Trial {
     for (auto& [path, node] : world_) mark(path, node);
   }
 
-  [[nodiscard]] bool traps() const { return plan_->traps.has(TrapGroup::rename_link); }
+  [[nodiscard]] bool traps() const { return plan_->confinement.traps.has(TrapGroup::rename_link); }
   // As if the directory before the first wildcard said where names can be made, and denied names could not be led away.
   [[nodiscard]] bool traps_by_literal_directories() const {
     return std::ranges::any_of(*policy_.unix_socket_rules, [&](const auto& rule) {

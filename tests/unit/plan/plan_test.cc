@@ -46,27 +46,27 @@ constexpr char kAllowAbstract[] = "[{name: a, paths: [\"@a*\"], operations: [con
 
 TEST(PlanTest, NothingIsTrappedThatNobodyJudges) {
   const Plan plan = compile(load(kEnforce, ""), everybody_may);
-  EXPECT_EQ(plan.traps, TrapSet{});
-  EXPECT_TRUE(plan.filtered);
+  EXPECT_EQ(plan.confinement.traps, TrapSet{});
+  EXPECT_TRUE(plan.confinement.filtered);
   EXPECT_FALSE(plan.filter.empty());
-  EXPECT_TRUE(plan.scope_signal);
-  EXPECT_FALSE(plan.scope_abstract);
+  EXPECT_TRUE(plan.confinement.scopes.signal);
+  EXPECT_FALSE(plan.confinement.scopes.abstract_socket);
   for (const sock_filter& i : plan.filter) EXPECT_FALSE(i.code == (BPF_RET | BPF_K) && i.k == SECCOMP_RET_USER_NOTIF);
 }
 
 TEST(PlanTest, RulesTrapUnixSockets) {
   const Plan plan = compile(load(kEnforce, kDenyPath), everybody_may);
-  EXPECT_EQ(plan.traps, kUnixSocketTraps) << "nothing is allowed that something could be renamed to";
+  EXPECT_EQ(plan.confinement.traps, kUnixSocketTraps) << "nothing is allowed that something could be renamed to";
   Result<policy::RuleSet> rules = policy::RuleSet::open(plan.rules);
   ASSERT_TRUE(rules);
   EXPECT_EQ(rules->policy_name(), "test");
 }
 
 TEST(PlanTest, RenamesAreTrappedWhereNamesCanMove) {
-  EXPECT_FALSE(compile(load(kEnforce, kAllowPath), nobody_may).traps.has(TrapGroup::rename_link));
-  EXPECT_TRUE(compile(load(kEnforce, kAllowPath), everybody_may).traps.has(TrapGroup::rename_link));
-  EXPECT_TRUE(compile(load(kEnforce, kAllowPath), nobody_may, {}, kRoot).traps.has(TrapGroup::rename_link));
-  EXPECT_FALSE(compile(load(kEnforce, kDenyPath), nobody_may, {}, kRoot).traps.has(TrapGroup::rename_link));
+  EXPECT_FALSE(compile(load(kEnforce, kAllowPath), nobody_may).confinement.traps.has(TrapGroup::rename_link));
+  EXPECT_TRUE(compile(load(kEnforce, kAllowPath), everybody_may).confinement.traps.has(TrapGroup::rename_link));
+  EXPECT_TRUE(compile(load(kEnforce, kAllowPath), nobody_may, {}, kRoot).confinement.traps.has(TrapGroup::rename_link));
+  EXPECT_FALSE(compile(load(kEnforce, kDenyPath), nobody_may, {}, kRoot).confinement.traps.has(TrapGroup::rename_link));
   std::vector<std::string> asked;
   compile(load(kEnforce, kAllowPath), [&](std::string_view directory) {
     asked.emplace_back(directory);
@@ -81,13 +81,13 @@ TEST(PlanTest, RenamesAreTrappedForWildcardsInDirectories) {
   for (const char* path : {"/srv/home/*/p/*.sock", "/**", "/run/a/**", "/run/?/s", "/run/**.sock"}) {
     const std::string rules =
         std::string("[{name: a, paths: [\"") + path + "\"], operations: [connect], decision: allow}]";
-    EXPECT_TRUE(compile(load(kEnforce, rules), nobody_may).traps.has(TrapGroup::rename_link)) << path;
+    EXPECT_TRUE(compile(load(kEnforce, rules), nobody_may).confinement.traps.has(TrapGroup::rename_link)) << path;
   }
   EXPECT_TRUE(
       compile(load(kEnforce, "[{name: a, paths: [\"/srv/*/s\"], operations: [listen], decision: ask}]"), nobody_may)
-          .traps.has(TrapGroup::rename_link));
+          .confinement.traps.has(TrapGroup::rename_link));
   EXPECT_FALSE(compile(load(kEnforce, "[{name: a, paths: [\"/srv/*/s\"], decision: deny}]"), nobody_may)
-                   .traps.has(TrapGroup::rename_link));
+                   .confinement.traps.has(TrapGroup::rename_link));
 }
 
 // A link in the place of a directory above a denied name would have its server make the socket elsewhere.
@@ -96,7 +96,7 @@ TEST(PlanTest, RenamesAreTrappedWhereTheWayToADeniedNameCanBeReplaced) {
   const std::string allow = "{name: a, paths: [\"/run/a/*.sock\"], operations: [connect], decision: allow}";
   auto traps = [&](const char* denied) {
     const std::string rules = std::string("[{name: d, paths: [\"") + denied + "\"], decision: deny}, " + allow + "]";
-    return compile(load(kEnforce, rules), in_home).traps.has(TrapGroup::rename_link);
+    return compile(load(kEnforce, rules), in_home).confinement.traps.has(TrapGroup::rename_link);
   };
   EXPECT_TRUE(traps("${HOME}/x/s"));
   EXPECT_TRUE(traps("${HOME}/x/*"));
@@ -106,28 +106,29 @@ TEST(PlanTest, RenamesAreTrappedWhereTheWayToADeniedNameCanBeReplaced) {
 }
 
 TEST(PlanTest, AbstractNamesAreScopedWhereNoneCanBeReached) {
-  EXPECT_TRUE(compile(load(kEnforce, kAllowPath)).scope_abstract);
-  EXPECT_FALSE(compile(load(kEnforce, kAllowAbstract)).scope_abstract);
-  EXPECT_FALSE(compile(load("{mode: audit}", kAllowPath)).scope_abstract);
+  EXPECT_TRUE(compile(load(kEnforce, kAllowPath)).confinement.scopes.abstract_socket);
+  EXPECT_FALSE(compile(load(kEnforce, kAllowAbstract)).confinement.scopes.abstract_socket);
+  EXPECT_FALSE(compile(load("{mode: audit}", kAllowPath)).confinement.scopes.abstract_socket);
+  EXPECT_FALSE(compile(load("{mode: enforce, unix_socket: {enabled: true, action: audit}}", kAllowPath))
+                   .confinement.scopes.abstract_socket);
   EXPECT_FALSE(
-      compile(load("{mode: enforce, unix_socket: {enabled: true, action: audit}}", kAllowPath)).scope_abstract);
-  EXPECT_FALSE(compile(load("{mode: enforce, unix_socket: {enabled: false}}", kAllowPath)).scope_abstract);
+      compile(load("{mode: enforce, unix_socket: {enabled: false}}", kAllowPath)).confinement.scopes.abstract_socket);
 }
 
 TEST(PlanTest, AuditTrapsAsEnforceDoes) {
   const Plan plan = compile(load("{mode: audit}", kAllowPath), everybody_may);
-  EXPECT_EQ(plan.traps, kAll);
-  EXPECT_TRUE(plan.filtered);
+  EXPECT_EQ(plan.confinement.traps, kAll);
+  EXPECT_TRUE(plan.confinement.filtered);
 }
 
 TEST(PlanTest, DisabledLeavesTheCommandAlone) {
   for (const char* off : {"{mode: disabled}", "{enabled: false}"}) {
     const Plan plan = compile(load(off, kAllowPath), everybody_may);
-    EXPECT_FALSE(plan.filtered) << off;
+    EXPECT_FALSE(plan.confinement.filtered) << off;
     EXPECT_TRUE(plan.filter.empty());
-    EXPECT_FALSE(plan.scope_signal);
-    EXPECT_FALSE(plan.scope_abstract);
-    EXPECT_EQ(plan.traps, TrapSet{});
+    EXPECT_FALSE(plan.confinement.scopes.signal);
+    EXPECT_FALSE(plan.confinement.scopes.abstract_socket);
+    EXPECT_EQ(plan.confinement.traps, TrapSet{});
   }
 }
 
@@ -135,11 +136,11 @@ TEST(PlanTest, AProfileNarrowsWhateverThePolicySays) {
   const TrapSet narrow = kAll;
   for (const char* seccomp : {"{mode: enforce}", "{mode: disabled}"}) {
     const Plan plan = compile(load(seccomp, ""), nobody_may, narrow);
-    EXPECT_TRUE(plan.filtered) << seccomp;
-    EXPECT_EQ(plan.traps, narrow);
+    EXPECT_TRUE(plan.confinement.filtered) << seccomp;
+    EXPECT_EQ(plan.confinement.traps, narrow);
     EXPECT_EQ(plan.filter.size(), compile_filter(narrow).size());
   }
-  EXPECT_EQ(compile(load(kEnforce, kDenyPath), nobody_may, {TrapGroup::rename_link}).traps, narrow);
+  EXPECT_EQ(compile(load(kEnforce, kDenyPath), nobody_may, {TrapGroup::rename_link}).confinement.traps, narrow);
 }
 
 TEST(PlanTest, ErrorsOfTheRulesArePassedOn) {
@@ -150,6 +151,21 @@ TEST(PlanTest, ErrorsOfTheRulesArePassedOn) {
   Result<Plan> plan = compile_plan(policy, none, {}, nobody_may);
   ASSERT_FALSE(plan);
   EXPECT_NE(plan.error().message.find("test.yaml:"), std::string::npos) << plan.error().message;
+}
+
+// Each scope that either wants is there, and an old kernel is borne only where both bear it.
+TEST(ConfinementTest, AProfileNarrows) {
+  for (bool mine : {false, true}) {
+    for (bool theirs : {false, true}) {
+      const Confinement of_both =
+          narrowed({.scopes = {.signal = theirs, .abstract_socket = theirs}, .monitor_unsupported = theirs},
+                   {.scopes = {.signal = mine, .abstract_socket = mine}, .monitor_unsupported = mine});
+      EXPECT_EQ(of_both.scopes.signal, mine || theirs);
+      EXPECT_EQ(of_both.scopes.abstract_socket, mine || theirs);
+      EXPECT_EQ(of_both.monitor_unsupported, mine && theirs);
+    }
+  }
+  EXPECT_FALSE(narrowed({.filtered = false}, {}).filtered) << "the filter is the service's";
 }
 
 }  // namespace

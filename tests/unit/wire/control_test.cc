@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "wire/profile_description.h"
 #include "wire/supervisor_config.h"
 
 namespace wrapd::wire {
@@ -22,7 +23,7 @@ SessionReply good_reply() {
   reply.ptrace_token = std::string(64, '3');
   reply.policy = "agents";
   reply.mode = "enforce";
-  reply.scope_abstract = true;
+  reply.confinement.scopes.abstract_socket = true;
   reply.notices = {"first", "second\nline \x1b[2J"};
   return reply;
 }
@@ -170,9 +171,10 @@ TEST(OpenRequest, DeepNestingCostsNothing) {
 
 TEST(SessionReply, RoundTrip) {
   SessionReply reply = good_reply();
-  reply.filtered = false;
-  reply.scope_signal = false;
-  reply.monitor_unsupported = true;
+  reply.confinement.filtered = false;
+  reply.confinement.traps = {plan::TrapGroup::rename_link};
+  reply.confinement.scopes.signal = false;
+  reply.confinement.monitor_unsupported = true;
   auto back = decode_session_reply(encode(reply));
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(back->id, reply.id);
@@ -182,10 +184,12 @@ TEST(SessionReply, RoundTrip) {
   EXPECT_EQ(back->ptrace_token, reply.ptrace_token);
   EXPECT_EQ(back->policy, reply.policy);
   EXPECT_EQ(back->mode, reply.mode);
-  EXPECT_FALSE(back->filtered);
-  EXPECT_FALSE(back->scope_signal);
-  EXPECT_TRUE(back->scope_abstract);
-  EXPECT_TRUE(back->monitor_unsupported);
+  EXPECT_EQ(back->confinement, reply.confinement);
+  EXPECT_FALSE(back->confinement.filtered);
+  EXPECT_EQ(back->confinement.traps, plan::TrapSet{plan::TrapGroup::rename_link});
+  EXPECT_FALSE(back->confinement.scopes.signal);
+  EXPECT_TRUE(back->confinement.scopes.abstract_socket);
+  EXPECT_TRUE(back->confinement.monitor_unsupported);
   EXPECT_EQ(back->notices, reply.notices);
 }
 
@@ -276,13 +280,13 @@ Summary good_summary() {
 TEST(SummaryMessage, RoundTrip) {
   auto back = decode_session_message(encode(good_summary()));
   ASSERT_TRUE(back) << back.error().message;
-  ASSERT_TRUE(back->summary);
-  EXPECT_FALSE(back->event_json);
-  EXPECT_EQ(back->summary->denied, UINT64_MAX);
-  EXPECT_EQ(back->summary->lost, 4U);
-  EXPECT_EQ(back->summary->more, 5U);
-  ASSERT_EQ(back->summary->denials.size(), 1U);
-  const DenialLine& line = back->summary->denials[0];
+  const auto* summary = std::get_if<Summary>(&*back);
+  ASSERT_NE(summary, nullptr);
+  EXPECT_EQ(summary->denied, UINT64_MAX);
+  EXPECT_EQ(summary->lost, 4U);
+  EXPECT_EQ(summary->more, 5U);
+  ASSERT_EQ(summary->denials.size(), 1U);
+  const DenialLine& line = summary->denials[0];
   EXPECT_EQ(line.target, std::string("a\0b\n\xff", 5));
   EXPECT_TRUE(line.abstract);
   EXPECT_FALSE(line.enforced);
@@ -297,8 +301,9 @@ TEST(SummaryMessage, WhatDoesNotFitIsCounted) {
   EXPECT_LE(text.size(), kMaxReply);
   auto back = decode_session_message(text);
   ASSERT_TRUE(back) << back.error().message;
-  EXPECT_GT(back->summary->denials.size(), 100U);
-  EXPECT_EQ(back->summary->denials.size() + back->summary->more, 5005U);
+  const auto& fitted = std::get<Summary>(*back);
+  EXPECT_GT(fitted.denials.size(), 100U);
+  EXPECT_EQ(fitted.denials.size() + fitted.more, 5005U);
 }
 
 TEST(SummaryMessage, BadOnesAreRefused) {
@@ -315,13 +320,12 @@ TEST(SummaryMessage, BadOnesAreRefused) {
 
 TEST(EventMessage, KeepsTheEventAndItsOrder) {
   std::string event = R"({"type":"unix_socket_op","z":1,"a":true,"path":"a\"b\\x0a"})";
-  auto back = decode_session_message(encode_event(event));
+  auto back = decode_session_message(encode(EventMessage{event}));
   ASSERT_TRUE(back) << back.error().message;
-  EXPECT_EQ(back->event_json, event);
-  EXPECT_FALSE(back->summary);
-  EXPECT_FALSE(decode_session_message(encode_event(R"({"a":{"b":1}})")));
-  EXPECT_FALSE(decode_session_message(encode_event(R"({"a":1,"a":2})")));
-  EXPECT_FALSE(decode_session_message(encode_event(R"("a")")));
+  EXPECT_EQ(std::get<EventMessage>(*back).json, event);
+  EXPECT_FALSE(decode_session_message(encode(EventMessage{R"({"a":{"b":1}})"})));
+  EXPECT_FALSE(decode_session_message(encode(EventMessage{R"({"a":1,"a":2})"})));
+  EXPECT_FALSE(decode_session_message(encode(EventMessage{R"("a")"})));
 }
 
 TEST(SupervisorConfig, RoundTrip) {
@@ -388,11 +392,12 @@ TEST(SupervisorConfig, UnknownKeysAreRefused) {
 
 TEST(WaitingCall, ComesBackAsItWas) {
   auto back = decode_session_message(encode(WaitingCall{"connect", "/run/a\n\xff", true}));
-  ASSERT_TRUE(back && back->waiting);
-  EXPECT_EQ(back->waiting->operation, "connect");
-  EXPECT_EQ(back->waiting->target, "/run/a\n\xff");
-  EXPECT_TRUE(back->waiting->abstract);
-  EXPECT_FALSE(back->summary || back->event_json || back->terminated);
+  ASSERT_TRUE(back);
+  const auto* waiting = std::get_if<WaitingCall>(&*back);
+  ASSERT_NE(waiting, nullptr);
+  EXPECT_EQ(waiting->operation, "connect");
+  EXPECT_EQ(waiting->target, "/run/a\n\xff");
+  EXPECT_TRUE(waiting->abstract);
   EXPECT_TRUE(decode_session_message(encode(WaitingCall{std::string(9999, 'x'), std::string(9999, '\xff'), false})));
 }
 
@@ -408,13 +413,41 @@ TEST(WaitingCall, IsParsedStrictly) {
 }
 
 TEST(Terminated, ComesBackAsItWas) {
-  auto back = decode_session_message(encode_terminated("uid 0\n\xff"));
+  auto back = decode_session_message(encode(Terminated{"uid 0\n\xff"}));
   ASSERT_TRUE(back);
-  EXPECT_EQ(back->terminated, "uid 0\n\xff");
-  EXPECT_FALSE(back->summary || back->event_json);
+  EXPECT_EQ(std::get<Terminated>(*back).by, "uid 0\n\xff");
   EXPECT_FALSE(decode_session_message(R"({"version":1,"message":"terminated"})"));
   EXPECT_FALSE(decode_session_message(R"({"version":1,"message":"terminated","reason":"x","by":"y"})"));
-  EXPECT_TRUE(decode_session_message(encode_terminated(std::string(10000, '\xff'))));
+  EXPECT_TRUE(decode_session_message(encode(Terminated{std::string(10000, '\xff')})));
+}
+
+TEST(ProfileDescription, ComesBackAsItWas) {
+  const ProfileDescription profile{.policy = "mine",
+                                   .mode = "audit",
+                                   .confinement = {.traps = {plan::TrapGroup::sockets},
+                                                   .scopes = {.abstract_socket = true},
+                                                   .monitor_unsupported = true},
+                                   .notices = {"a\nb"}};
+  auto back = decode_profile_description(encode(profile) + "\n");
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_EQ(back->policy, profile.policy);
+  EXPECT_EQ(back->mode, profile.mode);
+  EXPECT_EQ(back->confinement, profile.confinement);
+  EXPECT_EQ(back->notices, profile.notices);
+}
+
+TEST(ProfileDescription, WhatAnotherVersionMightSayIsRefused) {
+  const std::string good = encode(ProfileDescription{.policy = "mine", .mode = "enforce"});
+  ASSERT_TRUE(decode_profile_description(good));
+  for (auto [from, to] : {std::pair{"\"traps\":[]", "\"traps\":[\"files\"]"},
+                          {"\"traps\":[],", ""},
+                          {"\"scopes\":[\"signal\"]", "\"scopes\":[\"everything\"]"},
+                          {"\"filtered\":true", "\"filtered\":1"},
+                          {"\"deny\"", "\"ignore\""},
+                          {"\"notices\":[]", "\"notices\":[],\"more\":1"},
+                          {"\"version\":1", "\"version\":2"}}) {
+    EXPECT_FALSE(decode_profile_description(replaced(good, from, to))) << to;
+  }
 }
 
 }  // namespace

@@ -10,14 +10,9 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "plan/confinement.h"
 
 namespace wrapd::client {
-
-struct DomainSpec {
-  bool scope_signal = true;
-  bool scope_abstract = false;
-  bool monitor_unsupported = false;  // go on with less, and say so, where the kernel cannot do all of it
-};
 
 struct Domain {
   UniqueFd ruleset;                   // for landlock_restrict_self(2); invalid: no domain can be had
@@ -27,10 +22,8 @@ struct Domain {
 // The Landlock ABI of this kernel; 0: there is none.
 [[nodiscard]] int landlock_abi();
 
-// Makes the ruleset, using no more than `abi` offers. Fails if something is missing and the policy does not bear it.
-[[nodiscard]] Result<Domain> make_domain(const DomainSpec& spec, int abi);
-
-// Enters the domain; no_new_privs must be set. 0 or an errno value. Async-signal-safe.
-[[nodiscard]] int enter_domain(int ruleset) noexcept;
+// Makes the ruleset for the step, using no more than `abi` offers. Fails if something is missing and the policy does
+// not bear it.
+[[nodiscard]] Result<Domain> make_domain(const plan::Confinement& confinement, int abi);
 
 }  // namespace wrapd::client

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/wrap/landlock.h"
+#include "client/wrap/confine/landlock.h"
 
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "client/wrap/confine/steps.h"
 #include "kernel/uapi.h"
 
 namespace wrapd::client {
@@ -33,16 +34,28 @@ Result<UniqueFd> create_bare_ruleset() {
   return ruleset;
 }
 
+int enter(const Confined& confined, int&) noexcept {
+  if (confined.landlock_ruleset < 0) return 0;
+  return ::syscall(SYS_landlock_restrict_self, confined.landlock_ruleset, 0) < 0 ? errno : 0;
+}
+
+std::string failure(int error) {
+  if (error == E2BIG) return "cannot enter a Landlock domain: too many are nested already; run it less deeply wrapped";
+  return fail_errno("cannot enter a Landlock domain", error).error().message;
+}
+
 }  // namespace
+
+const Step kLandlock{.take = enter, .failure = failure};
 
 int landlock_abi() {
   long abi = ::syscall(SYS_landlock_create_ruleset, nullptr, 0, kernel::kLandlockCreateRulesetVersion);
   return abi < 0 ? 0 : static_cast<int>(abi);
 }
 
-Result<Domain> make_domain(const DomainSpec& spec, int abi) {
+Result<Domain> make_domain(const plan::Confinement& confinement, int abi) {
   Domain domain;
-  bool wants_scopes = spec.scope_signal || spec.scope_abstract;
+  const bool wants_scopes = confinement.scopes.any();
   // Without a domain CMD could write to the memory of the user's other processes: nothing of a policy would hold.
   if (abi < kAbiRefer) {
     return fail("this kernel offers no Landlock that can be used (ABI " + std::to_string(abi) +
@@ -51,7 +64,7 @@ Result<Domain> make_domain(const DomainSpec& spec, int abi) {
   if (wants_scopes && abi < kAbiScopes) {
     std::string missing = "this kernel's Landlock (ABI " + std::to_string(abi) + ") has no scopes";
     std::string effect = "CMD could signal other processes of yours";
-    if (!spec.monitor_unsupported) {
+    if (!confinement.monitor_unsupported) {
       return fail(missing + ", so " + effect +
                   "; use Linux 6.12 or later, or set on_unsupported: monitor in the policy");
     }
@@ -59,8 +72,8 @@ Result<Domain> make_domain(const DomainSpec& spec, int abi) {
   }
 
   if (wants_scopes && abi >= kAbiScopes) {
-    uint64_t scoped = (spec.scope_signal ? kernel::kLandlockScopeSignal : 0) |
-                      (spec.scope_abstract ? kernel::kLandlockScopeAbstractUnixSocket : 0);
+    uint64_t scoped = (confinement.scopes.signal ? kernel::kLandlockScopeSignal : 0) |
+                      (confinement.scopes.abstract_socket ? kernel::kLandlockScopeAbstractUnixSocket : 0);
     auto ruleset = create_ruleset({.scoped = scoped});
     if (!ruleset) return std::unexpected(ruleset.error());
     domain.ruleset = std::move(*ruleset);
@@ -70,10 +83,6 @@ Result<Domain> make_domain(const DomainSpec& spec, int abi) {
   if (!ruleset) return std::unexpected(ruleset.error());
   domain.ruleset = std::move(*ruleset);
   return domain;
-}
-
-int enter_domain(int ruleset) noexcept {
-  return ::syscall(SYS_landlock_restrict_self, ruleset, 0) < 0 ? errno : 0;
 }
 
 }  // namespace wrapd::client
