@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "kernel/kernel.h"
+#include "policy/classes/unix_socket.h"
 #include "policy/layers.h"
 
 namespace wrapd::supervisor {
@@ -56,7 +57,7 @@ class Identities {
   using Clock = std::chrono::steady_clock;
   struct Literal {
     uint8_t layer;
-    int32_t rule;
+    uint32_t rule;
     uint32_t index;
     size_t ending;  // hash of the last element
   };
