@@ -13,6 +13,7 @@
 
 #include "base/io.h"
 #include "base/json_text.h"
+#include "policy/name.h"
 #include "wire/control.h"
 #include "wire/json_reader.h"
 #include "wire/supervisor_config.h"
@@ -41,7 +42,7 @@ Result<SessionRecord> facts_from(wire::Fields& fields) {
   facts.supervisor_pid = static_cast<pid_t>(fields.number("supervisor_pid", INT_MAX));
   fields.require(facts.supervisor_pid > 0, "supervisor_pid", "a process number");
   facts.policy = fields.text("policy", 64);
-  fields.require(wire::is_policy_name(facts.policy), "policy", "a policy's name");
+  fields.require(policy::valid_name(facts.policy), "policy", "a policy's name");
   facts.policy_digest = fields.text("policy_digest", kDigestDigits);
   fields.require(wire::is_lower_hex(facts.policy_digest, kDigestDigits), "policy_digest", "16 hexadecimal digits");
   facts.mode = fields.text("mode", 16);

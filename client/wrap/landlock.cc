@@ -60,7 +60,7 @@ Result<Domain> make_domain(const DomainSpec& spec, int abi) {
 
   if (wants_scopes && abi >= kAbiScopes) {
     uint64_t scoped = (spec.scope_signal ? kernel::kLandlockScopeSignal : 0) |
-                      (spec.scope_abstract ? kernel::kLandlockScopeAbstractUnixSocket : 0);
+                      (spec.scope_abstract ? kernel::kLandlockScopeAbstract : 0);
     auto ruleset = create_ruleset({.scoped = scoped});
     if (!ruleset) return std::unexpected(ruleset.error());
     domain.ruleset = std::move(*ruleset);

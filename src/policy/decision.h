@@ -19,7 +19,7 @@ struct LayerVerdict {
 struct Decision {
   Verdict verdict = Verdict::deny;   // the strictest of the layers that enforce
   Verdict recorded = Verdict::deny;  // the strictest of all layers: differs from `verdict` where a layer only audits
-  Class of_class = Class::unix_socket;
+  Class of_class{};
   std::optional<uint8_t> layer;  // the layer that gave `recorded`; none: no layer judges, or the supervisor refused
   std::optional<uint32_t> rule;  // its rule; none: no rule matched
   [[nodiscard]] bool permits() const { return verdict == Verdict::allow || verdict == Verdict::audit; }

@@ -58,7 +58,7 @@ void read_sandbox(YamlReader& r, const YamlNode& node, Policy& policy) {
     r.refuse(*v, "'network: false' is not supported yet; remove it (the network is not restricted)");
   }
   if (const auto* v = map.find("docker"); v != nullptr && !r.boolean(*v, "'docker'")) {
-    r.refuse(*v, "'docker: false' is not supported yet; remove it and deny the docker sockets in unix_socket_rules");
+    r.refuse(*v, "'docker: false' is not supported yet; remove it and deny the docker sockets by rules");
   }
 }
 

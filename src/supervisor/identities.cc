@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/unique_fd.h"
+#include "policy/classes/unix_socket.h"
 
 namespace wrapd::supervisor {
 namespace {

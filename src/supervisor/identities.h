@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "kernel/kernel.h"
-#include "policy/classes/unix_socket.h"
 #include "policy/layers.h"
 
 namespace wrapd::supervisor {

@@ -6,6 +6,7 @@
 
 #include "base/io.h"
 #include "base/json_text.h"
+#include "policy/name.h"
 #include "wire/codec.h"
 
 namespace wrapd::wire {
@@ -169,7 +170,7 @@ Result<OpenRequest> decode_open_request(std::string_view text) {
   request.cwd = fields.text("cwd", kMaxPath);
   fields.require(is_absolute_path(request.cwd), "cwd", "an absolute path without \"..\"");
   if (const Value* policy = fields.take_if("policy", Value::Type::string)) {
-    fields.require(is_policy_name(policy->string), "policy", "1 to 64 letters, digits, '.', '_' or '-'");
+    fields.require(policy::valid_name(policy->string), "policy", "1 to 64 letters, digits, '.', '_' or '-'");
     request.policy = policy->string;
   }
   if (const Value* profile = fields.take_if("profile", Value::Type::boolean)) request.profile = profile->boolean;
@@ -248,7 +249,7 @@ Result<SessionReply> session_reply_from(const Value& object) {
     if (auto done = tokens.finish(); !done) return std::unexpected(done.error());
   }
   reply.policy = fields.text("policy", 64);
-  fields.require(is_policy_name(reply.policy), "policy", "1 to 64 letters, digits, '.', '_' or '-'");
+  fields.require(policy::valid_name(reply.policy), "policy", "1 to 64 letters, digits, '.', '_' or '-'");
   reply.mode = fields.text("mode", 16);
   fields.require(is_mode(reply.mode), "mode", "enforce, audit or disabled");
   reply.filtered = fields.boolean("filtered");

@@ -183,14 +183,6 @@ bool is_lower_hex(std::string_view text, size_t digits) {
   return text.size() == digits && std::all_of(text.begin(), text.end(), [](char c) { return hex_digit(c) >= 0; });
 }
 
-bool is_policy_name(std::string_view text) {
-  auto good = [](char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-           c == '-';
-  };
-  return !text.empty() && text.size() <= 64 && std::all_of(text.begin(), text.end(), good);
-}
-
 bool is_absolute_path(std::string_view text) {
   if (!text.starts_with('/') || text.size() > 4095 || text.find('\0') != std::string_view::npos) return false;
   while (!text.empty()) {

@@ -40,7 +40,6 @@ void append_json(std::string& out, const Value& value);
 [[nodiscard]] std::string escape(std::string_view bytes);
 
 [[nodiscard]] bool is_lower_hex(std::string_view text, size_t digits);
-[[nodiscard]] bool is_policy_name(std::string_view text);    // [A-Za-z0-9._-]{1,64}
 [[nodiscard]] bool is_absolute_path(std::string_view text);  // at most 4095 bytes, no NUL, no ".." component
 
 // Takes an object apart. The first thing that is wrong sticks and is what finish() returns; until then callers may take
