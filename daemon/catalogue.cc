@@ -89,18 +89,11 @@ Result<> check_granted(Catalogue& catalogue, const std::string& file) {
 }  // namespace
 
 VariableUse variables_used(const policy::Policy& policy) {
-  VariableUse use;
-  if (!policy.unix_socket_rules) return use;
-  for (const auto& rule : *policy.unix_socket_rules) {
-    for (std::string_view path : rule.paths) {
-      use.home |= path.find("${HOME}") != std::string_view::npos;
-      use.cwd |= path.find("${CWD}") != std::string_view::npos;
-      use.uid |= path.find("${UID}") != std::string_view::npos;
-      use.user |= path.find("${USER}") != std::string_view::npos;
-      use.xdg_runtime_dir |= path.find("${XDG_RUNTIME_DIR}") != std::string_view::npos;
-    }
-  }
-  return use;
+  return {.home = policy.names(policy::Variable::home),
+          .cwd = policy.names(policy::Variable::cwd),
+          .uid = policy.names(policy::Variable::uid),
+          .user = policy.names(policy::Variable::user),
+          .xdg_runtime_dir = policy.names(policy::Variable::xdg_runtime_dir)};
 }
 
 std::shared_ptr<const CataloguePolicy> Catalogue::find(std::string_view name) const {

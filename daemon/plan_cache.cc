@@ -9,7 +9,6 @@
 #include "base/io.h"
 #include "plan/local_mounts.h"
 #include "plan/others_may_create.h"
-#include "policy/pattern.h"
 
 namespace wrapd::daemon {
 namespace {
@@ -44,16 +43,10 @@ Result<plan::OthersMayCreate> others_may_create_in(const std::shared_ptr<UniqueF
 
 std::set<std::string, std::less<>> directories_as_written(const policy::Policy& policy) {
   std::set<std::string, std::less<>> out;
-  if (!policy.unix_socket_rules) return out;
-  for (const auto& rule : *policy.unix_socket_rules) {
-    for (const auto& path : rule.paths) {
-      auto pattern = policy::parse_pattern(path);
-      if (!pattern || pattern->abstract) continue;
-      std::string text;
-      auto token = pattern->tokens.begin();
-      for (; token != pattern->tokens.end() && token->kind == policy::TokenKind::byte; ++token) {
-        text += static_cast<char>(token->value);
-      }
+  policy.for_each_rule([&](const policy::Rule& rule) {
+    for (const policy::Pattern& pattern : rule.patterns) {
+      if (pattern.abstract) continue;
+      const std::string text = pattern.beginning();
       // Each is followed by a slash in the policy itself, so that no variable has a part in its name.
       for (size_t slash = text.rfind('/'); slash != std::string::npos && slash > 0;
            slash = text.rfind('/', slash - 1)) {
@@ -61,7 +54,7 @@ std::set<std::string, std::less<>> directories_as_written(const policy::Policy& 
       }
       if (!text.empty()) out.insert("/");
     }
-  }
+  });
   return out;
 }
 

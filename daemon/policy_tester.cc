@@ -4,8 +4,7 @@
 #include <climits>
 #include <optional>
 
-#include "policy/layers.h"
-#include "policy/rules.h"
+#include "policy/test_policy.h"
 #include "wire/fields.h"
 
 namespace wrapd::daemon {
@@ -15,13 +14,6 @@ constexpr size_t kThreads = 2;
 constexpr size_t kQueue = 1024;
 constexpr size_t kMaxAbstract = 107;  // sun_path without its first byte, unix(7)
 
-std::optional<policy::UnixOperation> operation_of(std::string_view word) {
-  for (auto operation : {policy::UnixOperation::connect, policy::UnixOperation::bind, policy::UnixOperation::listen}) {
-    if (word == policy::to_string(operation)) return operation;
-  }
-  return std::nullopt;
-}
-
 // As the supervisor finds it at the end of its walk: no "//", no ".", no "..", no slash at the end.
 bool is_normal_path(std::string_view path) {
   return wire::is_absolute_path(path) && path.size() > 1 && path.back() != '/' &&
@@ -30,22 +22,12 @@ bool is_normal_path(std::string_view path) {
 }
 
 ApiResult<PolicyVerdict> verdict_of(const policy::Policy& policy, const policy::Variables& variables,
-                                    policy::UnixOperation operation, std::string_view target) {
-  auto block = policy::compile_rules(policy, variables);
-  if (!block) return std::unexpected(ApiError{"Internal", block.error().message});
-  auto rules = policy::RuleSet::open(*block);
-  if (!rules) return std::unexpected(ApiError{"Internal", rules.error().message});
-  policy::Layers layers;
-  layers.add(*rules);
-  const policy::Decision decision =
-      target.front() == '@' ? layers.judge_abstract(operation, target.substr(1)) : layers.judge_path(operation, target);
-  PolicyVerdict verdict{.decision = std::string(to_string(decision.verdict)), .rule = {}, .guidance = {}};
-  if (decision.rule >= 0) {
-    const policy::RuleView rule = rules->rule(decision.rule);
-    verdict.rule = rule.name;
-    verdict.guidance = rule.guidance;
-  }
-  return verdict;
+                                    policy::Operation operation, std::string_view target) {
+  auto answer = policy::test_policy(policy, variables, policy::with_name(operation, target));
+  if (!answer) return std::unexpected(ApiError{"Internal", answer.error().message});
+  return PolicyVerdict{.decision = std::string(to_string(answer->decision.verdict)),
+                       .rule = std::move(answer->rule),
+                       .guidance = std::move(answer->guidance)};
 }
 
 }  // namespace
@@ -53,7 +35,7 @@ ApiResult<PolicyVerdict> verdict_of(const policy::Policy& policy, const policy::
 struct PolicyTester::Job {
   std::shared_ptr<const CataloguePolicy> policy;
   policy::Variables variables;
-  policy::UnixOperation operation{};
+  policy::Operation operation{};
   std::string target;
   Done done;
   uint64_t id = 0;
@@ -69,7 +51,7 @@ Result<std::unique_ptr<PolicyTester>> PolicyTester::create(EventLoop& loop, User
 
 void PolicyTester::test(uid_t uid, uint64_t user, std::shared_ptr<const CataloguePolicy> policy,
                         std::string_view operation, std::string_view target, Done done) {
-  auto known = operation_of(operation);
+  auto known = policy::operation_of(operation);
   if (!known) return done(std::unexpected(ApiError{"InvalidArgument", "the operation is connect, bind or listen"}));
   const bool abstract = target.starts_with('@');
   const bool good = abstract ? target.size() > 1 && target.size() <= 1 + kMaxAbstract : is_normal_path(target);

@@ -91,13 +91,6 @@ Result<Options> parse(int argc, char** argv) {
   return options;
 }
 
-bool mentions(const policy::Policy& policy, std::string_view variable) {
-  if (!policy.unix_socket_rules) return false;
-  return std::ranges::any_of(*policy.unix_socket_rules, [&](const policy::UnixSocketRule& rule) {
-    return std::ranges::any_of(rule.paths, [&](const std::string& path) { return path.contains(variable); });
-  });
-}
-
 std::string from_environment(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? std::string() : std::string(value);
@@ -112,13 +105,13 @@ policy::Variables variables_for(const policy::Policy& policy) {
   variables.home = from_environment("HOME");
   variables.xdg_runtime_dir = from_environment("XDG_RUNTIME_DIR");
   if (variables.xdg_runtime_dir.empty()) variables.xdg_runtime_dir = "/run/user/" + variables.uid;
-  if (mentions(policy, "${CWD}")) {
+  if (policy.names(policy::Variable::cwd)) {
     if (char* directory = getcwd(nullptr, 0); directory != nullptr) {
       variables.cwd = directory;
       std::free(directory);
     }
   }
-  if (mentions(policy, "${USER}") || (variables.home.empty() && mentions(policy, "${HOME}"))) {
+  if (policy.names(policy::Variable::user) || (variables.home.empty() && policy.names(policy::Variable::home))) {
     if (auto entry = compile::find_user(uid)) {
       variables.user = entry->name;
       if (variables.home.empty()) variables.home = entry->home;

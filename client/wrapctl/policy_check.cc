@@ -56,7 +56,7 @@ void print_failure(const Context& context, const std::string& file, const Error&
 
 void print_checked(const Context& context, const std::string& file, const Checked& checked) {
   const bool good = checked.void_denials.empty();
-  const size_t rules = checked.policy.unix_socket_rules ? checked.policy.unix_socket_rules->size() : 0;
+  const size_t rules = checked.policy.rule_count();
   if (context.json) {
     nlohmann::json out = {{"file", printable(file)},
                           {"ok", good},

@@ -9,14 +9,14 @@
 #include "client/wrapctl/caller.h"
 #include "client/wrapctl/output.h"
 #include "client/wrapctl/verbs.h"
-#include "policy/layers.h"
-#include "policy/rules.h"
+#include "policy/classes.h"
+#include "policy/test_policy.h"
 #include "policyfile/load.h"
 
 namespace wrapd::wrapctl {
 namespace {
 
-using policy::UnixOperation;
+using policy::Operation;
 
 struct Options {
   std::string file;
@@ -25,28 +25,23 @@ struct Options {
 };
 
 struct Question {
-  UnixOperation operation = UnixOperation::connect;
+  Operation operation = Operation::connect;
   std::string asked;   // as on the command line
-  std::string judged;  // a path without symbolic links, or an abstract name without '@'
-  bool abstract = false;
+  std::string judged;  // a path without symbolic links, or '@' and an abstract name
+  [[nodiscard]] bool abstract() const { return judged.starts_with('@'); }
 };
 
-struct Answer {
+struct Answer : policy::TestAnswer {
   std::string policy;
-  bool judges = true;
-  bool audit_only = false;
-  policy::Decision decision;
-  std::string rule;  // empty: none matched
-  std::string guidance;
 };
 
 // The supervisor judges where a path really leads. Here as far as the path exists and can be seen.
-Result<std::string> real_path(UnixOperation operation, const std::string& path) {
+Result<std::string> real_path(Operation operation, const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code failure;
   fs::path absolute = fs::absolute(path, failure);
   if (failure) return fail("cannot make '" + printable(path) + "' absolute: " + failure.message());
-  if (operation == UnixOperation::connect) {
+  if (operation == Operation::connect) {
     auto real = fs::weakly_canonical(absolute, failure);
     if (!failure) return real.string();
   } else {
@@ -63,16 +58,15 @@ Result<Question> question_of(const Options& options) {
   if (options.connect) {
     q.asked = *options.connect;
   } else if (options.bind) {
-    q.operation = UnixOperation::bind;
+    q.operation = Operation::bind;
     q.asked = *options.bind;
   } else {
-    q.operation = UnixOperation::listen;
+    q.operation = Operation::listen;
     q.asked = *options.listen;
   }
   if (q.asked.empty() || q.asked == "@") return fail("name a path or an abstract '@name'");
-  q.abstract = q.asked.front() == '@';
-  if (q.abstract) {
-    q.judged = q.asked.substr(1);
+  if (q.asked.front() == '@') {
+    q.judged = q.asked;
     return q;
   }
   if (q.asked.back() == '/') return fail("'" + printable(q.asked) + "' names a directory; name a socket");
@@ -87,38 +81,18 @@ Result<Answer> answer_to(const Question& question, const Options& options) {
   if (!loaded) return std::unexpected(loaded.error());
   auto variables = variables_of(options.user);
   if (!variables) return std::unexpected(variables.error());
-  auto block = policy::compile_rules(*loaded, *variables);
-  if (!block) return std::unexpected(block.error());
-  auto rules = policy::RuleSet::open(*block);
-  if (!rules) return std::unexpected(rules.error());
-  policy::Layers layers;
-  layers.add(*rules);
-
-  Answer out;
-  out.policy = rules->policy_name();
-  out.judges = layers.judges_unix_sockets();
-  out.audit_only = out.judges && layers.audit_only();
-  out.decision = question.abstract ? layers.judge_abstract(question.operation, question.judged)
-                                   : layers.judge_path(question.operation, question.judged);
-  if (out.decision.rule >= 0) {
-    policy::RuleView rule = rules->rule(out.decision.rule);
-    out.rule = rule.name;
-    out.guidance = rule.guidance;
-  }
-  return out;
-}
-
-std::string shown_name(const Question& q) {
-  return (q.abstract ? "@" : "") + printable(q.judged);
+  auto answer = policy::test_policy(*loaded, *variables, policy::with_name(question.operation, question.judged));
+  if (!answer) return std::unexpected(answer.error());
+  return Answer{std::move(*answer), std::move(loaded->name)};
 }
 
 void print_json(const Question& q, const Answer& a) {
   nlohmann::json out = {{"verdict", to_string(a.decision.verdict)},
                         {"recorded", to_string(a.decision.recorded)},
                         {"operation", to_string(q.operation)},
-                        {"name", shown_name(q)},
-                        {"abstract", q.abstract},
-                        {"judged", a.judges},
+                        {"name", printable(q.judged)},
+                        {"abstract", q.abstract()},
+                        {"judged", a.judged},
                         {"policy", a.policy}};
   out["rule"] = a.rule.empty() ? nlohmann::json() : nlohmann::json(a.rule);
   out["guidance"] = a.guidance.empty() ? nlohmann::json() : nlohmann::json(a.guidance);
@@ -127,14 +101,14 @@ void print_json(const Question& q, const Answer& a) {
 
 void print_text(const Question& q, const Answer& a) {
   std::cout << painted(a.decision.permits() ? Colour::green : Colour::red, to_string(a.decision.verdict));
-  if (a.audit_only && a.decision.recorded != a.decision.verdict) {
+  if (a.decision.recorded != a.decision.verdict) {
     std::cout << " (audit mode; if it were enforced: " << to_string(a.decision.recorded) << ')';
   }
-  std::cout << ": " << to_string(q.operation) << ' ' << shown_name(q);
-  if (!q.abstract && q.judged != q.asked) std::cout << " (given as " << printable(q.asked) << ')';
+  std::cout << ": " << to_string(q.operation) << ' ' << printable(q.judged);
+  if (!q.abstract() && q.judged != q.asked) std::cout << " (given as " << printable(q.asked) << ')';
   std::cout << '\n';
-  if (!a.judges) {
-    std::cout << "rule: none; this policy does not judge unix sockets\n";
+  if (!a.judged) {
+    std::cout << "rule: none; this policy does not judge " << policy::entry_of(a.decision.of_class).noun << "s\n";
   } else if (a.rule.empty()) {
     std::cout << "rule: none matches, and what is not listed is denied\n";
   } else {

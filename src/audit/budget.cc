@@ -16,16 +16,14 @@ uint64_t bytes_in_the_journal(const Event& event) {
 // Their number is not the program's to choose, or they say what became of the others.
 bool must_be_recorded(const Event& event) {
   switch (event.kind) {
-    case Kind::unix_socket_op:
-      return false;
     case Kind::approval:
       return event.action == "allowed" || event.action == "denied";  // somebody has answered
     default:
-      return true;
+      return !is_operation(event.kind);
   }
 }
 
-std::string kind_of(const Event& event) {
+std::string key_of(const Event& event) {
   std::string key = std::to_string(static_cast<int>(event.kind)) + (event.abstract ? "@" : "/");
   for (const std::string* text :
        {&event.operation, &event.decision, &event.action, &event.rule, &event.policy, &event.reason}) {
@@ -38,7 +36,7 @@ std::string kind_of(const Event& event) {
 
 unsigned* Budget::among_the_first(const Event& event) {
   if (event.action == "allowed" && event.decision == "allow") return nullptr;
-  std::string key = kind_of(event);
+  std::string key = key_of(event);
   auto known = kinds_.find(key);
   if (known == kinds_.end() && kinds_.size() >= kMostKinds) return nullptr;
   if (known == kinds_.end()) known = kinds_.emplace(std::move(key), 0).first;
@@ -63,7 +61,7 @@ bool Budget::fits(const Event& event, Clock::time_point now) {
 
 bool Budget::admits(const Event& event, Clock::time_point now) {
   if (fits(event, now)) return true;
-  const uint64_t stands_for = event.kind == Kind::unix_socket_op ? event.count.value_or(1) : 1;
+  const uint64_t stands_for = is_operation(event.kind) ? event.count.value_or(1) : 1;
   lost_ += stands_for;
   unreported_ += stands_for;
   if (!next_report_) next_report_ = now + interval_;

@@ -8,6 +8,7 @@
 #include "audit/fields.h"
 #include "base/io.h"
 #include "base/json_text.h"
+#include "policy/classes.h"
 
 namespace wrapd::audit {
 namespace {
@@ -64,7 +65,7 @@ std::string preposition(std::string_view operation) {
   return " of ";
 }
 
-std::string unix_socket_message(const Event& event) {
+std::string operation_message(const Event& event) {
   std::string out = event.action.empty() ? printable(event.decision, kMaxName) : printable(event.action, kMaxName);
   out += " " + printable(event.operation, kMaxName);
   if (!event.path.empty() || event.abstract) out += preposition(event.operation) + object_name(event);
@@ -94,50 +95,37 @@ std::string approval_message(const Event& event) {
   return event.rule.empty() ? out : out + " (rule " + printable(event.rule, kMaxName) + ")";
 }
 
+struct Names {
+  std::string_view type;
+  std::string_view message_id;
+};
+
+Names names_of(Kind kind) {
+  if (is_operation(kind)) {
+    const auto number = static_cast<size_t>(kind) - static_cast<size_t>(Kind::operation);
+    const policy::ClassEntry& entry = policy::entry_of(static_cast<policy::Class>(number));
+    return {entry.event, entry.message_id};
+  }
+  constexpr std::array<Names, static_cast<size_t>(Kind::operation)> kNames = {{
+      {"session_opened", "187adfd629054cdd90a318e3b40c2172"},
+      {"session_closed", "a97d064394864fb78150a085df90f63a"},
+      {"approval", "bc25e06a61ea42c7a80c7f6e2d946c79"},
+      {"peer_rejected", "b75cf81571e84946bdf83cb8b26d92fe"},
+      {"policy_loaded", "e514e25c936745cd984265eef946ce5a"},
+      {"policy_rejected", "21b97d9a2c80466194ab4cf00cb09526"},
+      {"events_lost", "b5fc1e1c94c34823801498377b8714a3"},
+  }};
+  return kNames[static_cast<size_t>(kind)];
+}
+
 }  // namespace
 
 std::string_view to_string(Kind kind) {
-  switch (kind) {
-    case Kind::session_opened:
-      return "session_opened";
-    case Kind::session_closed:
-      return "session_closed";
-    case Kind::unix_socket_op:
-      return "unix_socket_op";
-    case Kind::approval:
-      return "approval";
-    case Kind::peer_rejected:
-      return "peer_rejected";
-    case Kind::policy_loaded:
-      return "policy_loaded";
-    case Kind::policy_rejected:
-      return "policy_rejected";
-    case Kind::events_lost:
-      return "events_lost";
-  }
-  return "unknown";
+  return names_of(kind).type;
 }
 
 std::string_view message_id(Kind kind) {
-  switch (kind) {
-    case Kind::session_opened:
-      return "187adfd629054cdd90a318e3b40c2172";
-    case Kind::session_closed:
-      return "a97d064394864fb78150a085df90f63a";
-    case Kind::unix_socket_op:
-      return "0177d646117e4ad6a125e668c4fcbd5f";
-    case Kind::approval:
-      return "bc25e06a61ea42c7a80c7f6e2d946c79";
-    case Kind::peer_rejected:
-      return "b75cf81571e84946bdf83cb8b26d92fe";
-    case Kind::policy_loaded:
-      return "e514e25c936745cd984265eef946ce5a";
-    case Kind::policy_rejected:
-      return "21b97d9a2c80466194ab4cf00cb09526";
-    case Kind::events_lost:
-      return "b5fc1e1c94c34823801498377b8714a3";
-  }
-  return "00000000000000000000000000000000";
+  return names_of(kind).message_id;
 }
 
 Event make_event(Kind kind) {
@@ -166,7 +154,7 @@ void visit(const Event& event, FieldVisitor& visitor) {
   text("action", event.action, kMaxName);
   text("reason", event.reason, kMaxReason);
   text("path", event.path, kMaxPath);
-  if ((event.kind == Kind::unix_socket_op || event.kind == Kind::approval) && (!event.path.empty() || event.abstract)) {
+  if ((is_operation(event.kind) || event.kind == Kind::approval) && (!event.path.empty() || event.abstract)) {
     visitor.boolean("abstract", event.abstract);
   }
   text("target", event.target, kMaxPath);
@@ -195,7 +183,7 @@ std::string to_message(const Event& event) {
   auto asked = [&] {
     return event.by.empty() ? std::string() : " (asked for by " + printable(event.by, kMaxName) + ")";
   };
-  switch (event.kind) {
+  switch (is_operation(event.kind) ? Kind::operation : event.kind) {
     case Kind::session_opened: {
       std::string out = session_name(event) + of_user() + " opened";
       if (!event.policy.empty()) out += " with policy " + printable(event.policy, kMaxName);
@@ -211,8 +199,8 @@ std::string to_message(const Event& event) {
       }
       return out + why();
     }
-    case Kind::unix_socket_op:
-      return unix_socket_message(event);
+    case Kind::operation:
+      return operation_message(event);
     case Kind::approval:
       return approval_message(event);
     case Kind::peer_rejected: {
@@ -240,8 +228,8 @@ std::string to_message(const Event& event) {
 }
 
 int priority(const Event& event) {
-  switch (event.kind) {
-    case Kind::unix_socket_op:
+  switch (is_operation(event.kind) ? Kind::operation : event.kind) {
+    case Kind::operation:
       return event.action == "denied" || event.decision != "allow" ? LOG_NOTICE : LOG_INFO;
     case Kind::approval:
       return LOG_NOTICE;

@@ -7,36 +7,46 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include "policy/verdict.h"
+#include "policy/request.h"
 
 namespace wrapd::audit {
 
 enum class Kind : uint8_t {
   session_opened,
   session_closed,
-  unix_socket_op,
   approval,
   peer_rejected,
   policy_loaded,
   policy_rejected,
   events_lost,
+  operation,  // of the first class that is judged; those of the others follow
 };
-inline constexpr Kind kAllKinds[] = {Kind::session_opened,  Kind::session_closed, Kind::unix_socket_op,
-                                     Kind::approval,        Kind::peer_rejected,  Kind::policy_loaded,
-                                     Kind::policy_rejected, Kind::events_lost};
+// Of the events that record decisions on a class.
+[[nodiscard]] constexpr Kind kind_of(policy::Class c) {
+  return static_cast<Kind>(static_cast<size_t>(Kind::operation) + static_cast<size_t>(c));
+}
+[[nodiscard]] constexpr bool is_operation(Kind kind) {
+  return kind >= Kind::operation;
+}
+inline constexpr auto kAllKinds = [] {
+  std::array<Kind, static_cast<size_t>(Kind::operation) + policy::kClasses> all{};
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<Kind>(i);
+  return all;
+}();
 
 [[nodiscard]] std::string_view to_string(Kind kind);
 // The journal's MESSAGE_ID: 32 hexadecimal digits, one per kind, the same as in units/wrapd.catalog.
 [[nodiscard]] std::string_view message_id(Kind kind);
 
 struct Event {
-  Kind kind = Kind::unix_socket_op;
+  Kind kind = Kind::operation;
   std::chrono::system_clock::time_point time;  // set by make_event()
   std::string session_id;                      // empty: belongs to no session
   std::optional<uid_t> uid;                    // the caller's

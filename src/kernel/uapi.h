@@ -34,7 +34,7 @@ struct LandlockRulesetAttr {
   uint64_t handled_access_net = 0;
   uint64_t scoped = 0;
 };
-inline constexpr uint64_t kLandlockScopeAbstractUnixSocket = 1U << 0;
+inline constexpr uint64_t kLandlockScopeAbstract = 1U << 0;
 inline constexpr uint64_t kLandlockScopeSignal = 1U << 1;
 inline constexpr uint32_t kLandlockCreateRulesetVersion = 1U << 0;
 

@@ -16,7 +16,7 @@
 #include <string>
 #include <utility>
 
-#include "policy/rules.h"
+#include "policy/classes/unix_socket.h"
 
 namespace wrapd::plan {
 
@@ -25,8 +25,8 @@ namespace {
 // A pattern with a wildcard for a directory counts as one that the command can make names for: the directories that it
 // means are not known before the command runs.
 Result<bool> names_can_move(const policy::Policy& policy, const policy::Variables& variables,
-                            const policy::RuleSet& rules, const OthersMayCreate& others_may_create) {
-  const std::vector<std::string_view> allowed = rules.allowed_connect_prefixes();
+                            const policy::UnixSockets& sockets, const OthersMayCreate& others_may_create) {
+  const std::vector<std::string_view> allowed = sockets.allowed_directories();
   if (allowed.empty()) return false;
   for (std::string_view directory : allowed) {
     const bool any_beneath = directory.size() > 1 && directory.ends_with('/');
@@ -60,24 +60,20 @@ Result<Plan> compile_plan(const policy::Policy& policy, const policy::Variables&
   }
 
   confinement.traps = narrow;
-  if (policy.judges_unix_sockets()) {
+  if (policy.judges(policy::Class::unix_socket)) {
     Result<policy::RuleSet> rules = policy::RuleSet::open(plan.rules);
     if (!rules) return std::unexpected(rules.error());
+    const policy::UnixSockets sockets(*rules);
     confinement.traps |= kUnixSocketTraps;
     // A command of root's makes and moves names wherever root does.
     const bool root = variables.uid == "0";
-    // Where a program may bind, it can make names by definition: what it bound there must stay where it was judged.
-    const bool binds = std::ranges::any_of(*policy.unix_socket_rules, [](const policy::UnixSocketRule& rule) {
-      return (rule.operations & static_cast<uint8_t>(policy::UnixOperation::bind)) != 0 &&
-             rule.decision != policy::Verdict::deny &&
-             std::ranges::any_of(rule.paths, [](const std::string& path) { return !path.starts_with('@'); });
-    });
     Result<bool> moves = names_can_move(
-        policy, variables, *rules, [&](std::string_view directory) { return root || others_may_create(directory); });
+        policy, variables, sockets, [&](std::string_view directory) { return root || others_may_create(directory); });
     if (!moves) return std::unexpected(moves.error());
-    if (binds || *moves) confinement.traps |= {TrapGroup::rename_link};
+    // Where a program may bind, it can make names by definition: what it bound there must stay where it was judged.
+    if (policy::binds_paths(policy) || *moves) confinement.traps |= {TrapGroup::rename_link};
     confinement.scopes.abstract_socket =
-        policy.unix_socket_mode() == policy::Mode::enforce && !rules->allows_any_abstract();
+        rules->enforces(policy::Class::unix_socket) && !sockets.allows_any_abstract();
   }
 
   plan.filter = compile_filter(confinement.traps);

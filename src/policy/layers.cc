@@ -4,42 +4,13 @@
 #include <algorithm>
 
 namespace wrapd::policy {
-namespace {
 
-bool enforces(const RuleSet& layer) {
-  return layer.judges_unix_sockets() && layer.unix_socket_mode() == Mode::enforce;
+bool Layers::judges(Class c) const {
+  return std::ranges::any_of(layers_, [&](const RuleSet& layer) { return layer.judges(c); });
 }
 
-template <class Judge>
-Decision combine(const std::vector<RuleSet>& layers, Judge judge) {
-  Decision out{.verdict = Verdict::allow, .recorded = Verdict::allow};
-  bool first = true;
-  bool from_enforcing = false;
-  for (size_t i = 0; i < layers.size(); ++i) {
-    if (!layers[i].judges_unix_sockets()) continue;
-    LayerVerdict v = judge(layers[i]);
-    bool enforcing = enforces(layers[i]);
-    if (enforcing) out.verdict = strictest(out.verdict, v.verdict);
-    // Of two equally strict, the one that is really in force explains what happened.
-    if (first || v.verdict < out.recorded || (v.verdict == out.recorded && enforcing && !from_enforcing)) {
-      out.recorded = v.verdict;
-      out.layer = static_cast<uint8_t>(i);
-      out.rule = v.rule;
-      from_enforcing = enforcing;
-      first = false;
-    }
-  }
-  return out;
-}
-
-}  // namespace
-
-bool Layers::judges_unix_sockets() const {
-  return std::ranges::any_of(layers_, [](const RuleSet& l) { return l.judges_unix_sockets(); });
-}
-
-bool Layers::audit_only() const {
-  return std::ranges::none_of(layers_, enforces);
+bool Layers::audit_only(Class c) const {
+  return std::ranges::none_of(layers_, [&](const RuleSet& layer) { return layer.enforces(c); });
 }
 
 Approval Layers::approval() const {
@@ -48,7 +19,7 @@ Approval Layers::approval() const {
     if (other != 0 && (value == 0 || other < value)) value = other;
   };
   for (const RuleSet& layer : layers_) {
-    if (!layer.judges_unix_sockets()) continue;
+    if (!layer.judges_anything()) continue;
     Approval said = layer.approval();
     narrow(strictest.timeout_seconds, said.timeout_seconds);
     narrow(strictest.rate, said.rate);
@@ -60,18 +31,45 @@ Approval Layers::approval() const {
   return strictest;
 }
 
-Decision Layers::judge_path(UnixOperation operation, std::string_view path) const {
-  return combine(layers_, [&](const RuleSet& layer) { return layer.judge_path(operation, path); });
+Decision Layers::judge(const Request& request) const {
+  const Class c = request.of_class;
+  Decision out{.verdict = Verdict::allow, .recorded = Verdict::allow, .of_class = c, .layer = {}, .rule = {}};
+  bool from_enforcing = false;
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const RuleSet& layer = layers_[i];
+    if (!layer.judges(c)) continue;
+    const LayerVerdict said = layer.judge(request);
+    const bool enforcing = layer.enforces(c);
+    if (enforcing) out.verdict = strictest(out.verdict, said.verdict);
+    // Of two equally strict, the one that is really in force explains what happened.
+    if (!out.layer || said.verdict < out.recorded || (said.verdict == out.recorded && enforcing && !from_enforcing)) {
+      out.recorded = said.verdict;
+      out.layer = static_cast<uint8_t>(i);
+      out.rule = said.rule;
+      from_enforcing = enforcing;
+    }
+  }
+  return out;
 }
 
-Decision Layers::judge_any_path(UnixOperation operation) const {
-  return combine(layers_, [&](const RuleSet& layer) {
-    return LayerVerdict{layer.uniform_beneath(operation, "/").value_or(Verdict::deny), -1};
-  });
+Decision Layers::refusal_by(Class c, size_t layer, Verdict verdict, std::optional<uint32_t> rule) const {
+  return {.verdict = layers_[layer].enforces(c) ? verdict : Verdict::allow,
+          .recorded = verdict,
+          .of_class = c,
+          .layer = static_cast<uint8_t>(layer),
+          .rule = rule};
 }
 
-Decision Layers::judge_abstract(UnixOperation operation, std::string_view name) const {
-  return combine(layers_, [&](const RuleSet& layer) { return layer.judge_abstract(operation, name); });
+const RuleSet* Layers::layer_of(const Decision& decision) const {
+  return decision.layer && *decision.layer < layers_.size() ? &layers_[*decision.layer] : nullptr;
+}
+
+std::optional<RuleView> Layers::rule_of(const Decision& decision) const {
+  const RuleSet* layer = layer_of(decision);
+  if (layer == nullptr || !decision.rule) return std::nullopt;
+  const auto& section = layer->section(decision.of_class);
+  if (!section || *decision.rule >= section->rule_count()) return std::nullopt;
+  return section->rule(*decision.rule);
 }
 
 }  // namespace wrapd::policy

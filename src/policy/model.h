@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "policy/pattern.h"
+#include "policy/request.h"
 #include "policy/verdict.h"
 
 namespace wrapd::policy {
@@ -22,58 +26,58 @@ inline constexpr uint16_t kMaxApprovalBurst = 100;
 // Where no policy says otherwise.
 inline constexpr Approval kDefaultApproval{.timeout_seconds = 60, .rate = 10, .burst = 5};
 
-// Where something is written in its file, both from 1; columns in bytes.
-struct Place {
-  int line = 1;
-  int column = 1;
-};
-
-// A policy as it was written: checked, complete, variables not yet filled in. Made by load_policy() only.
-struct UnixSocketRule {
+// A rule as it was written: checked, variables not yet filled in.
+struct Rule {
   std::string name;
-  std::vector<std::string> paths;  // patterns as written: absolute paths and "@abstract" names
-  uint8_t operations = 0;          // mask of UnixOperation; all of them where the policy names none
+  std::vector<Pattern> patterns{};  // the names that it is about, for classes that judge names
+  uint32_t operations = 0;          // mask of bit(Operation): all of the class's where the policy names none
   Verdict decision = Verdict::deny;
-  std::string guidance;         // shown to the user beside a denial; may be empty
-  int line = 0;                 // where the rule starts, from 1
-  std::vector<Place> places{};  // of each of `paths`; empty where no file was read
+  std::string guidance{};  // shown to the user beside a denial; may be empty
+  int line = 0;            // where the rule starts, from 1
+
+  [[nodiscard]] bool restricts() const { return decision == Verdict::deny || decision == Verdict::ask; }
 };
 
+// What a policy says of one class.
+struct ClassPolicy {
+  bool enabled = true;          // by each of the switches that it has
+  Mode action = Mode::enforce;  // enforce or audit
+  // Absent: the class is unmediated by this policy. Present and empty: everything is denied.
+  std::optional<std::vector<Rule>> rules;
+};
+
+// A policy as it was written, complete. Made by read_policy() only.
 struct Policy {
   std::string name;
-  std::string file;  // as given to load_policy()
+  std::string file;  // as messages call it
 
-  bool seccomp_enabled = true;              // false: nothing is filtered, as mode disabled
-  Mode mode = Mode::enforce;                // sandbox.seccomp.mode
-  bool unix_socket_enabled = true;          // sandbox.seccomp.unix_socket.enabled && sandbox.unix_sockets.enabled
-  Mode unix_socket_action = Mode::enforce;  // sandbox.seccomp.unix_socket.action: enforce or audit
-  bool monitor_unsupported = false;         // on_unsupported: monitor
-
+  bool seccomp_enabled = true;       // false: nothing is filtered, as mode disabled
+  Mode mode = Mode::enforce;         // sandbox.seccomp.mode
+  bool monitor_unsupported = false;  // on_unsupported: monitor
   Approval approval;
+  std::array<ClassPolicy, kClasses> classes;
 
-  // Absent: unix sockets are unmediated by this policy. Present and empty: all are denied.
-  std::optional<std::vector<UnixSocketRule>> unix_socket_rules;
-
-  // True if this policy judges unix sockets at all.
-  [[nodiscard]] bool judges_unix_sockets() const {
-    return effective_mode() != Mode::disabled && unix_socket_enabled && unix_socket_rules.has_value();
-  }
+  [[nodiscard]] ClassPolicy& of(Class c) { return classes.at(static_cast<size_t>(c)); }
+  [[nodiscard]] const ClassPolicy& of(Class c) const { return classes.at(static_cast<size_t>(c)); }
   [[nodiscard]] Mode effective_mode() const { return seccomp_enabled ? mode : Mode::disabled; }
-  // The mode in force for unix sockets: audit if either switch says so.
-  [[nodiscard]] Mode unix_socket_mode() const {
-    Mode m = effective_mode();
-    return m == Mode::enforce && unix_socket_action == Mode::audit ? Mode::audit : m;
+  // True if this policy judges the class at all.
+  [[nodiscard]] bool judges(Class c) const {
+    return effective_mode() != Mode::disabled && of(c).enabled && of(c).rules.has_value();
   }
-};
-
-// What ${...} stands for. The service takes them from the kernel and the passwd database, never from an environment;
-// the working directory alone is the client's word. An empty value makes patterns that use it an error.
-struct Variables {
-  std::string home;
-  std::string cwd;
-  std::string uid;
-  std::string user;
-  std::string xdg_runtime_dir;
+  // The mode in force for the class: audit if either switch says so.
+  [[nodiscard]] Mode mode_of(Class c) const {
+    const Mode m = effective_mode();
+    return m == Mode::enforce && of(c).action == Mode::audit ? Mode::audit : m;
+  }
+  // Of all classes.
+  [[nodiscard]] size_t rule_count() const;
+  [[nodiscard]] bool names(Variable variable) const;
+  template <class Visit>
+  void for_each_rule(Visit visit) const {
+    for (const ClassPolicy& c : classes) {
+      if (c.rules) std::ranges::for_each(*c.rules, visit);
+    }
+  }
 };
 
 }  // namespace wrapd::policy

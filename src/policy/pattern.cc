@@ -13,23 +13,28 @@ namespace {
 constexpr std::array<std::string_view, 5> kVariableNames = {"HOME", "CWD", "UID", "USER", "XDG_RUNTIME_DIR"};
 constexpr std::string_view kEscapable = "*?[]{}$@\\";
 
-const std::string& value_of(uint8_t variable, const Variables& v) {
+const std::string& value_of(Variable variable, const Variables& v) {
   switch (variable) {
-    case 0:
+    case Variable::home:
       return v.home;
-    case 1:
+    case Variable::cwd:
       return v.cwd;
-    case 2:
+    case Variable::uid:
       return v.uid;
-    case 3:
+    case Variable::user:
       return v.user;
-    default:
+    case Variable::xdg_runtime_dir:
       return v.xdg_runtime_dir;
   }
+  return v.xdg_runtime_dir;
 }
 
-bool is_directory_variable(uint8_t variable) {
-  return variable == 0 || variable == 1 || variable == 4;
+Variable variable_of(const Token& token) {
+  return static_cast<Variable>(token.value);
+}
+
+bool is_directory(Variable variable) {
+  return variable != Variable::uid && variable != Variable::user;
 }
 
 bool is_byte(const Token& t, char c) {
@@ -120,11 +125,58 @@ Result<std::string_view> directory_value(std::string_view value, bool slash_foll
 
 }  // namespace
 
+std::string Pattern::beginning() const {
+  std::string out;
+  for (const Token& token : tokens) {
+    if (token.kind != TokenKind::byte) break;
+    out += static_cast<char>(token.value);
+  }
+  return out;
+}
+
+bool Pattern::is_literal() const {
+  return std::ranges::all_of(tokens, [](const Token& t) { return t.kind == TokenKind::byte; });
+}
+
+bool Pattern::has_wildcards() const {
+  return std::ranges::any_of(tokens,
+                             [](const Token& t) { return t.kind != TokenKind::byte && t.kind != TokenKind::variable; });
+}
+
+bool Pattern::names(Variable variable) const {
+  return std::ranges::any_of(
+      tokens, [&](const Token& t) { return t.kind == TokenKind::variable && variable_of(t) == variable; });
+}
+
+std::string to_text(std::span<const Token> tokens) {
+  std::string out;
+  for (const Token& token : tokens) {
+    const char c = static_cast<char>(token.value);
+    switch (token.kind) {
+      case TokenKind::byte:
+        if (kEscapable.find(c) != std::string_view::npos) out += '\\';
+        out += c;
+        break;
+      case TokenKind::any_byte:
+        out += '?';
+        break;
+      case TokenKind::star:
+        out += '*';
+        break;
+      case TokenKind::globstar:
+        out += "**";
+        break;
+      case TokenKind::variable:
+        out += "${" + std::string(kVariableNames[token.value]) + "}";
+    }
+  }
+  return out;
+}
+
 Result<Pattern> parse_pattern(std::string_view text) {
   if (text.empty()) return fail("empty pattern; write an absolute path or '@' and an abstract name");
   if (text.size() > kMaxPattern) return fail("longer than " + std::to_string(kMaxPattern) + " bytes; shorten it");
-  Pattern out;
-  out.abstract = text.front() == '@';
+  Pattern out{.abstract = text.front() == '@', .tokens = {}, .text = std::string(text)};
   size_t at = out.abstract ? 1 : 0;
   if (at == text.size()) return fail("'@' needs a name behind it; for every abstract name write '@**'");
   for (; at < text.size(); ++at) {
@@ -134,7 +186,7 @@ Result<Pattern> parse_pattern(std::string_view text) {
   }
   if (out.abstract) return out;
   const Token& first = out.tokens.front();
-  if (first.kind == TokenKind::variable && is_directory_variable(first.value)) {
+  if (first.kind == TokenKind::variable && is_directory(variable_of(first))) {
     // What is known only with the value is checked by expand(); the rest here, with a stand-in for the value.
     if (out.tokens.size() == 1) return out;
     std::vector<Token> stand_in = {byte_token('/'), byte_token('x')};
@@ -151,8 +203,7 @@ Result<Pattern> parse_pattern(std::string_view text) {
 }
 
 Result<Pattern> expand(const Pattern& pattern, const Variables& variables) {
-  Pattern out;
-  out.abstract = pattern.abstract;
+  Pattern out{.abstract = pattern.abstract, .tokens = {}, .text = pattern.text, .place = pattern.place};
   for (size_t i = 0; i < pattern.tokens.size(); ++i) {
     const Token& token = pattern.tokens[i];
     if (token.kind != TokenKind::variable) {
@@ -160,9 +211,9 @@ Result<Pattern> expand(const Pattern& pattern, const Variables& variables) {
       continue;
     }
     std::string label = "${" + std::string(kVariableNames[token.value]) + "}";
-    std::string_view value = value_of(token.value, variables);
+    std::string_view value = value_of(variable_of(token), variables);
     if (value.empty()) return fail(label + " has no value for this user; give it one or take the pattern out");
-    if (is_directory_variable(token.value)) {
+    if (is_directory(variable_of(token))) {
       auto directory = directory_value(value, i + 1 < pattern.tokens.size() && is_byte(pattern.tokens[i + 1], '/'));
       if (!directory) return fail(label + " is '" + printable(value, 256) + "', which " + directory.error().message);
       value = *directory;
@@ -179,13 +230,6 @@ Result<Pattern> expand(const Pattern& pattern, const Variables& variables) {
     }
   }
   return out;
-}
-
-bool valid_name(std::string_view name) {
-  return !name.empty() && name.size() <= kMaxName && name.front() != '.' && std::ranges::all_of(name, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-           c == '-';
-  });
 }
 
 bool valid_guidance(std::string_view text) {

@@ -2,44 +2,54 @@
 #include "policy/read_policy.h"
 
 #include <array>
+#include <string>
 #include <unordered_map>
 
 #include "base/io.h"
+#include "policy/classes.h"
 #include "policy/pattern.h"
-#include "policy/yaml_reader.h"
 
 namespace wrapd::policy {
 namespace {
 
 constexpr size_t kMaxPathsPerRule = 1000;
 
-constexpr uint8_t kAllOperations = static_cast<uint8_t>(UnixOperation::connect) |
-                                   static_cast<uint8_t>(UnixOperation::bind) |
-                                   static_cast<uint8_t>(UnixOperation::listen);
+// The class's switch: on only if each of its places says so.
+void read_enabled(YamlReader& r, const YamlReader::Map& map, ClassPolicy& policy) {
+  if (const auto* v = map.find("enabled")) policy.enabled &= r.boolean(*v, "'enabled'");
+}
 
 void read_seccomp(YamlReader& r, const YamlNode& node, Policy& policy) {
-  auto map = r.map(node, "sandbox.seccomp", {"enabled", "mode", "unix_socket"}, {"syscalls"});
+  YamlReader::Words keys = {"enabled", "mode"};
+  for (const ClassEntry& entry : class_table()) keys.push_back(entry.seccomp_key);
+  auto map = r.map(node, "sandbox.seccomp", keys, {"syscalls"});
   if (const auto* v = map.find("enabled")) policy.seccomp_enabled = r.boolean(*v, "'enabled'");
   if (const auto* v = map.find("mode")) {
     constexpr std::array kModes = {Mode::enforce, Mode::audit, Mode::disabled};
     policy.mode = kModes[r.word(*v, "mode", {"enforce", "audit", "disabled"})];
   }
-  if (const auto* v = map.find("unix_socket")) {
-    auto inner = r.map(*v, "sandbox.seccomp.unix_socket", {"enabled", "action"});
-    if (const auto* enabled = inner.find("enabled")) policy.unix_socket_enabled &= r.boolean(*enabled, "'enabled'");
+  for (const ClassEntry& entry : class_table()) {
+    const auto* v = map.find(entry.seccomp_key);
+    if (v == nullptr) continue;
+    auto inner = r.map(*v, "sandbox.seccomp." + std::string(entry.seccomp_key), {"enabled", "action"});
+    read_enabled(r, inner, policy.of(entry.id));
     if (const auto* action = inner.find("action")) {
       constexpr std::array kActions = {Mode::enforce, Mode::audit};
-      policy.unix_socket_action = kActions[r.word(*action, "action", {"enforce", "audit"})];
+      policy.of(entry.id).action = kActions[r.word(*action, "action", {"enforce", "audit"})];
     }
   }
 }
 
 void read_sandbox(YamlReader& r, const YamlNode& node, Policy& policy) {
-  auto map = r.map(node, "sandbox", {"seccomp", "unix_sockets", "on_unsupported", "network", "docker"});
+  YamlReader::Words keys = {"seccomp"};
+  for (const ClassEntry& entry : class_table()) keys.push_back(entry.sandbox_key);
+  keys.insert(keys.end(), {"on_unsupported", "network", "docker"});
+  auto map = r.map(node, "sandbox", keys);
   if (const auto* v = map.find("seccomp")) read_seccomp(r, *v, policy);
-  if (const auto* v = map.find("unix_sockets")) {
-    auto inner = r.map(*v, "sandbox.unix_sockets", {"enabled"});
-    if (const auto* enabled = inner.find("enabled")) policy.unix_socket_enabled &= r.boolean(*enabled, "'enabled'");
+  for (const ClassEntry& entry : class_table()) {
+    const auto* v = map.find(entry.sandbox_key);
+    if (v == nullptr) continue;
+    read_enabled(r, r.map(*v, "sandbox." + std::string(entry.sandbox_key), {"enabled"}), policy.of(entry.id));
   }
   if (const auto* v = map.find("on_unsupported")) {
     policy.monitor_unsupported = r.word(*v, "on_unsupported", {"deny", "monitor"}) == 1;
@@ -48,38 +58,7 @@ void read_sandbox(YamlReader& r, const YamlNode& node, Policy& policy) {
     r.refuse(*v, "'network: false' is not supported yet; remove it (the network is not restricted)");
   }
   if (const auto* v = map.find("docker"); v != nullptr && !r.boolean(*v, "'docker'")) {
-    r.refuse(*v, "'docker: false' is not supported yet; remove it and deny the docker sockets in unix_socket_rules");
-  }
-}
-
-uint8_t read_operations(YamlReader& r, const YamlNode& node) {
-  constexpr std::array kOperations = {UnixOperation::connect, UnixOperation::bind, UnixOperation::listen};
-  const auto& items = r.list(node, "'operations'");
-  if (items.empty()) r.refuse(node, "'operations' is empty; name one of connect, bind, listen, or remove it for all");
-  uint8_t mask = 0;
-  for (const auto& item : items) {
-    auto bit = static_cast<uint8_t>(
-        kOperations[r.word(item, "operation", {"connect", "bind", "listen"}, {"sendto", "sendmsg", "send"})]);
-    if ((mask & bit) != 0) r.refuse(item, "operation '" + printable(item.text, 64) + "' is listed twice; keep one");
-    mask |= bit;
-  }
-  return mask;
-}
-
-void read_paths(YamlReader& r, const YamlNode& node, UnixSocketRule& rule) {
-  const auto& items = r.list(node, "'paths'");
-  if (items.empty()) r.refuse(node, "'paths' is empty; name at least one path or '@name'");
-  if (items.size() > kMaxPathsPerRule) {
-    r.refuse(node, "more than " + std::to_string(kMaxPathsPerRule) + " paths in one rule; split it");
-  }
-  for (const auto& item : items) {
-    std::string path = r.string(item, "a path");
-    if (r.error()) return;
-    if (auto pattern = parse_pattern(path); !pattern) {
-      r.refuse(item, "path '" + printable(path, 128) + "': " + pattern.error().message);
-    }
-    rule.paths.push_back(std::move(path));
-    rule.places.push_back({.line = item.line, .column = item.column});
+    r.refuse(*v, "'docker: false' is not supported yet; remove it and deny the docker sockets by rules");
   }
 }
 
@@ -93,14 +72,15 @@ std::string read_guidance(YamlReader& r, const YamlNode& node) {
   return text;
 }
 
-UnixSocketRule read_rule(YamlReader& r, const YamlNode& node) {
-  UnixSocketRule rule;
+Rule read_rule(YamlReader& r, const YamlNode& node, const ClassEntry& entry) {
+  Rule rule;
   rule.line = node.line;
-  auto map = r.map(node, "a rule", {"name", "paths", "operations", "decision", "guidance"});
+  YamlReader::Words keys = {"name"};
+  keys.insert(keys.end(), entry.rule_keys.begin(), entry.rule_keys.end());
+  keys.insert(keys.end(), {"decision", "guidance"});
+  auto map = r.map(node, "a rule", keys);
   if (const auto* v = r.required(map, node, "the rule", "name")) rule.name = r.name(*v, "rule name");
-  if (const auto* v = r.required(map, node, "the rule", "paths")) read_paths(r, *v, rule);
-  const auto* operations = map.find("operations");
-  rule.operations = operations != nullptr ? read_operations(r, *operations) : kAllOperations;
+  entry.read(r, map, node, rule);
   if (const auto* v = r.required(map, node, "the rule", "decision")) {
     constexpr std::array kDecisions = {Verdict::allow, Verdict::audit, Verdict::ask, Verdict::deny};
     rule.decision = kDecisions[r.word(*v, "decision", {"allow", "audit", "ask", "deny"})];
@@ -109,15 +89,15 @@ UnixSocketRule read_rule(YamlReader& r, const YamlNode& node) {
   return rule;
 }
 
-std::vector<UnixSocketRule> read_rules(YamlReader& r, const YamlNode& node) {
-  std::vector<UnixSocketRule> out;
-  const auto& items = r.list(node, "'unix_socket_rules'");
+std::vector<Rule> read_rules(YamlReader& r, const YamlNode& node, const ClassEntry& entry) {
+  std::vector<Rule> out;
+  const auto& items = r.list(node, "'" + std::string(entry.rules_key) + "'");
   if (items.size() > kMaxRules) {
     r.refuse(items[kMaxRules], "more than " + std::to_string(kMaxRules) + " rules; use wildcards");
   }
   std::unordered_map<std::string, int> names;
   for (const auto& item : items) {
-    UnixSocketRule rule = read_rule(r, item);
+    Rule rule = read_rule(r, item, entry);
     if (r.error()) return out;
     auto [first, added] = names.try_emplace(rule.name, rule.line);
     if (!added) {
@@ -144,16 +124,55 @@ Approval read_approval(YamlReader& r, const YamlNode& node) {
 
 }  // namespace
 
+void read_patterns(YamlReader& r, const YamlNode& node, Rule& rule) {
+  const auto& items = r.list(node, "'paths'");
+  if (items.empty()) r.refuse(node, "'paths' is empty; name at least one path or '@name'");
+  if (items.size() > kMaxPathsPerRule) {
+    r.refuse(node, "more than " + std::to_string(kMaxPathsPerRule) + " paths in one rule; split it");
+  }
+  for (const auto& item : items) {
+    const std::string path = r.string(item, "a path");
+    if (r.error()) return;
+    auto pattern = parse_pattern(path);
+    if (!pattern) return r.refuse(item, "path '" + printable(path, 128) + "': " + pattern.error().message);
+    pattern->place = {.line = item.line, .column = item.column};
+    rule.patterns.push_back(std::move(*pattern));
+  }
+}
+
+uint32_t read_operations(YamlReader& r, const YamlNode& node, std::span<const Operation> operations,
+                         const YamlReader::Words& unsupported) {
+  YamlReader::Words words;
+  std::string list;
+  for (Operation operation : operations) {
+    words.push_back(to_string(operation));
+    list += (list.empty() ? "" : ", ") + std::string(to_string(operation));
+  }
+  const auto& items = r.list(node, "'operations'");
+  if (items.empty()) r.refuse(node, "'operations' is empty; name one of " + list + ", or remove it for all");
+  uint32_t mask = 0;
+  for (const auto& item : items) {
+    const uint32_t one = bit(operations[r.word(item, "operation", words, unsupported)]);
+    if ((mask & one) != 0) r.refuse(item, "operation '" + printable(item.text, 64) + "' is listed twice; keep one");
+    mask |= one;
+  }
+  return mask;
+}
+
 Result<Policy> read_policy(const YamlNode& root, const std::string& file) {
   Policy policy;
   policy.file = file;
   YamlReader r(file);
-  auto map = r.map(root, "a policy", {"version", "name", "sandbox", "unix_socket_rules", "approval"},
-                   {"file_rules", "network_rules", "signal_rules", "trust", "protected"});
+  YamlReader::Words keys = {"version", "name", "sandbox"};
+  for (const ClassEntry& entry : class_table()) keys.push_back(entry.rules_key);
+  keys.emplace_back("approval");
+  auto map = r.map(root, "a policy", keys, {"file_rules", "network_rules", "signal_rules", "trust", "protected"});
   r.version_1(map, root, "the policy");
   if (const auto* v = r.required(map, root, "the policy", "name")) policy.name = r.name(*v, "policy name");
   if (const auto* v = map.find("sandbox")) read_sandbox(r, *v, policy);
-  if (const auto* v = map.find("unix_socket_rules")) policy.unix_socket_rules = read_rules(r, *v);
+  for (const ClassEntry& entry : class_table()) {
+    if (const auto* v = map.find(entry.rules_key)) policy.of(entry.id).rules = read_rules(r, *v, entry);
+  }
   if (const auto* v = map.find("approval")) policy.approval = read_approval(r, *v);
   if (r.error()) return std::unexpected(*r.error());
   return policy;

@@ -43,19 +43,4 @@ enum class Mode : uint8_t { enforce = 0, audit = 1, disabled = 2 };
   return "enforce";
 }
 
-// Operations on unix sockets; the values are bits of a mask.
-enum class UnixOperation : uint8_t { connect = 1, bind = 2, listen = 4 };
-
-[[nodiscard]] constexpr std::string_view to_string(UnixOperation o) {
-  switch (o) {
-    case UnixOperation::connect:
-      return "connect";
-    case UnixOperation::bind:
-      return "bind";
-    case UnixOperation::listen:
-      return "listen";
-  }
-  return "connect";
-}
-
 }  // namespace wrapd::policy

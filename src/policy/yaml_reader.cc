@@ -14,7 +14,7 @@ std::string quoted(std::string_view text) {
   return "'" + printable(text, 64) + "'";
 }
 
-std::string joined(std::initializer_list<std::string_view> words, std::string_view last) {
+std::string joined(const YamlReader::Words& words, std::string_view last) {
   std::string out;
   size_t left = words.size();
   for (auto word : words) {
@@ -25,7 +25,7 @@ std::string joined(std::initializer_list<std::string_view> words, std::string_vi
   return out;
 }
 
-bool contains(std::initializer_list<std::string_view> words, std::string_view word) {
+bool contains(const YamlReader::Words& words, std::string_view word) {
   return std::ranges::find(words, word) != words.end();
 }
 
@@ -44,7 +44,7 @@ size_t distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
-std::string suggestion(std::string_view word, std::initializer_list<std::string_view> words) {
+std::string suggestion(std::string_view word, const YamlReader::Words& words) {
   if (word.size() <= 64) {
     for (auto candidate : words) {
       if (candidate.size() > 3 && distance(word, candidate) <= 2)
@@ -117,9 +117,8 @@ bool YamlReader::is(const YamlNode& node, YamlNode::Kind kind, std::string_view 
   return false;
 }
 
-YamlReader::Map YamlReader::map(const YamlNode& node, std::string_view what,
-                                std::initializer_list<std::string_view> allowed,
-                                std::initializer_list<std::string_view> unsupported) {
+YamlReader::Map YamlReader::map(const YamlNode& node, std::string_view what, const Words& allowed,
+                                const Words& unsupported) {
   if (!is(node, YamlNode::Kind::map, what, "a map of " + joined(allowed, ", "))) return Map();
   for (size_t i = 0; i + 1 < node.items.size(); i += 2) {
     const YamlNode& key = node.items[i];
@@ -201,10 +200,9 @@ unsigned YamlReader::duration(const YamlNode& node, std::string_view what, unsig
   return static_cast<unsigned>(count * unit);
 }
 
-size_t YamlReader::word(const YamlNode& node, std::string_view what, std::initializer_list<std::string_view> words,
-                        std::initializer_list<std::string_view> unsupported) {
+size_t YamlReader::word(const YamlNode& node, std::string_view what, const Words& words, const Words& unsupported) {
   if (!is(node, YamlNode::Kind::scalar, what, joined(words, " or "))) return 0;
-  const auto* found = std::ranges::find(words, std::string_view(node.text));
+  const auto found = std::ranges::find(words, std::string_view(node.text));
   if (found != words.end()) return static_cast<size_t>(found - words.begin());
   if (contains(unsupported, node.text)) {
     refuse(node, std::string(what) + " " + quoted(node.text) + " is not supported yet; write " + joined(words, " or "));

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -35,8 +34,8 @@ class YamlReader {
   };
 
   // `what` names the map in messages ("a rule"). A key of `unsupported` is known but not enforced yet.
-  Map map(const YamlNode& node, std::string_view what, std::initializer_list<std::string_view> allowed,
-          std::initializer_list<std::string_view> unsupported = {});
+  using Words = std::vector<std::string_view>;
+  Map map(const YamlNode& node, std::string_view what, const Words& allowed, const Words& unsupported = {});
   // Like find(), but an error at the map if the key is not there.
   const YamlNode* required(const Map& map, const YamlNode& node, std::string_view what, std::string_view key);
 
@@ -48,8 +47,7 @@ class YamlReader {
   // Seconds, written as a whole number of seconds, minutes or hours: 90s, 5m, 1h. Bounds in seconds.
   unsigned duration(const YamlNode& node, std::string_view what, unsigned low, unsigned high);
   // Index into `words`; `unsupported` are words that will mean something one day.
-  size_t word(const YamlNode& node, std::string_view what, std::initializer_list<std::string_view> words,
-              std::initializer_list<std::string_view> unsupported = {});
+  size_t word(const YamlNode& node, std::string_view what, const Words& words, const Words& unsupported = {});
   // The map's `version` must be there and 1.
   void version_1(const Map& map, const YamlNode& node, std::string_view what);
 

@@ -13,6 +13,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -29,36 +30,16 @@ constexpr size_t kMaxShown = 512;
 // The directories that every name of a pattern begins with.
 struct Prefix {
   std::vector<std::string> directories;
-  size_t end = 0;  // offset of the '/' behind them
-  bool wildcards = false;
+  size_t end = 0;  // how many tokens they are
 };
 
-bool has_wildcards(std::string_view pattern) {
-  for (size_t at = 0; at < pattern.size(); ++at) {
-    if (pattern[at] == '\\') {
-      ++at;
-    } else if (pattern[at] == '*' || pattern[at] == '?') {
-      return true;
-    }
-  }
-  return false;
-}
-
-// `pattern` has passed parse_pattern().
-Prefix prefix_of(std::string_view pattern) {
+Prefix prefix_of(const policy::Pattern& pattern) {
   Prefix out;
-  out.wildcards = has_wildcards(pattern);
-  if (!pattern.starts_with('/')) return out;
-  std::string element;
-  for (size_t at = 1; at < pattern.size(); ++at) {
-    const char c = pattern[at];
-    if (c == '*' || c == '?' || c == '$') break;
-    if (c == '/') {
-      out.directories.push_back(std::exchange(element, {}));
-      out.end = at;
-    } else {
-      element += c == '\\' ? pattern[++at] : c;
-    }
+  if (pattern.abstract) return out;
+  const std::string beginning = pattern.beginning();  // a byte for each token
+  if (!beginning.starts_with('/')) return out;
+  for (size_t slash; (slash = beginning.find('/', out.end + 1)) != std::string::npos; out.end = slash) {
+    out.directories.push_back(beginning.substr(out.end + 1, slash - out.end - 1));
   }
   return out;
 }
@@ -154,24 +135,17 @@ class Walk {
 
 // A pattern for exactly this path.
 std::string escaped(std::string_view path) {
-  std::string out;
-  for (char c : path) {
-    if (std::string_view("*?[]{}$@\\").find(c) != std::string_view::npos) out += '\\';
-    out += c;
-  }
-  return out;
+  std::vector<policy::Token> tokens;
+  for (char c : path) tokens.push_back({.value = static_cast<uint8_t>(c)});
+  return policy::to_text(tokens);
 }
 
 std::string quoted(std::string_view text) {
   return '"' + printable(text, kMaxShown) + '"';
 }
 
-bool restricts(const policy::UnixSocketRule& rule) {
-  return rule.decision == policy::Verdict::deny || rule.decision == policy::Verdict::ask;
-}
-
-std::string effect_of(const policy::UnixSocketRule& rule, const Prefix& prefix) {
-  if (prefix.wildcards || !restricts(rule)) return "matches nothing";
+std::string effect_of(const policy::Rule& rule, const policy::Pattern& pattern) {
+  if (pattern.has_wildcards() || !rule.restricts()) return "matches nothing";
   return "counts only for a socket that is there already, by device and inode";
 }
 
@@ -180,45 +154,44 @@ class Linter {
   explicit Linter(const policy::Policy& policy) : policy_(policy) {}
 
   std::vector<Remark> run() && {
-    for (const auto& rule : *policy_.unix_socket_rules) {
-      for (size_t i = 0; i < rule.paths.size() && remarks_.size() < kMaxRemarks; ++i) examine(rule, i);
-    }
+    policy_.for_each_rule([&](const policy::Rule& rule) {
+      for (const policy::Pattern& pattern : rule.patterns) {
+        if (remarks_.size() < kMaxRemarks) examine(rule, pattern);
+      }
+    });
     return std::move(remarks_);
   }
 
  private:
-  void examine(const policy::UnixSocketRule& rule, size_t index) {
-    const std::string& pattern = rule.paths[index];
+  void examine(const policy::Rule& rule, const policy::Pattern& pattern) {
     const Prefix prefix = prefix_of(pattern);
     if (prefix.directories.empty()) return;
-    const auto& detour = detour_of(prefix.directories, pattern.substr(0, prefix.end));
+    const auto& detour = detour_of(prefix.directories);
     if (!detour) return;
-    const policy::Place place =
-        index < rule.places.size() ? rule.places[index] : policy::Place{.line = rule.line, .column = 1};
+    const auto rest = std::span(pattern.tokens).subspan(prefix.end);
     remarks_.push_back(
-        {.place = policy_.file + ":" + std::to_string(place.line) + ":" + std::to_string(place.column),
+        {.place = policy_.file + ":" + std::to_string(pattern.place.line) + ":" + std::to_string(pattern.place.column),
          .text = printable(detour->link, kMaxShown) + " is a symbolic link to " + printable(detour->target, kMaxShown) +
-                 ", and what is judged is the real path: " + quoted(pattern) + " " + effect_of(rule, prefix) +
-                 "; write " + quoted(escaped(detour->real) + pattern.substr(prefix.end)),
-         .void_denial = prefix.wildcards && restricts(rule)});
+                 ", and what is judged is the real path: " + quoted(pattern.text) + " " + effect_of(rule, pattern) +
+                 "; write " + quoted(escaped(detour->real) + policy::to_text(rest)),
+         .void_denial = pattern.has_wildcards() && rule.restricts()});
   }
 
   // Many patterns begin alike.
-  const std::optional<Detour>& detour_of(const std::vector<std::string>& directories, const std::string& written) {
-    auto [known, added] = detours_.try_emplace(written);
+  const std::optional<Detour>& detour_of(const std::vector<std::string>& directories) {
+    auto [known, added] = detours_.try_emplace(directories);
     if (added) known->second = Walk().along(directories);
     return known->second;
   }
 
   const policy::Policy& policy_;
-  std::map<std::string, std::optional<Detour>> detours_;
+  std::map<std::vector<std::string>, std::optional<Detour>> detours_;
   std::vector<Remark> remarks_;
 };
 
 }  // namespace
 
 std::vector<Remark> lint(const policy::Policy& policy) {
-  if (!policy.unix_socket_rules) return {};
   return Linter(policy).run();
 }
 

@@ -46,10 +46,10 @@ void GatedCall::about_abstract(std::string_view name) {
   record_.abstract = true;
 }
 
-policy::Decision GatedCall::decide(policy::UnixOperation operation, int object) {
+policy::Decision GatedCall::decide(policy::Operation operation, int object) {
   const policy::Layers& layers = gate_.layers_;
-  if (record_.abstract) return layers.judge_abstract(operation, record_.path);
-  policy::Decision decision = layers.judge_path(operation, record_.path);
+  if (record_.abstract) return layers.judge(policy::with_abstract(operation, record_.path));
+  policy::Decision decision = layers.judge(policy::with_path(operation, record_.path));
   // Nothing is stricter than a denial.
   if (object < 0 || (decision.verdict == policy::Verdict::deny && decision.recorded == policy::Verdict::deny))
     return decision;
@@ -63,13 +63,13 @@ policy::Decision GatedCall::decide(policy::UnixOperation operation, int object) 
   return other;
 }
 
-std::optional<Outcome> GatedCall::judge(policy::UnixOperation operation, int object, const struct stat* st) {
+std::optional<Outcome> GatedCall::judge(policy::Operation operation, int object, const struct stat* st) {
   if (!record_.abstract && is_protected(record_.path)) return refuse_protected();
   return begin(decide(operation, object), st);
 }
 
-std::optional<Outcome> GatedCall::judge_nameless(policy::UnixOperation operation) {
-  record_.decision = gate_.layers_.judge_any_path(operation);
+std::optional<Outcome> GatedCall::judge_nameless(policy::Operation operation) {
+  record_.decision = gate_.layers_.judge(policy::with_lost_path(operation));
   if (!call_.waits()) return over();
   if (!record_.decision.permits()) {
     record_.reason = "object has no name";
@@ -84,7 +84,7 @@ std::optional<Outcome> GatedCall::judge_names(const std::optional<policy::Decisi
   if (!call_.waits()) return over();
   if (!forbidden) return std::nullopt;
   record_.decision = *forbidden;
-  if (forbidden->layer == policy::Decision::kNoLayer) record_.reason = "a directory cannot be looked through";
+  if (!forbidden->layer) record_.reason = "a directory cannot be looked through";
   if (!record_.decision.permits()) return denied();
   begun_ = true;
   return std::nullopt;

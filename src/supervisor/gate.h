@@ -49,7 +49,7 @@ class Gate {
         names_(session.layers, session.identities) {}
 
   // True if a layer enforces; else everything is done, and only recorded.
-  [[nodiscard]] bool enforces() const { return !layers_.audit_only(); }
+  [[nodiscard]] bool enforces() const { return !layers_.audit_only(policy::Class::unix_socket); }
   // What keeps names from being made or moved.
   [[nodiscard]] NameRules& names() { return names_; }
 
@@ -81,10 +81,10 @@ class GatedCall {
   // only if the task is still in this call, which is looked at here.
 
   // By the name, and by what the object is where there is one (a descriptor).
-  [[nodiscard]] std::optional<Outcome> judge(policy::UnixOperation operation, int object = -1,
+  [[nodiscard]] std::optional<Outcome> judge(policy::Operation operation, int object = -1,
                                              const struct stat* st = nullptr);
   // An object that has no name: what all names get, if that is one verdict.
-  [[nodiscard]] std::optional<Outcome> judge_nameless(policy::UnixOperation operation);
+  [[nodiscard]] std::optional<Outcome> judge_nameless(policy::Operation operation);
   // Names that are made or moved: nothing is recorded where no rule forbids it.
   [[nodiscard]] std::optional<Outcome> judge_names(const std::optional<policy::Decision>& forbidden);
 
@@ -117,7 +117,7 @@ class GatedCall {
   [[nodiscard]] Outcome only_recorded(std::string reason, Answer answer);
 
  private:
-  [[nodiscard]] policy::Decision decide(policy::UnixOperation operation, int object);
+  [[nodiscard]] policy::Decision decide(policy::Operation operation, int object);
   [[nodiscard]] std::optional<Outcome> begin(policy::Decision decision, const struct stat* st);
   [[nodiscard]] std::optional<Outcome> ask(const struct stat* st);
   [[nodiscard]] Outcome denied(int error = EACCES);

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/unique_fd.h"
+#include "policy/classes/unix_socket.h"
 
 namespace wrapd::supervisor {
 namespace {
@@ -46,12 +47,12 @@ Identities::Identities(kernel::Objects& kernel, int root, const policy::Layers& 
     : kernel_(kernel), root_(root), layers_(layers) {
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
     const policy::RuleSet& rules = layers_.layer(layer);
-    for (size_t i = 0; i < rules.literal_count(); ++i) {
-      policy::RuleSet::Literal literal = rules.literal(i);
+    const policy::UnixSockets sockets(rules);
+    for (uint32_t i = 0; i < sockets.literal_count(); ++i) {
+      const auto literal = sockets.literal(i);
       // The first matching rule counts: an earlier one may open the name that this one closes.
-      if (rules.judge_path(policy::UnixOperation::connect, literal.path).rule != literal.rule) continue;
-      literals_.push_back(
-          {static_cast<uint8_t>(layer), literal.rule, static_cast<uint32_t>(i), ending_of(literal.path)});
+      if (rules.judge(policy::with_path(policy::Operation::connect, literal.path)).rule != literal.rule) continue;
+      literals_.push_back({static_cast<uint8_t>(layer), literal.rule, i, ending_of(literal.path)});
     }
   }
   std::ranges::sort(literals_, {}, &Literal::ending);
@@ -89,7 +90,7 @@ void Identities::look(uint32_t literal) const {
   const Literal& at = literals_[literal];
   const timespec before = file_time();
   kernel::ObjectId id;
-  sights_[literal] = find(layers_.layer(at.layer).literal(at.index).path, id);
+  sights_[literal] = find(policy::UnixSockets(layers_.layer(at.layer)).literal(at.index).path, id);
   if (sights_[literal] == Sight::clear) seen_[literal] = before;
   if (S_ISSOCK(id.mode)) remember(id, literal);
 }
@@ -143,13 +144,9 @@ std::optional<uint32_t> Identities::not_told_apart_from(const kernel::ObjectId& 
 }
 
 policy::Decision Identities::decision_of(const Literal& literal) const {
-  const policy::RuleSet& rules = layers_.layer(literal.layer);
-  policy::Decision decision;
-  decision.recorded = rules.rule(literal.rule).decision;
-  decision.verdict = rules.unix_socket_mode() == policy::Mode::enforce ? decision.recorded : policy::Verdict::allow;
-  decision.layer = literal.layer;
-  decision.rule = literal.rule;
-  return decision;
+  constexpr auto kClass = policy::Class::unix_socket;
+  const auto& section = layers_.layer(literal.layer).section(kClass);
+  return layers_.refusal_by(kClass, literal.layer, section->decision(literal.rule), literal.rule);
 }
 
 std::optional<Identities::Denial> Identities::denial(int object, std::string_view path) const {

@@ -56,7 +56,7 @@ class Identities {
   using Clock = std::chrono::steady_clock;
   struct Literal {
     uint8_t layer;
-    int32_t rule;
+    uint32_t rule;
     uint32_t index;
     size_t ending;  // hash of the last element
   };

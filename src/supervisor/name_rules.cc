@@ -4,9 +4,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "policy/classes/unix_socket.h"
+
 namespace wrapd::supervisor {
 namespace {
 
+constexpr auto kClass = policy::Class::unix_socket;
 constexpr size_t kMaxKeptBytes = 16U << 20;
 
 bool is_open(policy::Verdict verdict) {
@@ -21,36 +24,36 @@ bool is_wider(policy::Verdict after, policy::Verdict before) {
 }  // namespace
 
 std::optional<policy::Decision> NameRules::forbids_socket(const std::string& from, const std::string& to) const {
-  for (auto operation : {policy::UnixOperation::connect, policy::UnixOperation::listen}) {
-    policy::Decision before = layers_.judge_path(operation, from);
-    policy::Decision after = layers_.judge_path(operation, to);
+  for (auto operation : {policy::Operation::connect, policy::Operation::listen}) {
+    policy::Decision before = layers_.judge(policy::with_path(operation, from));
+    policy::Decision after = layers_.judge(policy::with_path(operation, to));
     if (is_wider(after.recorded, before.recorded)) return before;
   }
   // A socket that was bound where that is allowed must not turn up where it is not, or where nobody was asked about it.
-  policy::Decision made = layers_.judge_path(policy::UnixOperation::bind, from);
-  policy::Decision moved = layers_.judge_path(policy::UnixOperation::bind, to);
+  policy::Decision made = layers_.judge(policy::with_path(policy::Operation::bind, from));
+  policy::Decision moved = layers_.judge(policy::with_path(policy::Operation::bind, to));
   if (made.recorded != policy::Verdict::deny && !is_open(moved.recorded)) return moved;
   return std::nullopt;
 }
 
 bool NameRules::never_forbids(const std::string& from, const std::string& to) const {
   for (size_t i = 0; i < layers_.size(); ++i) {
-    const policy::RuleSet& layer = layers_.layer(i);
-    if (!layer.judges_unix_sockets()) continue;
+    const policy::UnixSockets layer(layers_.layer(i));
+    if (!layer.judged()) continue;
     // Either way of a layer's is enough: the strictest of the layers counts before and after.
-    auto opens_nothing = [&](policy::UnixOperation operation) {
+    auto opens_nothing = [&](policy::Operation operation) {
       auto before = layer.uniform_beneath(operation, from);
       if (before && is_open(*before)) return true;
       auto after = layer.uniform_beneath(operation, to);
       return after && (*after == policy::Verdict::deny || (before && *after <= *before));
     };
     auto may_come = [&] {
-      auto before = layer.uniform_beneath(policy::UnixOperation::bind, from);
+      auto before = layer.uniform_beneath(policy::Operation::bind, from);
       if (before && *before == policy::Verdict::deny) return true;
-      auto after = layer.uniform_beneath(policy::UnixOperation::bind, to);
+      auto after = layer.uniform_beneath(policy::Operation::bind, to);
       return after && is_open(*after);
     };
-    if (!opens_nothing(policy::UnixOperation::connect) || !opens_nothing(policy::UnixOperation::listen) || !may_come())
+    if (!opens_nothing(policy::Operation::connect) || !opens_nothing(policy::Operation::listen) || !may_come())
       return false;
   }
   return true;
@@ -58,21 +61,19 @@ bool NameRules::never_forbids(const std::string& from, const std::string& to) co
 
 policy::Decision NameRules::unknown() const {
   policy::Decision decision;
-  if (layers_.audit_only()) decision.verdict = policy::Verdict::allow;
+  if (layers_.audit_only(kClass)) decision.verdict = policy::Verdict::allow;
   return decision;
 }
 
-policy::Decision NameRules::kept_by(size_t layer, int32_t rule) const {
-  policy::Decision decision{.layer = static_cast<uint8_t>(layer), .rule = rule};
-  if (layers_.layer(layer).unix_socket_mode() != policy::Mode::enforce) decision.verdict = policy::Verdict::allow;
-  return decision;
+policy::Decision NameRules::kept_by(size_t layer, std::optional<uint32_t> rule) const {
+  return layers_.refusal_by(kClass, layer, policy::Verdict::deny, rule);
 }
 
 void NameRules::learn_kept() {
   for (size_t i = 0; i < layers_.size(); ++i) {
-    auto names = layers_.layer(i).kept_names(kMaxKeptBytes);
+    auto names = policy::UnixSockets(layers_.layer(i)).kept_names(kMaxKeptBytes);
     if (!names) {
-      auto decision = kept_by(i, -1);
+      auto decision = kept_by(i, std::nullopt);
       if (!keeps_all_ || decision.verdict < keeps_all_->verdict) keeps_all_ = decision;
       continue;
     }
@@ -97,11 +98,11 @@ bool NameRules::is_kept(const Name& name, const std::string& path) const {
 // Of a denied name itself.
 bool NameRules::may_be_made(const Kept& kept, std::optional<mode_t> made) const {
   if (!made) return true;
-  if (S_ISSOCK(*made) && layers_.judge_path(policy::UnixOperation::bind, kept.path).permits()) return true;
+  if (S_ISSOCK(*made) && layers_.judge(policy::with_path(policy::Operation::bind, kept.path)).permits()) return true;
   // An earlier rule may open the name that this one closes.
   const policy::RuleSet& layer = layers_.layer(kept.layer);
-  return is_open(layer.judge_path(policy::UnixOperation::connect, kept.path).verdict) &&
-         is_open(layer.judge_path(policy::UnixOperation::listen, kept.path).verdict);
+  return is_open(layer.judge(policy::with_path(policy::Operation::connect, kept.path)).verdict) &&
+         is_open(layer.judge(policy::with_path(policy::Operation::listen, kept.path)).verdict);
 }
 
 std::optional<policy::Decision> NameRules::keeps(const Name& name, std::optional<mode_t> made) {

@@ -43,13 +43,13 @@ class NameRules {
     std::string last;
     std::string path;
     size_t layer;
-    int32_t rule;
+    uint32_t rule;
     bool leads;
   };
   void learn_kept();
   [[nodiscard]] bool is_kept(const Name& name, const std::string& path) const;
   [[nodiscard]] bool may_be_made(const Kept& kept, std::optional<mode_t> made) const;
-  [[nodiscard]] policy::Decision kept_by(size_t layer, int32_t rule) const;
+  [[nodiscard]] policy::Decision kept_by(size_t layer, std::optional<uint32_t> rule) const;
 
   const policy::Layers& layers_;
   const Identities& identities_;

@@ -19,20 +19,20 @@ std::string shown(const std::string& path) {
 }  // namespace
 
 Origin origin_of(const policy::Layers& layers, const policy::Decision& decision) {
-  if (decision.layer >= layers.size()) return {};
-  const policy::RuleSet& layer = layers.layer(decision.layer);
-  Origin origin{.policy = layer.policy_name(), .mode = policy::to_string(layer.unix_socket_mode())};
-  if (decision.rule < 0) return origin;
-  const policy::RuleView rule = layer.rule(decision.rule);
-  origin.rule = rule.name;
-  origin.guidance = rule.guidance;
+  const policy::RuleSet* layer = layers.layer_of(decision);
+  if (layer == nullptr) return {};
+  Origin origin{.policy = layer->policy_name(), .mode = policy::to_string(layer->mode(decision.of_class))};
+  if (auto rule = layers.rule_of(decision)) {
+    origin.rule = rule->name;
+    origin.guidance = rule->guidance;
+  }
   return origin;
 }
 
 audit::Event event_of(const policy::Layers& layers, TimedRecord timed) {
   Record& record = timed.record;
   const Origin origin = origin_of(layers, record.decision);
-  audit::Event event = audit::make_event(audit::Kind::unix_socket_op);
+  audit::Event event = audit::make_event(audit::kind_of(record.decision.of_class));
   event.time = timed.time;
   event.pid = timed.tid;
   event.comm = std::move(record.comm);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/io.h"
+#include "policy/name.h"
 
 namespace wrapd::wire {
 namespace {
@@ -50,20 +51,12 @@ bool is_code(std::string_view text) {
 
 constexpr Form kId{[](std::string_view text) { return is_lower_hex(text, kIdDigits); }, "32 hexadecimal digits"};
 constexpr Form kToken{[](std::string_view text) { return is_lower_hex(text, kTokenDigits); }, "64 hexadecimal digits"};
-constexpr Form kPolicyName{is_policy_name, "1 to 64 letters, digits, '.', '_' or '-'"};
+constexpr Form kPolicyName{policy::valid_name, "1 to 64 letters, digits, '.', '_' or '-'"};
 constexpr Form kCode{is_code, "lower-case letters and '-'"};
 
 bool is_lower_hex(std::string_view text, size_t digits) {
   return text.size() == digits &&
          std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
-}
-
-bool is_policy_name(std::string_view text) {
-  auto good = [](char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-           c == '-';
-  };
-  return !text.empty() && text.size() <= kMaxPolicyName && std::ranges::all_of(text, good);
 }
 
 bool is_absolute_path(std::string_view text) {

@@ -48,7 +48,6 @@ struct Form {
   std::string_view must;
 };
 [[nodiscard]] bool is_lower_hex(std::string_view text, size_t digits);
-[[nodiscard]] bool is_policy_name(std::string_view text);    // [A-Za-z0-9._-]{1,64}
 [[nodiscard]] bool is_absolute_path(std::string_view text);  // at most kMaxPath bytes, no NUL, no ".." component
 extern const Form kId;
 extern const Form kToken;

@@ -38,7 +38,6 @@ inline constexpr size_t kMaxNotices = 16;
 inline constexpr size_t kMaxPath = 4095;
 inline constexpr size_t kIdDigits = 32;
 inline constexpr size_t kTokenDigits = 64;
-inline constexpr size_t kMaxPolicyName = 64;
 inline constexpr size_t kMaxCode = 32;
 
 // Numbers. -1 means "leave it" to setresuid(2) and its like: the one number that must never get there.

@@ -14,7 +14,7 @@
 namespace wrapd::attack {
 namespace {
 
-using policy::UnixOperation;
+using policy::Operation;
 using policy::Verdict;
 using supervisor::AddressCopy;
 using supervisor::Caller;
@@ -26,10 +26,10 @@ Look by_name(std::string (*name)(const AddressCopy&)) {
     if (call.number != SYS_connect && call.number != SYS_bind) return true;
     auto address = call.copy_address(call.arguments[1], call.arguments[2]);
     if (!address) return false;
-    auto operation = call.number == SYS_bind ? UnixOperation::bind : UnixOperation::connect;
+    auto operation = call.number == SYS_bind ? Operation::bind : Operation::connect;
     std::string text = name(*address);
-    if (text.starts_with('@')) return session.layers.judge_abstract(operation, text.substr(1)).permits();
-    return session.layers.judge_path(operation, text).permits();
+    if (text.starts_with('@')) return session.layers.judge(policy::with_abstract(operation, text.substr(1))).permits();
+    return session.layers.judge(policy::with_path(operation, text)).permits();
   };
 }
 
@@ -135,7 +135,7 @@ bool looks_at_paths(const SessionObjects& session, const Caller& call) {
   if (!address) return false;
   auto name = supervisor::decode_unix_name(*address);
   if (name.kind != supervisor::UnixName::Kind::path) return name.kind == supervisor::UnixName::Kind::unnamed;
-  return session.layers.judge_path(UnixOperation::connect, std::string(name.text)).permits();
+  return session.layers.judge(policy::with_path(Operation::connect, std::string(name.text))).permits();
 }
 
 // The kernel gives an abstract name to a socket that is bound to the family alone, and to one that wants credentials

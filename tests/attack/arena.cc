@@ -22,6 +22,7 @@
 #include "kernel/uapi.h"
 #include "supervisor/dispatch.h"
 #include "supervisor/identity.h"
+#include "tests/lib/patterns.h"
 #include "wire/packet.h"
 
 namespace wrapd::attack {
@@ -172,15 +173,15 @@ Server::~Server() {
 std::vector<std::byte> compile(const std::vector<Rule>& rules) {
   policy::Policy policy;
   policy.name = "arena";
-  policy.unix_socket_rules.emplace();
+  auto& listed = policy.of(policy::Class::unix_socket).rules.emplace();
   int number = 0;
   for (const Rule& rule : rules) {
-    policy.unix_socket_rules->push_back({.name = "rule" + std::to_string(number++),
-                                         .paths = rule.paths,
-                                         .operations = rule.operations,
-                                         .decision = rule.decision,
-                                         .guidance = {},
-                                         .line = 1});
+    listed.push_back({.name = "rule" + std::to_string(number++),
+                      .patterns = policy::patterns(rule.paths),
+                      .operations = rule.operations,
+                      .decision = rule.decision,
+                      .guidance = {},
+                      .line = 1});
   }
   auto block = policy::compile_rules(policy, {});
   if (!block) {

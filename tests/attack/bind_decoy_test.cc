@@ -80,7 +80,7 @@ class ContentWithASocket final : public supervisor::Handler {
               .record = std::nullopt};
     auto real = kernel.real_path(parent->fd.get());
     std::string name = path.substr(slash + 1);
-    if (!real || !session_.layers.judge_path(policy::UnixOperation::bind, *real + "/" + name).permits()) {
+    if (!real || !session_.layers.judge(policy::with_path(policy::Operation::bind, *real + "/" + name)).permits()) {
       return {.answer = supervisor::Answer::errno_of(EACCES), .record = std::nullopt};
     }
     int rc = call.act().bind_path({.socket = taken->socket.get(),

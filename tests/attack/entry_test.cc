@@ -204,7 +204,7 @@ class BelievesTheText final : public supervisor::Handler {
     auto object = walk_.locate(call, -1, path, supervisor::LastElement::follow);
     if (!object) return {.answer = refused(), .record = std::nullopt};
     auto text = session_.kernel.real_path(object->fd.get());
-    if (!text || !session_.layers.judge_path(policy::UnixOperation::connect, *text).permits())
+    if (!text || !session_.layers.judge(policy::with_path(policy::Operation::connect, *text)).permits())
       return {.answer = refused(), .record = std::nullopt};
     int rc = call.act().connect_object(taken->socket.get(), object->fd.get());
     return {.answer = supervisor::Answer::of(rc), .record = std::nullopt};

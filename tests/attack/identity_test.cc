@@ -225,7 +225,8 @@ MakeHandler process_may_listen() {
       supervisor::AddressCopy bound;
       return kernel.socket_name(socket.get(), bound.storage, bound.length) == 0 &&
              session.layers
-                 .judge_path(policy::UnixOperation::listen, std::string(supervisor::decode_unix_name(bound).text))
+                 .judge(policy::with_path(policy::Operation::listen,
+                                          std::string(supervisor::decode_unix_name(bound).text)))
                  .permits();
     };
     return std::make_unique<LooksAndLetsGo>(objects, look);
@@ -406,7 +407,7 @@ class NamesItsDescriptor final : public supervisor::Handler {
     if (!object)
       return {.answer = Answer::errno_of(supervisor::seen_by_target(object.error())), .record = std::nullopt};
     auto real = kernel.real_path(object->fd.get());
-    if (!real || !session_.layers.judge_path(policy::UnixOperation::connect, *real).permits()) {
+    if (!real || !session_.layers.judge(policy::with_path(policy::Operation::connect, *real)).permits()) {
       return {.answer = Answer::errno_of(EACCES), .record = std::nullopt};
     }
     Address name = unix_address("/proc/self/fd/" + std::to_string(object->fd.get()));

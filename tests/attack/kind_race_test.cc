@@ -19,7 +19,7 @@
 namespace wrapd::attack {
 namespace {
 
-using policy::UnixOperation;
+using policy::Operation;
 using policy::Verdict;
 using supervisor::Caller;
 using supervisor::SessionObjects;
@@ -76,7 +76,7 @@ TEST(KindRace, PathThatBecomesAbstract) {
     if (!address) return false;
     auto name = supervisor::decode_unix_name(*address);
     return name.kind == supervisor::UnixName::Kind::path &&
-           session.layers.judge_path(UnixOperation::bind, std::string(name.text)).permits();
+           session.layers.judge(policy::with_path(Operation::bind, std::string(name.text))).permits();
   };
   auto attack = [&](uint64_t count) {
     std::string path = place / "s";

@@ -38,13 +38,14 @@ inline MakeHandler looks_and_lets_go(Look look) {
 }
 
 // The commonest look: at the name in the caller's memory, as it is given; listen(2) at the one its descriptor has.
-inline bool name_may_be_used(const supervisor::SessionObjects& session, policy::UnixOperation operation,
+inline bool name_may_be_used(const supervisor::SessionObjects& session, policy::Operation operation,
                              const supervisor::AddressCopy& address) {
   auto name = supervisor::decode_unix_name(address);
   if (name.kind == supervisor::UnixName::Kind::abstract) {
-    return session.layers.judge_abstract(operation, name.text).permits();
+    return session.layers.judge(policy::with_abstract(operation, name.text)).permits();
   }
-  return name.kind == supervisor::UnixName::Kind::path && session.layers.judge_path(operation, name.text).permits();
+  return name.kind == supervisor::UnixName::Kind::path &&
+         session.layers.judge(policy::with_path(operation, name.text)).permits();
 }
 
 inline bool looks_at_the_name(const supervisor::SessionObjects& session, const supervisor::Caller& call) {
@@ -52,10 +53,10 @@ inline bool looks_at_the_name(const supervisor::SessionObjects& session, const s
     auto socket = call.take_descriptor(static_cast<int>(call.arguments[0]));
     supervisor::AddressCopy bound;
     return socket && session.kernel.socket_name(socket->get(), bound.storage, bound.length) == 0 &&
-           name_may_be_used(session, policy::UnixOperation::listen, bound);
+           name_may_be_used(session, policy::Operation::listen, bound);
   }
   auto address = call.copy_address(call.arguments[1], call.arguments[2]);
-  auto operation = call.number == SYS_bind ? policy::UnixOperation::bind : policy::UnixOperation::connect;
+  auto operation = call.number == SYS_bind ? policy::Operation::bind : policy::Operation::connect;
   return address && name_may_be_used(session, operation, *address);
 }
 

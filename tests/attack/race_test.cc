@@ -44,7 +44,7 @@ class JudgeNameActOnName final : public supervisor::Handler {
       return {.answer = Answer::errno_of(supervisor::seen_by_target(located.error())), .record = std::nullopt};
     auto real = session_.kernel.real_path(located->fd.get());
     Record record{.operation = "naive"};
-    record.done = real && session_.layers.judge_path(policy::UnixOperation::connect, *real).permits();
+    record.done = real && session_.layers.judge(policy::with_path(policy::Operation::connect, *real)).permits();
     if (!record.done) return {.answer = Answer::errno_of(EACCES), .record = record};
     return {.answer = Answer::of(call.act().connect(socket->get(), address->get(), address->length)), .record = record};
   }
@@ -301,7 +301,7 @@ bool looks_where_the_name_leads(const supervisor::SessionObjects& session, const
   auto parent = walk.locate(call, -1, path.substr(0, path.find_last_of('/')), supervisor::LastElement::follow);
   if (!parent) return false;
   auto real = session.kernel.real_path(parent->fd.get());
-  return real && session.layers.judge_path(policy::UnixOperation::bind, *real + "/s").permits();
+  return real && session.layers.judge(policy::with_path(policy::Operation::bind, *real + "/s")).permits();
 }
 
 TEST(Race, SwappingADirectoryBeatsBindAfterALook) {

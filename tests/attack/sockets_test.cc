@@ -42,13 +42,13 @@ bool looks_at_the_string(const supervisor::SessionObjects& session, const Caller
   if (call.number != SYS_connect && call.number != SYS_bind) return true;
   auto address = call.copy_address(call.arguments[1], call.arguments[2]);
   if (!address) return false;
-  auto operation = call.number == SYS_bind ? policy::UnixOperation::bind : policy::UnixOperation::connect;
+  auto operation = call.number == SYS_bind ? policy::Operation::bind : policy::Operation::connect;
   const auto* text = reinterpret_cast<const char*>(&address->storage) + offsetof(sockaddr_un, sun_path);
   if (address->storage.ss_family != AF_UNIX) return true;
-  if (text[0] == '\0') return session.layers.judge_abstract(operation, text + 1).permits();
+  if (text[0] == '\0') return session.layers.judge(policy::with_abstract(operation, text + 1)).permits();
   std::string path(text, ::strnlen(text, kMaxName));
   if (!path.starts_with('/')) path = "/" + path;
-  return session.layers.judge_path(operation, path).permits();
+  return session.layers.judge(policy::with_path(operation, path)).permits();
 }
 
 MakeHandler goes_by_the_string() {
@@ -849,7 +849,7 @@ bool listens(int fd) {
 }
 
 // A policy that lets the program bind in more places than it may serve in.
-constexpr uint8_t kBindOnly = static_cast<uint8_t>(policy::UnixOperation::bind);
+constexpr uint8_t kBindOnly = policy::bit(policy::Operation::bind);
 
 std::vector<Rule> serve_and_bind(const Place& place) {
   return {{{place / "serve/*"}, Verdict::allow}, {{place / "bind/**"}, Verdict::allow, kBindOnly}};

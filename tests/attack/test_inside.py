@@ -445,6 +445,18 @@ def test_modes_do_what_they_say(place, sandbox, reached, datagrams, seccomp):
         assert "not confined" in result.stderr
 
 
+def test_a_refusal_of_the_supervisors_names_no_policy(place):
+    """Neither the administrator nor the user has a rule for the service's own places."""
+    log = place.root / "kept" / "log"
+    result = place.run(place.standalone(f"--audit-log={log}"), "sh", "-c",
+                       f"{place.inside} connect /run/wrapd/control; {place.inside} connect {place.root}/kept/s")
+    protected, unlisted = (event for event in map(json.loads, closed_log(log)) if event["type"] == "unix_socket_op")
+    assert protected["path"] == "/run/wrapd/control" and protected["reason"] == "protected"
+    assert not {"policy", "mode", "rule"} & protected.keys(), protected
+    assert unlisted["policy"] and unlisted["mode"] == "enforce" and "reason" not in unlisted
+    assert "connect /run/wrapd/control: protected\n" in result.stderr, result.stderr
+
+
 def test_a_name_that_was_opened_is_anothers_to_reach(place, wrapped):
     """Binding at an allowed name serves clients outside; binding at another one does not."""
     code = ("import socket, sys\ns = socket.socket(socket.AF_UNIX)\ntry:\n  s.bind(sys.argv[1]); s.listen()\n"

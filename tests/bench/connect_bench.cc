@@ -39,6 +39,7 @@
 #include "policy/rules.h"
 #include "supervisor/identity.h"
 #include "supervisor/session/session.h"
+#include "tests/lib/patterns.h"
 #include "tests/lib/temporary_directory.h"
 #include "wire/packet.h"
 
@@ -135,21 +136,21 @@ void floor_supervisor(int listener, int) {
 std::vector<std::byte> rules(int extra, const std::string& allowed) {
   policy::Policy policy;
   policy.name = "bench";
-  policy.unix_socket_rules.emplace();
+  auto& listed = policy.of(policy::Class::unix_socket).rules.emplace();
   for (int i = 0; i < extra; ++i) {
-    policy.unix_socket_rules->push_back({.name = "r" + std::to_string(i),
-                                         .paths = {"/srv/" + std::to_string(i) + "/*.sock"},
-                                         .operations = 7,
-                                         .decision = policy::Verdict::allow,
-                                         .guidance = {},
-                                         .line = 1});
+    listed.push_back({.name = "r" + std::to_string(i),
+                      .patterns = policy::patterns({"/srv/" + std::to_string(i) + "/*.sock"}),
+                      .operations = 7,
+                      .decision = policy::Verdict::allow,
+                      .guidance = {},
+                      .line = 1});
   }
-  policy.unix_socket_rules->push_back({.name = "bench",
-                                       .paths = {allowed},
-                                       .operations = 7,
-                                       .decision = policy::Verdict::allow,
-                                       .guidance = {},
-                                       .line = 1});
+  listed.push_back({.name = "bench",
+                    .patterns = policy::patterns({allowed}),
+                    .operations = 7,
+                    .decision = policy::Verdict::allow,
+                    .guidance = {},
+                    .line = 1});
   auto block = policy::compile_rules(policy, {});
   if (!block) die("rules");
   return std::move(*block);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "policy/rules.h"
+#include "tests/lib/patterns.h"
 
 namespace wrapd::policy {
 namespace {
@@ -24,28 +25,28 @@ Policy policy_of(int rules) {
   Policy policy;
   policy.name = "bench";
   policy.file = "bench";
-  policy.unix_socket_rules.emplace();
+  auto& listed = policy.of(Class::unix_socket).rules.emplace();
   for (int i = 0; i < rules; ++i) {
     std::string n = std::to_string(i);
-    UnixSocketRule rule;
+    Rule rule;
     rule.name = "r" + n;
     rule.operations = 7;
     rule.decision = i % 3 == 0 ? Verdict::deny : Verdict::allow;
     switch (i % 4) {
       case 0:
-        rule.paths = {"/srv/service" + n + "/*.sock"};
+        rule.patterns = patterns({"/srv/service" + n + "/*.sock"});
         break;
       case 1:
-        rule.paths = {"/run/user/*/app" + n + "/**"};
+        rule.patterns = patterns({"/run/user/*/app" + n + "/**"});
         break;
       case 2:
-        rule.paths = {"/run/literal" + n + ".sock"};
+        rule.patterns = patterns({"/run/literal" + n + ".sock"});
         break;
       default:
-        rule.paths = {"@/tmp/abstract" + n + "/*"};
+        rule.patterns = patterns({"@/tmp/abstract" + n + "/*"});
         break;
     }
-    policy.unix_socket_rules->push_back(std::move(rule));
+    listed.push_back(std::move(rule));
   }
   return policy;
 }
@@ -59,7 +60,7 @@ double judge(const RuleSet& rules, const std::vector<std::string>& names) {
   for (int round = 0; round < kRounds; ++round) {
     auto start = Clock::now();
     for (int i = 0; i < kRepeats; ++i) {
-      for (const auto& name : names) sum += rules.judge_path(UnixOperation::connect, name).rule;
+      for (const auto& name : names) sum += rules.judge(with_path(Operation::connect, name)).rule.value_or(1);
     }
     best = std::min(best, microseconds(Clock::now() - start) * 1000 / (kRepeats * static_cast<double>(names.size())));
   }

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "policy/rules.h"
+#include "policy/classes/unix_socket.h"
 #include "policyfile/load.h"
 
 namespace {
@@ -33,16 +33,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!block) return 0;
   auto rules = RuleSet::open(*block);
   require(rules.has_value());
-  require(rules->judges_unix_sockets() == policy->judges_unix_sockets());
-  for (size_t i = 0; i < rules->literal_count(); ++i) {
-    auto literal = rules->literal(i);
-    require(rules->judge_path(UnixOperation::connect, literal.path).rule == literal.rule);
+  require(rules->judges(Class::unix_socket) == policy->judges(Class::unix_socket));
+  const UnixSockets sockets(*rules);
+  for (uint32_t i = 0; i < sockets.literal_count(); ++i) {
+    auto literal = sockets.literal(i);
+    require(rules->judge(with_path(Operation::connect, literal.path)).rule == literal.rule);
   }
   for (std::string_view name : {"/run/a", "/h/x", "/c", "/tmp/.X11-unix/X0"}) {
-    auto v = rules->judge_path(UnixOperation::connect, name);
-    if (v.verdict != Verdict::deny && rules->judges_unix_sockets()) require(rules->may_allow_beneath(name));
-    auto a = rules->judge_abstract(UnixOperation::connect, name);
-    if (a.verdict != Verdict::deny) require(rules->allows_any_abstract());
+    auto v = rules->judge(with_path(Operation::connect, name));
+    if (v.verdict != Verdict::deny && sockets.judged()) require(sockets.may_allow_beneath(name));
+    auto a = rules->judge(with_abstract(Operation::connect, name));
+    if (a.verdict != Verdict::deny) require(sockets.allows_any_abstract());
   }
   return 0;
 }

@@ -2,36 +2,42 @@
 
 // Any bytes as a compiled rules block, as a hostile profile would be: refused, or safe to ask.
 
+#include <algorithm>
 #include <cstdlib>
 #include <span>
 
-#include "policy/rules.h"
+#include "policy/classes/unix_socket.h"
 
 // NOLINTNEXTLINE(readability-identifier-naming): the name is libFuzzer's.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace wrapd::policy;
   auto rules = RuleSet::open(std::as_bytes(std::span(data, size)));
   if (!rules) return 0;
-  auto count = static_cast<int32_t>(rules->rule_count());
-  for (int32_t i = 0; i < count; ++i) {
-    if (rules->rule(i).name.empty()) std::abort();
+  const auto& section = rules->section(Class::unix_socket);
+  const uint32_t count = section ? section->rule_count() : 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    if (section->rule(i).name.empty()) std::abort();
   }
-  for (size_t i = 0; i < rules->literal_count(); ++i) {
-    if (rules->literal(i).rule >= count || rules->literal(i).path.empty()) std::abort();
+  const UnixSockets sockets(*rules);
+  for (uint32_t i = 0; i < sockets.literal_count(); ++i) {
+    if (sockets.literal(i).rule >= count || sockets.literal(i).path.empty()) std::abort();
   }
   Approval approval = rules->approval();
   if (approval.timeout_seconds > kMaxApprovalTimeout || approval.rate > kMaxApprovalRate ||
       approval.burst > kMaxApprovalBurst) {
     std::abort();
   }
-  (void)rules->allowed_connect_prefixes();
-  (void)rules->allows_any_abstract();
+  (void)sockets.allowed_directories();
+  (void)sockets.kept_names(1 << 20);
+  (void)sockets.allows_any_abstract();
   for (std::string_view name : {"/run/a", "/run/q/xyz/1/2/3", "/rrrrbbbbrbrbrb", "/home/alice/x", "/"}) {
-    for (auto operation : {UnixOperation::connect, UnixOperation::bind, UnixOperation::listen}) {
-      if (rules->judge_path(operation, name).rule >= count) std::abort();
-      if (rules->judge_abstract(operation, name).rule >= count) std::abort();
+    for (auto operation : {Operation::connect, Operation::bind, Operation::listen}) {
+      for (const Request& request : {with_path(operation, name), with_abstract(operation, name)}) {
+        if (rules->judge(request).rule.value_or(0) >= std::max(count, 1U)) std::abort();
+      }
+      (void)sockets.uniform_beneath(operation, name);
     }
-    (void)rules->may_allow_beneath(name);
+    (void)sockets.may_allow_beneath(name);
   }
   return 0;
 }

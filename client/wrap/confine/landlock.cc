@@ -73,7 +73,7 @@ Result<Domain> make_domain(const plan::Confinement& confinement, int abi) {
 
   if (wants_scopes && abi >= kAbiScopes) {
     uint64_t scoped = (confinement.scopes.signal ? kernel::kLandlockScopeSignal : 0) |
-                      (confinement.scopes.abstract_socket ? kernel::kLandlockScopeAbstractUnixSocket : 0);
+                      (confinement.scopes.abstract_socket ? kernel::kLandlockScopeAbstract : 0);
     auto ruleset = create_ruleset({.scoped = scoped});
     if (!ruleset) return std::unexpected(ruleset.error());
     domain.ruleset = std::move(*ruleset);

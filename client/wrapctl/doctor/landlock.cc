@@ -85,7 +85,7 @@ Finding probe_landlock_scopes() {
   if (int error = outside.connect_error(); error != 0) {
     return failed(with_errno("cannot connect to an abstract socket", error), "");
   }
-  int error = enter({.scoped = kernel::kLandlockScopeSignal | kernel::kLandlockScopeAbstractUnixSocket});
+  int error = enter({.scoped = kernel::kLandlockScopeSignal | kernel::kLandlockScopeAbstract});
   if (error == EINVAL || error == E2BIG || error == ENOMSG) return fallback(kFallback, kNewer);
   if (error != 0) return failed(with_errno("cannot enter a domain with scopes", error), kEnable);
   // The parent and the socket made before are outside of the domain.

@@ -65,7 +65,7 @@ Outcome SocketHandler::bind(const Taken& taken) {
   if (name.kind == UnixName::Kind::path) return bind_path(taken, std::string(name.text));
   if (name.kind != UnixName::Kind::invalid) {
     gated.about_abstract(name.kind == UnixName::Kind::unnamed ? kAutobindName : name.text);
-    if (auto refused = gated.judge(policy::UnixOperation::bind)) return std::move(*refused);
+    if (auto refused = gated.judge(policy::Operation::bind)) return std::move(*refused);
   } else {
     // Another family, or an address that the kernel refuses.
     if (!call.waits()) return gated.over();
@@ -114,7 +114,7 @@ Outcome SocketHandler::bind_path(const Taken& taken, const std::string& path) {
   taken.gated.about(place->parent.beneath(place->last));
   kernel::TaskStatus status;
   const bool known = call.status(status) == 0;
-  if (auto refused = taken.gated.judge(policy::UnixOperation::bind)) return std::move(*refused);
+  if (auto refused = taken.gated.judge(policy::Operation::bind)) return std::move(*refused);
   if (!known) return taken.gated.refuse("cannot read the state of the program");
 
   // The name's way through the target's own part of /proc, which ours would be in the process that binds.

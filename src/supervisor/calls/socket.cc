@@ -99,7 +99,7 @@ Outcome SocketHandler::connect(const Taken& taken) {
   if (name.kind == UnixName::Kind::path) return connect_path(taken, std::string(name.text));
   if (name.kind == UnixName::Kind::abstract) {
     gated.about_abstract(name.text);
-    if (auto refused = gated.judge(policy::UnixOperation::connect)) return std::move(*refused);
+    if (auto refused = gated.judge(policy::Operation::connect)) return std::move(*refused);
     if (!taken.context.may_wait_for(std::hash<std::string_view>{}(name.text) | 1)) return gated.over();
     return wait_through(taken, connect_by_address);
   }
@@ -141,13 +141,13 @@ Outcome SocketHandler::connect_path(const Taken& taken, const std::string& path)
   if (object->st.st_nlink == 0) {
     if (!S_ISSOCK(object->st.st_mode) || !kernel_.has_bound_socket(object->fd.get())) return gated.error(ECONNREFUSED);
     gated.about(kernel_.real_path(object->fd.get()).value_or(""));
-    if (auto refused = gated.judge_nameless(policy::UnixOperation::connect)) return std::move(*refused);
+    if (auto refused = gated.judge_nameless(policy::Operation::connect)) return std::move(*refused);
     return connect_to(taken, object->fd.get(), object->st.st_ino);
   }
   auto named = NamedObject::of(kernel_, session_.root, std::move(*object));
   if (!named) return gated.failed(named.error());
   gated.about(named->path());
-  if (auto refused = gated.judge(policy::UnixOperation::connect, named->fd(), &named->st())) return std::move(*refused);
+  if (auto refused = gated.judge(policy::Operation::connect, named->fd(), &named->st())) return std::move(*refused);
   return connect_to(taken, named->fd(), named->st().st_ino);
 }
 
@@ -175,13 +175,13 @@ std::optional<Outcome> SocketHandler::judge_listen(const Caller& call, GatedCall
   if (bound.kind == UnixName::Kind::unnamed || bound.kind == UnixName::Kind::invalid) return gated.error(EINVAL);
   if (bound.kind == UnixName::Kind::abstract) {
     gated.about_abstract(bound.text);
-    return gated.judge(policy::UnixOperation::listen);
+    return gated.judge(policy::Operation::listen);
   }
   gated.about(std::string(bound.text));
   if (auto known = bound_.recall(socket)) {
     if (known->path.empty()) return gated.refuse(known->fell_out ? "too many sockets are bound" : "race");
     gated.about(known->path);
-    return gated.judge(policy::UnixOperation::listen);
+    return gated.judge(policy::Operation::listen);
   }
   // Bound before the session, or by another one: its own word is all there is, and it must lead to a socket.
   UniqueFd directory;
@@ -190,7 +190,7 @@ std::optional<Outcome> SocketHandler::judge_listen(const Caller& call, GatedCall
   auto named = object ? NamedObject::of(kernel_, session_.root, std::move(*object)) : target_errno(ENOENT);
   if (!named || !S_ISSOCK(named->st().st_mode)) return gated.refuse("bound name leads to no socket");
   gated.about(named->path());
-  return gated.judge(policy::UnixOperation::listen, named->fd());
+  return gated.judge(policy::Operation::listen, named->fd());
 }
 
 // The filter brings only AF_UNIX sockets of the datagram and raw types here. Datagrams name their receiver in every

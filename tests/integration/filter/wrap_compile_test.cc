@@ -101,7 +101,7 @@ std::string profile(const std::string& seccomp, const std::string& path) {
 bool allows(const std::string& block, const std::string& path) {
   Result<policy::RuleSet> rules = policy::RuleSet::open(std::as_bytes(std::span(block)));
   EXPECT_TRUE(rules) << rules.error().message;
-  return rules && rules->judge_path(policy::UnixOperation::connect, path).verdict == policy::Verdict::allow;
+  return rules && rules->judge(policy::with_path(policy::Operation::connect, path)).verdict == policy::Verdict::allow;
 }
 
 bool is_filter(const std::string& bytes, plan::TrapSet traps) {
@@ -132,7 +132,8 @@ TEST_F(WrapCompileTest, AuditOverridesTheProfile) {
   const auto json = nlohmann::json::parse(o.json);
   EXPECT_EQ(json.at("mode"), "audit");
   EXPECT_EQ(json.at("confinement").at("scopes"), nlohmann::json::array({"signal"}));
-  EXPECT_EQ(policy::RuleSet::open(std::as_bytes(std::span(o.rules)))->unix_socket_mode(), policy::Mode::audit);
+  EXPECT_EQ(policy::RuleSet::open(std::as_bytes(std::span(o.rules)))->mode(policy::Class::unix_socket),
+            policy::Mode::audit);
 }
 
 TEST_F(WrapCompileTest, ADisabledProfileHasNoFilter) {

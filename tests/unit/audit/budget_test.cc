@@ -23,7 +23,7 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
 Event denial(const std::string& path, const std::string& rule = "r", pid_t pid = 1) {
-  Event event = make_event(Kind::unix_socket_op);
+  Event event = make_event(kind_of(policy::Class::unix_socket));
   event.pid = pid;
   event.comm = "program";
   event.operation = "connect";

@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 
 Event full_event() {
   Event event;
-  event.kind = Kind::unix_socket_op;
+  event.kind = kind_of(policy::Class::unix_socket);
   event.time = std::chrono::sys_days(std::chrono::year(2024) / 2 / 29) + std::chrono::milliseconds(86399007);
   event.session_id = "0123abcd" + std::string(24, '0');
   event.uid = 1000;

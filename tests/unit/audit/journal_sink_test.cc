@@ -96,7 +96,7 @@ class JournalSinkTest : public ::testing::Test {
 };
 
 Event denial() {
-  Event event = make_event(Kind::unix_socket_op);
+  Event event = make_event(kind_of(policy::Class::unix_socket));
   event.session_id = std::string(32, 'a');
   event.uid = 1000;
   event.pid = 7;
@@ -120,7 +120,7 @@ TEST_F(JournalSinkTest, FieldsAreTheDocumentedOnes) {
   ASSERT_TRUE(journal->write(event));
   Fields fields = receive();
   EXPECT_EQ(one(fields, "MESSAGE"), to_message(event));
-  EXPECT_EQ(one(fields, "MESSAGE_ID"), message_id(Kind::unix_socket_op));
+  EXPECT_EQ(one(fields, "MESSAGE_ID"), message_id(kind_of(policy::Class::unix_socket)));
   EXPECT_EQ(one(fields, "PRIORITY"), "5");
   EXPECT_EQ(one(fields, "SYSLOG_IDENTIFIER"), "wrapd");
   EXPECT_EQ(one(fields, "SYSLOG_FACILITY"), "10");

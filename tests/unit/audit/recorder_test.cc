@@ -37,7 +37,7 @@ class TapeSink final : public Sink {
 };
 
 Event numbered(uint64_t number, const std::string& session = "s") {
-  Event event = make_event(Kind::unix_socket_op);
+  Event event = make_event(kind_of(policy::Class::unix_socket));
   event.count = number;
   event.session_id = session;
   return event;

@@ -16,11 +16,12 @@
 #include "plan/plan.h"
 #include "policy/model.h"
 #include "policy/rules.h"
+#include "tests/lib/patterns.h"
 
 namespace wrapd::plan {
 namespace {
 
-using policy::UnixOperation;
+using policy::Operation;
 using policy::Verdict;
 
 struct Node {
@@ -86,15 +87,15 @@ class Trial {
       world_[path] = node;
     }
     policy_.name = "random";
-    policy_.unix_socket_rules.emplace();
+    auto& listed = policy_.of(policy::Class::unix_socket).rules.emplace();
     for (size_t n = 1 + below(5); n > 0; --n) {
-      policy::UnixSocketRule rule;
+      policy::Rule rule;
       rule.name = "r" + std::to_string(n);
       rule.decision = std::array{Verdict::allow, Verdict::deny, Verdict::ask, Verdict::audit}[below(4)];
-      rule.operations = static_cast<uint8_t>(std::array{UnixOperation::connect, UnixOperation::listen}[below(2)]);
-      if (below(8) == 0) rule.operations |= static_cast<uint8_t>(UnixOperation::bind);
-      for (size_t p = 1 + below(2); p > 0; --p) rule.paths.push_back(pattern());
-      policy_.unix_socket_rules->push_back(std::move(rule));
+      rule.operations = static_cast<uint8_t>(std::array{Operation::connect, Operation::listen}[below(2)]);
+      if (below(8) == 0) rule.operations |= bit(Operation::bind);
+      for (size_t p = 1 + below(2); p > 0; --p) rule.patterns.push_back(policy::parse_pattern(pattern()).value());
+      listed.push_back(std::move(rule));
     }
     plan_ = compile_plan(policy_, {}, {}, [&](std::string_view directory) { return others_may(world_, directory); });
     EXPECT_TRUE(plan_);
@@ -106,10 +107,11 @@ class Trial {
   [[nodiscard]] bool traps() const { return plan_->confinement.traps.has(TrapGroup::rename_link); }
   // As if the directory before the first wildcard said where names can be made, and denied names could not be led away.
   [[nodiscard]] bool traps_by_literal_directories() const {
-    return std::ranges::any_of(*policy_.unix_socket_rules, [&](const auto& rule) {
+    return std::ranges::any_of(rules(), [&](const auto& rule) {
       if (rule.decision == Verdict::deny) return false;
-      if ((rule.operations & static_cast<uint8_t>(UnixOperation::bind)) != 0) return true;
-      return std::ranges::any_of(rule.paths, [&](const std::string& path) {
+      if ((rule.operations & bit(Operation::bind)) != 0) return true;
+      return std::ranges::any_of(rule.patterns, [&](const policy::Pattern& pattern) {
+        const std::string& path = pattern.text;
         return others_may(world_, parent_of(path.substr(0, path.find('*'))));
       });
     });
@@ -147,9 +149,9 @@ class Trial {
 
   [[nodiscard]] std::string story() const {
     std::string text;
-    for (const auto& rule : *policy_.unix_socket_rules) {
+    for (const auto& rule : rules()) {
       text += std::to_string(static_cast<int>(rule.decision)) + "/" + std::to_string(rule.operations);
-      for (const auto& path : rule.paths) text += " " + path;
+      for (const auto& pattern : rule.patterns) text += " " + pattern.text;
       text += "\n";
     }
     for (const auto& line : told_) text += line + "\n";
@@ -157,6 +159,7 @@ class Trial {
   }
 
  private:
+  [[nodiscard]] const std::vector<policy::Rule>& rules() const { return *policy_.of(policy::Class::unix_socket).rules; }
   size_t below(size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(random_); }
   std::string name() { return std::array{"a", "b", "c"}[below(3)]; }
   static size_t depth(const std::string& path) { return static_cast<size_t>(std::ranges::count(path, '/')); }
@@ -179,9 +182,7 @@ class Trial {
     }
     return all.empty() ? "" : all[below(all.size())];
   }
-  const policy::UnixSocketRule& some_rule() {
-    return (*policy_.unix_socket_rules)[below(policy_.unix_socket_rules->size())];
-  }
+  const policy::Rule& some_rule() { return (rules())[below(rules().size())]; }
   std::string some_free_name() {
     std::vector<std::string> all;
     for (const auto& [path, node] : world_) {
@@ -193,8 +194,8 @@ class Trial {
     return path != "/" && world_.contains(path) && world_.at(parent_of(path)).writable;
   }
   [[nodiscard]] std::array<Verdict, 2> verdicts(const std::string& path) const {
-    return {rules_->judge_path(UnixOperation::connect, path).verdict,
-            rules_->judge_path(UnixOperation::listen, path).verdict};
+    return {rules_->judge(policy::with_path(Operation::connect, path)).verdict,
+            rules_->judge(policy::with_path(Operation::listen, path)).verdict};
   }
   void mark(const std::string& path, Node& node) {
     auto now = verdicts(path);
@@ -226,7 +227,7 @@ class Trial {
     node.kind = kind;
     node.writable = kind == Node::Kind::directory;
     if (kind == Node::Kind::link) {
-      node.target = parent_of(some_rule().paths.front());
+      node.target = parent_of(some_rule().patterns.front().text);
       auto target = world_.find(node.target);
       if (target == world_.end() || target->second.kind != Node::Kind::directory)
         node.target = some(Node::Kind::directory);
@@ -245,7 +246,7 @@ class Trial {
   // written in a rule, wildcards filled in.
   void serve() {
     const auto& rule = some_rule();
-    std::string path = rule.paths[below(rule.paths.size())];
+    std::string path = rule.patterns[below(rule.patterns.size())].text;
     // The directories of a wildcard may be anybody's, links that were there before included: no name is promised there.
     if (path.find('*') < path.rfind('/')) return;
     while (path.find('*') != std::string::npos) path.replace(path.find('*'), 1, "a");

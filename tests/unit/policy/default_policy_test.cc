@@ -22,21 +22,21 @@ class DefaultPolicy : public testing::Test {
     policy_ = *policy;
   }
   // The rule's name, with the verdict in front.
-  static std::string ask(const Compiled& rules, UnixOperation operation, const std::string& name) {
-    auto v =
-        name.starts_with('@') ? rules->judge_abstract(operation, name.substr(1)) : rules->judge_path(operation, name);
-    return std::string(to_string(v.verdict)) + " " + (v.rule < 0 ? "unlisted" : std::string(rules->rule(v.rule).name));
+  static std::string ask(const Compiled& rules, Operation operation, const std::string& name) {
+    auto v = name.starts_with('@') ? rules->judge(with_abstract(operation, name.substr(1)))
+                                   : rules->judge(with_path(operation, name));
+    return std::string(to_string(v.verdict)) + " " + (v.rule ? std::string(rules.rule(*v.rule).name) : "unlisted");
   }
   Policy policy_;
 };
 
 TEST_F(DefaultPolicy, IsEnforcedAndExplainsItsDenials) {
   EXPECT_EQ(policy_.name, "default");
-  EXPECT_EQ(policy_.unix_socket_mode(), Mode::enforce);
-  EXPECT_TRUE(policy_.judges_unix_sockets());
+  EXPECT_EQ(policy_.mode_of(Class::unix_socket), Mode::enforce);
+  EXPECT_TRUE(policy_.judges(Class::unix_socket));
   // Stock kernels of Debian 12 have no Landlock scopes.
   EXPECT_TRUE(policy_.monitor_unsupported);
-  for (const auto& rule : *policy_.unix_socket_rules) {
+  for (const auto& rule : *policy_.of(Class::unix_socket).rules) {
     EXPECT_EQ(rule.guidance.empty(), rule.decision == Verdict::allow) << rule.name;
   }
 }
@@ -83,7 +83,7 @@ TEST_F(DefaultPolicy, NobodyWhoStartsPrograms) {
       {"/home/alice/p/other.sock", "unlisted"},
   };
   for (const auto& [name, rule] : cases) {
-    EXPECT_EQ(ask(rules, UnixOperation::connect, name), "deny " + std::string(rule)) << name;
+    EXPECT_EQ(ask(rules, Operation::connect, name), "deny " + std::string(rule)) << name;
   }
 }
 
@@ -95,10 +95,10 @@ TEST_F(DefaultPolicy, LookupsAndOwnSockets) {
   Compiled rules(policy_);
   for (const char* name : {"/run/nscd/socket", "/run/systemd/resolve/io.systemd.Resolve",
                            "/run/systemd/userdb/io.systemd.DynamicUser", "/run/avahi-daemon/socket"}) {
-    EXPECT_EQ(ask(rules, UnixOperation::connect, name), "allow name-services") << name;
-    EXPECT_EQ(ask(rules, UnixOperation::bind, name), "deny unlisted") << name;
+    EXPECT_EQ(ask(rules, Operation::connect, name), "allow name-services") << name;
+    EXPECT_EQ(ask(rules, Operation::bind, name), "deny unlisted") << name;
   }
-  for (auto operation : {UnixOperation::bind, UnixOperation::listen}) {
+  for (auto operation : {Operation::bind, Operation::listen}) {
     for (const char* name :
          {"/tmp/pymp-abc/listener-x", "/tmp/a", "/tmp/a/b", "/var/tmp/a", "/home/alice/p/s", "/home/alice/p/a/b"}) {
       EXPECT_EQ(ask(rules, operation, name), "allow own-sockets") << name;
@@ -115,7 +115,7 @@ TEST_F(DefaultPolicy, ADirectoryDoesNotOpenWhatIsDeniedInIt) {
   for (const char* cwd : {"/", "/run", "/run/user/1001", "/tmp"}) {
     v.cwd = cwd;
     Compiled rules(policy_, v);
-    for (auto operation : {UnixOperation::connect, UnixOperation::bind, UnixOperation::listen}) {
+    for (auto operation : {Operation::connect, Operation::bind, Operation::listen}) {
       EXPECT_EQ(ask(rules, operation, "/run/docker.sock"), "deny no-docker");
       EXPECT_EQ(ask(rules, operation, "/run/user/1001/bus"), "deny no-session-bus");
       EXPECT_EQ(ask(rules, operation, "/tmp/tmux-1001/default"), "deny no-multiplexer");
@@ -124,7 +124,7 @@ TEST_F(DefaultPolicy, ADirectoryDoesNotOpenWhatIsDeniedInIt) {
 }
 
 TEST_F(DefaultPolicy, NoAbstractNameIsReachable) {
-  EXPECT_FALSE(Compiled(policy_)->allows_any_abstract());
+  EXPECT_FALSE(Compiled(policy_).sockets().allows_any_abstract());
 }
 
 }  // namespace

@@ -16,14 +16,16 @@ Policy layer(std::optional<Verdict> verdict, Mode mode) {
   auto policy = make_policy({make_rule("other", {"/other"}, Verdict::allow)});
   policy.mode = mode;
   if (verdict) {
-    policy.unix_socket_rules->push_back(make_rule("s", {"/s", "@s"}, *verdict));
+    policy.of(Class::unix_socket).rules->push_back(make_rule("s", {"/s", "@s"}, *verdict));
   } else {
-    policy.unix_socket_rules.reset();
+    policy.of(Class::unix_socket).rules.reset();
   }
   return policy;
 }
 
 constexpr auto kSilent = std::nullopt;
+constexpr auto kNoLayer = std::nullopt;
+constexpr auto kNoRule = std::nullopt;
 constexpr auto kDeny = Verdict::deny;
 constexpr auto kAsk = Verdict::ask;
 constexpr auto kAudit = Verdict::audit;
@@ -39,8 +41,8 @@ struct Case {
   Mode second_mode;
   Verdict verdict;
   Verdict recorded;
-  uint8_t layer;
-  int32_t rule;
+  std::optional<uint8_t> layer;
+  std::optional<uint32_t> rule;
 };
 
 TEST(Layers, TheStrictestThatEnforcesDecides) {
@@ -73,8 +75,8 @@ TEST(Layers, TheStrictestThatEnforcesDecides) {
       {kSilent, kOn, kDeny, kOn, kDeny, kDeny, 1, 1},
       {kDeny, kOn, kSilent, kOn, kDeny, kDeny, 0, 1},
       {kDeny, kOff, kAllow, kOn, kAllow, kAllow, 1, 1},
-      {kDeny, kOff, kDeny, kOff, kAllow, kAllow, 0, -1},
-      {kSilent, kOn, kSilent, kOn, kAllow, kAllow, 0, -1},
+      {kDeny, kOff, kDeny, kOff, kAllow, kAllow, kNoLayer, kNoRule},
+      {kSilent, kOn, kSilent, kOn, kAllow, kAllow, kNoLayer, kNoRule},
       {kSilent, kOn, kDeny, kLog, kAllow, kDeny, 1, 1},
   };
   int number = 0;
@@ -86,7 +88,7 @@ TEST(Layers, TheStrictestThatEnforcesDecides) {
     layers.add(*first);
     layers.add(*second);
     for (const Decision& d :
-         {layers.judge_path(UnixOperation::connect, "/s"), layers.judge_abstract(UnixOperation::bind, "s")}) {
+         {layers.judge(with_path(Operation::connect, "/s")), layers.judge(with_abstract(Operation::bind, "s"))}) {
       EXPECT_EQ(d.verdict, c.verdict);
       EXPECT_EQ(d.recorded, c.recorded);
       EXPECT_EQ(d.layer, c.layer);
@@ -94,9 +96,9 @@ TEST(Layers, TheStrictestThatEnforcesDecides) {
       EXPECT_EQ(d.permits(), c.verdict == kAllow || c.verdict == kAudit);
     }
     bool judges = (c.first && c.first_mode != kOff) || (c.second && c.second_mode != kOff);
-    EXPECT_EQ(layers.judges_unix_sockets(), judges);
+    EXPECT_EQ(layers.judges(Class::unix_socket), judges);
     bool enforces = (c.first && c.first_mode == kOn) || (c.second && c.second_mode == kOn);
-    EXPECT_EQ(layers.audit_only(), !enforces);
+    EXPECT_EQ(layers.audit_only(Class::unix_socket), !enforces);
   }
 }
 
@@ -106,19 +108,19 @@ TEST(Layers, UnlistedIsDeniedByTheFirstLayerThatDoesNotListIt) {
   Layers layers;
   layers.add(*first);
   layers.add(*second);
-  Decision d = layers.judge_path(UnixOperation::connect, "/other");
+  Decision d = layers.judge(with_path(Operation::connect, "/other"));
   EXPECT_EQ(d.verdict, kDeny);
   EXPECT_EQ(d.layer, 1);
-  EXPECT_EQ(d.rule, -1);
+  EXPECT_EQ(d.rule, std::nullopt);
 }
 
 TEST(Layers, NobodyJudges) {
   Layers layers;
-  Decision d = layers.judge_path(UnixOperation::connect, "/s");
+  Decision d = layers.judge(with_path(Operation::connect, "/s"));
   EXPECT_EQ(d.verdict, kAllow);
   EXPECT_EQ(d.recorded, kAllow);
-  EXPECT_EQ(d.rule, -1);
-  EXPECT_FALSE(layers.judges_unix_sockets());
+  EXPECT_EQ(d.rule, std::nullopt);
+  EXPECT_FALSE(layers.judges(Class::unix_socket));
 }
 
 TEST(Layers, TheSmallestLimitsOfQuestionsCount) {

@@ -73,19 +73,19 @@ TEST(LoadPolicy, DefaultsAreTheStrictOnes) {
   EXPECT_EQ(policy->name, "p");
   EXPECT_EQ(policy->file, "f");
   EXPECT_EQ(policy->effective_mode(), Mode::enforce);
-  EXPECT_EQ(policy->unix_socket_mode(), Mode::enforce);
+  EXPECT_EQ(policy->mode_of(Class::unix_socket), Mode::enforce);
   EXPECT_FALSE(policy->monitor_unsupported);
-  EXPECT_FALSE(policy->unix_socket_rules.has_value());
+  EXPECT_FALSE(policy->of(Class::unix_socket).rules.has_value());
   EXPECT_EQ(policy->approval.timeout_seconds, 0U) << "not said";
   EXPECT_EQ(policy->approval.rate, 0U);
   EXPECT_EQ(policy->approval.burst, 0U);
-  EXPECT_FALSE(policy->judges_unix_sockets());
+  EXPECT_FALSE(policy->judges(Class::unix_socket));
 }
 
 TEST(LoadPolicy, EmptyListJudges) {
   auto policy = load_policy("version: 1\nname: p\nunix_socket_rules: []\n", "f");
   ASSERT_TRUE(policy);
-  EXPECT_TRUE(policy->judges_unix_sockets());
+  EXPECT_TRUE(policy->judges(Class::unix_socket));
 }
 
 TEST(LoadPolicy, TakesEverythingOver) {
@@ -110,20 +110,21 @@ approval: {timeout: 2m, rate: 3, burst: 7}
                             "f");
   ASSERT_TRUE(policy) << policy.error().message;
   EXPECT_EQ(policy->mode, Mode::audit);
-  EXPECT_EQ(policy->unix_socket_action, Mode::audit);
+  EXPECT_EQ(policy->of(Class::unix_socket).action, Mode::audit);
   EXPECT_TRUE(policy->monitor_unsupported);
-  ASSERT_EQ(policy->unix_socket_rules->size(), 4U);
-  const auto& a = policy->unix_socket_rules->at(0);
+  ASSERT_EQ(policy->of(Class::unix_socket).rules->size(), 4U);
+  const auto& a = policy->of(Class::unix_socket).rules->at(0);
   EXPECT_EQ(a.name, "a");
-  EXPECT_THAT(a.paths, ElementsAre("/a", "@b"));
+  EXPECT_THAT(a.patterns, ElementsAre(testing::Field(&Pattern::text, "/a"), testing::Field(&Pattern::text, "@b")));
+  EXPECT_TRUE(a.patterns[1].abstract);
   EXPECT_EQ(a.operations, kConnect | kListen);
   EXPECT_EQ(a.decision, Verdict::audit);
   EXPECT_EQ(a.guidance, "One line, folded.");
   EXPECT_EQ(a.line, 7);
-  EXPECT_EQ(policy->unix_socket_rules->at(1).operations, kAll);
-  EXPECT_EQ(policy->unix_socket_rules->at(1).decision, Verdict::allow);
-  EXPECT_EQ(policy->unix_socket_rules->at(2).decision, Verdict::deny);
-  EXPECT_EQ(policy->unix_socket_rules->at(3).decision, Verdict::ask);
+  EXPECT_EQ(policy->of(Class::unix_socket).rules->at(1).operations, kAll);
+  EXPECT_EQ(policy->of(Class::unix_socket).rules->at(1).decision, Verdict::allow);
+  EXPECT_EQ(policy->of(Class::unix_socket).rules->at(2).decision, Verdict::deny);
+  EXPECT_EQ(policy->of(Class::unix_socket).rules->at(3).decision, Verdict::ask);
   EXPECT_EQ(policy->approval.timeout_seconds, 120U);
   EXPECT_EQ(policy->approval.rate, 3U);
   EXPECT_EQ(policy->approval.burst, 7U);
@@ -136,7 +137,7 @@ TEST(LoadPolicy, EverySwitchSwitches) {
     auto policy =
         load_policy("version: 1\nname: p\nunix_socket_rules: []\nsandbox:\n  " + std::string(off) + "\n", "f");
     ASSERT_TRUE(policy) << policy.error().message;
-    EXPECT_FALSE(policy->judges_unix_sockets()) << off;
+    EXPECT_FALSE(policy->judges(Class::unix_socket)) << off;
   }
 }
 
@@ -160,7 +161,7 @@ TEST(LoadPolicy, BoundsTheNumberOfRules) {
   }
   auto most = load_policy(text, "f");
   ASSERT_TRUE(most) << most.error().message;
-  EXPECT_EQ(most->unix_socket_rules->size(), 20000U);
+  EXPECT_EQ(most->of(Class::unix_socket).rules->size(), 20000U);
   text += "- {name: more, paths: [/a], decision: deny}\n";
   auto more = load_policy(text, "f");
   ASSERT_FALSE(more);

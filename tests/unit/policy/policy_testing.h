@@ -8,25 +8,27 @@
 #include <utility>
 #include <vector>
 
+#include "policy/classes/unix_socket.h"
 #include "policy/rules.h"
+#include "tests/lib/patterns.h"
 
 namespace wrapd::policy {
 
-inline constexpr uint8_t kConnect = static_cast<uint8_t>(UnixOperation::connect);
-inline constexpr uint8_t kBind = static_cast<uint8_t>(UnixOperation::bind);
-inline constexpr uint8_t kListen = static_cast<uint8_t>(UnixOperation::listen);
-inline constexpr uint8_t kAll = kConnect | kBind | kListen;
+inline constexpr uint32_t kConnect = bit(Operation::connect);
+inline constexpr uint32_t kBind = bit(Operation::bind);
+inline constexpr uint32_t kListen = bit(Operation::listen);
+inline constexpr uint32_t kAll = kConnect | kBind | kListen;
 
-inline UnixSocketRule make_rule(std::string name, std::vector<std::string> paths, Verdict decision,
-                                uint8_t operations = kAll) {
-  return {.name = std::move(name), .paths = std::move(paths), .operations = operations, .decision = decision};
+inline Rule make_rule(std::string name, const std::vector<std::string>& paths, Verdict decision,
+                      uint32_t operations = kAll) {
+  return {.name = std::move(name), .patterns = patterns(paths), .operations = operations, .decision = decision};
 }
 
-inline Policy make_policy(std::vector<UnixSocketRule> rules) {
+inline Policy make_policy(std::vector<Rule> rules) {
   Policy policy;
   policy.name = "test";
   policy.file = "test.yaml";
-  policy.unix_socket_rules = std::move(rules);
+  policy.of(Class::unix_socket).rules = std::move(rules);
   return policy;
 }
 
@@ -58,6 +60,9 @@ class Compiled {
   const RuleSet& operator*() const { return rules_.at(0); }
   const RuleSet* operator->() const { return &rules_.at(0); }
   const std::vector<std::byte>& block() const { return block_; }
+  [[nodiscard]] UnixSockets sockets() const { return UnixSockets(rules_.at(0)); }
+  [[nodiscard]] uint32_t rule_count() const { return rules_.at(0).section(Class::unix_socket)->rule_count(); }
+  [[nodiscard]] RuleView rule(uint32_t index) const { return rules_.at(0).section(Class::unix_socket)->rule(index); }
 
  private:
   std::vector<std::byte> block_;

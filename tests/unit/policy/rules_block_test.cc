@@ -8,13 +8,11 @@
 
 #include <random>
 
-#include "policy/rules_format.h"
+#include "policy/matcher.h"
 #include "policy_testing.h"
 
 namespace wrapd::policy {
 namespace {
-
-using namespace format;  // NOLINT(google-build-using-namespace)
 
 std::vector<std::byte> sample() {
   auto policy = make_policy({make_rule("no", {"/run/a", "/run/b*", "@x"}, Verdict::deny),
@@ -22,7 +20,7 @@ std::vector<std::byte> sample() {
                              make_rule("log", {"/run/a?", "/var/x"}, Verdict::audit, kConnect),
                              make_rule("who", {"/run/w", "/w*"}, Verdict::ask)});
   policy.approval = {.timeout_seconds = 30, .rate = 2, .burst = 3};
-  policy.unix_socket_rules->at(0).guidance = "Not here.";
+  policy.of(Class::unix_socket).rules->at(0).guidance = "Not here.";
   return Compiled(policy).block();
 }
 
@@ -40,26 +38,32 @@ bool open_and_ask(std::span<const std::byte> bytes) {
   EXPECT_LE(approval.timeout_seconds, kMaxApprovalTimeout);
   EXPECT_LE(approval.rate, kMaxApprovalRate);
   EXPECT_LE(approval.burst, kMaxApprovalBurst);
-  size_t sum = rules->policy_name().size() + rules->allowed_connect_prefixes().size();
-  for (size_t i = 0; i < rules->literal_count(); ++i) {
-    auto literal = rules->literal(i);
+  const UnixSockets sockets(*rules);
+  const auto& section = rules->section(Class::unix_socket);
+  size_t sum = rules->policy_name().size() + sockets.allowed_directories().size();
+  for (uint32_t i = 0; i < sockets.literal_count(); ++i) {
+    auto literal = sockets.literal(i);
     for (char c : literal.path) sum += static_cast<unsigned char>(c);
-    EXPECT_LT(static_cast<size_t>(literal.rule), rules->rule_count());
+    EXPECT_LT(literal.rule, section->rule_count());
   }
-  for (auto prefix : rules->allowed_connect_prefixes()) {
-    for (char c : prefix) sum += static_cast<unsigned char>(c);
+  for (auto directory : sockets.allowed_directories()) {
+    for (char c : directory) sum += static_cast<unsigned char>(c);
+  }
+  if (auto kept = sockets.kept_names(1 << 20)) {
+    for (const auto& name : *kept) EXPECT_LT(name.rule, section->rule_count());
   }
   for (const char* name : {"/run/a", "/run/bxyz", "/run/q/xyz/1/2/3", "/rrrrbbbbrbrbrb", "/home/alice/x", "/", "a/b"}) {
-    for (auto operation : {UnixOperation::connect, UnixOperation::bind, UnixOperation::listen}) {
-      for (auto v : {rules->judge_path(operation, name), rules->judge_abstract(operation, name)}) {
-        if (v.rule < 0) continue;
-        EXPECT_LT(static_cast<size_t>(v.rule), rules->rule_count());
-        auto rule = rules->rule(v.rule);
+    for (auto operation : {Operation::connect, Operation::bind, Operation::listen}) {
+      for (auto v : {rules->judge(with_path(operation, name)), rules->judge(with_abstract(operation, name))}) {
+        if (!v.rule) continue;
+        EXPECT_LT(*v.rule, section->rule_count());
+        auto rule = section->rule(*v.rule);
         EXPECT_EQ(rule.decision, v.verdict);
         sum += rule.name.size() + rule.guidance.size();
       }
+      sum += sockets.uniform_beneath(operation, name) ? 1U : 0U;
     }
-    sum += rules->may_allow_beneath(name) ? 1U : 0U;
+    sum += sockets.may_allow_beneath(name) ? 1U : 0U;
   }
   EXPECT_GT(sum, 0U);
   return true;
@@ -71,7 +75,7 @@ TEST(RulesBlock, IsReadAtAnyAlignment) {
   shifted.insert(shifted.begin(), std::byte{0});
   auto rules = RuleSet::open(std::span(shifted).subspan(1));
   ASSERT_TRUE(rules) << rules.error().message;
-  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/run/a").rule, 0);
+  EXPECT_EQ(rules->judge(with_path(Operation::connect, "/run/a")).rule, 0);
 }
 
 TEST(RulesBlock, CutOrLengthenedIsRefused) {
@@ -115,6 +119,24 @@ TEST(RulesBlock, RandomDamage) {
   }
 }
 
+// Where the parts of a block with one section begin.
+struct Layout {
+  explicit Layout(std::span<const std::byte> block) {
+    auto count = [&](size_t at) { return load<uint32_t>(block.data() + at); };
+    section = block::kHeaderBytes + count(block::kNameLengthAt);
+    rules = section + block::kSectionHeaderBytes;
+    matcher = rules + count(section + block::kRulesAt) * block::kRuleBytes;
+    nodes = matcher + Matcher::kHeaderBytes;
+    accepts = nodes + count(matcher + Matcher::kHeaderNodes) * (Matcher::kNodeBytes + 1);
+    counts = accepts + size_t{count(matcher + Matcher::kHeaderAccepts)} * 4 * unix_socket::kOperations.size();
+    literals = counts + 8;
+    directories = literals + count(counts) * unix_socket::kLiteralBytes;
+    strings = directories + count(counts + 4) * unix_socket::kDirectoryBytes;
+    end = strings + count(section + block::kStringsAt);
+  }
+  size_t section, rules, matcher, nodes, accepts, counts, literals, directories, strings, end;
+};
+
 struct Damage {
   const char* what;
   void (*apply)(std::vector<std::byte>&, const Layout&);
@@ -124,42 +146,85 @@ struct Damage {
 TEST(RulesBlock, NamesWhatIsWrong) {
   const Damage cases[] = {
       {"magic", [](auto& b, const auto&) { b[0] = {}; }, "not compiled rules"},
-      {"version", [](auto& b, const auto&) { b[kHeaderVersion] = std::byte{1}; }, "another version's"},
-      {"size", [](auto& b, const auto&) { store(b.data() + kHeaderSize, uint32_t{60}); }, "wrong size"},
-      {"nodes", [](auto& b, const auto&) { store(b.data() + kHeaderNodes, uint32_t{0xffffffff}); }, "wrong size"},
-      {"mode", [](auto& b, const auto&) { b[kHeaderMode] = std::byte{3}; }, "unknown mode"},
-      {"flag", [](auto& b, const auto&) { b[kHeaderJudges] = std::byte{2}; }, "unknown flag"},
-      {"name", [](auto& b, const auto&) { store(b.data() + kHeaderNameOffset, uint32_t{0xffffffff}); },
+      {"version", [](auto& b, const auto&) { b[block::kVersionAt] = std::byte{2}; }, "another version's"},
+      {"size", [](auto& b, const auto&) { store(b.data() + block::kSizeAt, uint32_t{60}); }, "wrong size"},
+      {"flag", [](auto& b, const auto&) { b[block::kMonitorAt] = std::byte{2}; }, "unknown flag"},
+      {"name's length", [](auto& b, const auto&) { store(b.data() + block::kNameLengthAt, uint32_t{0xffffffff}); },
        "bad policy name"},
-      {"empty name", [](auto& b, const auto&) { store(b.data() + kHeaderNameLength, uint32_t{0}); }, "bad policy name"},
-      {"escape in a rule's name", [](auto& b, const auto& l) { b[l.strings + 4] = std::byte{0x1b}; }, "bad rule name"},
-      {"decision", [](auto& b, const auto& l) { b[l.rules + kRuleBytes + 16] = std::byte{4}; }, "unknown decision"},
-      {"timeout", [](auto& b, const auto&) { store(b.data() + kHeaderApprovalTimeout, uint32_t{3601}); },
+      {"empty name", [](auto& b, const auto&) { store(b.data() + block::kNameLengthAt, uint32_t{0}); },
+       "bad policy name"},
+      {"timeout", [](auto& b, const auto&) { store(b.data() + block::kApprovalTimeoutAt, uint32_t{3601}); },
        "approval out of range"},
-      {"rate", [](auto& b, const auto&) { store(b.data() + kHeaderApprovalRate, uint16_t{101}); },
+      {"rate", [](auto& b, const auto&) { store(b.data() + block::kApprovalRateAt, uint16_t{101}); },
        "approval out of range"},
-      {"burst", [](auto& b, const auto&) { store(b.data() + kHeaderApprovalBurst, uint16_t{0xffff}); },
+      {"burst", [](auto& b, const auto&) { store(b.data() + block::kApprovalBurstAt, uint16_t{0xffff}); },
        "approval out of range"},
-      {"back edge", [](auto& b, const auto& l) { store(b.data() + l.nodes + 2 * kNodeBytes, uint32_t{0}); },
+      {"no sections", [](auto& b, const auto&) { b[block::kSectionsAt] = std::byte{0}; }, "wrong size"},
+      {"more sections", [](auto& b, const auto&) { b[block::kSectionsAt] = std::byte{2}; }, "wrong size"},
+      {"class", [](auto& b, const auto& l) { b[l.section + block::kClassAt] = std::byte{kClasses}; }, "unknown class"},
+      {"mode", [](auto& b, const auto& l) { b[l.section + block::kModeAt] = std::byte{2}; }, "unknown mode"},
+      {"section's flag", [](auto& b, const auto& l) { b[l.section + block::kZeroAt] = std::byte{1}; }, "unknown flag"},
+      {"section's length", [](auto& b, const auto& l) { store(b.data() + l.section + block::kLengthAt, uint32_t{15}); },
+       "wrong size"},
+      {"long section",
+       [](auto& b, const auto& l) { store(b.data() + l.section + block::kLengthAt, uint32_t{0xffffffff}); },
+       "wrong size"},
+      {"rules", [](auto& b, const auto& l) { store(b.data() + l.section + block::kRulesAt, uint32_t{20001}); },
+       "too many rules"},
+      {"more rules than bytes",
+       [](auto& b, const auto& l) { store(b.data() + l.section + block::kRulesAt, uint32_t{20000}); }, "wrong size"},
+      {"strings", [](auto& b, const auto& l) { store(b.data() + l.section + block::kStringsAt, uint32_t{0xffffffff}); },
+       "wrong size"},
+      {"escape in a rule's name", [](auto& b, const auto& l) { b[l.strings] = std::byte{0x1b}; }, "bad rule name"},
+      {"decision", [](auto& b, const auto& l) { b[l.rules + block::kRuleBytes + block::kRuleDecision] = std::byte{4}; },
+       "unknown decision"},
+      {"nodes", [](auto& b, const auto& l) { store(b.data() + l.matcher, uint32_t{0xffffffff}); }, "wrong size"},
+      {"literals", [](auto& b, const auto& l) { store(b.data() + l.counts, uint32_t{0xffffffff}); }, "wrong size"},
+      {"back edge", [](auto& b, const auto& l) { store(b.data() + l.nodes + 2 * Matcher::kNodeBytes, uint32_t{0}); },
        "bad children"},
-      {"accept", [](auto& b, const auto& l) { store(b.data() + l.nodes + kNodeAccept, uint32_t{1000}); }, "bad accept"},
+      {"accept", [](auto& b, const auto& l) { store(b.data() + l.nodes + Matcher::kNodeAccept, uint32_t{1000}); },
+       "bad accept"},
       {"accept's rule", [](auto& b, const auto& l) { store(b.data() + l.accepts + 4, uint32_t{4}); }, "bad accept"},
       {"literal's rule", [](auto& b, const auto& l) { store(b.data() + l.literals + 8, uint32_t{1}); }, "bad literal"},
-      {"prefix", [](auto& b, const auto& l) { store(b.data() + l.prefixes, uint32_t{0xffffff}); }, "bad prefix"},
-      {"root's kind", [](auto& b, const auto& l) { b[l.nodes + kNodeKind] = std::byte{kGlobstar}; }, "bad root"},
-      {"summary", [](auto& b, const auto& l) { b[l.nodes + kNodeKind] ^= std::byte{kMayAllowConnect}; }, "bad summary"},
+      {"literal", [](auto& b, const auto& l) { store(b.data() + l.literals, uint32_t{0xffffff}); }, "bad literal"},
+      {"directory", [](auto& b, const auto& l) { store(b.data() + l.directories, uint32_t{0xffffff}); },
+       "bad directory"},
+      {"root's kind", [](auto& b, const auto& l) { b[l.nodes + Matcher::kNodeKind] = std::byte{Matcher::kGlobstar}; },
+       "bad root"},
+      {"summary", [](auto& b, const auto& l) { b[l.nodes + Matcher::kNodeKind] ^= std::byte{Matcher::kMarked}; },
+       "bad summary"},
   };
   for (const auto& c : cases) {
     auto block = sample();
-    auto count = [&](size_t at) { return load<uint32_t>(block.data() + at); };
-    Layout l = layout(count(kHeaderNodes), count(kHeaderAccepts), count(kHeaderRules), count(kHeaderLiterals),
-                      count(kHeaderPrefixes), count(kHeaderStrings));
+    const Layout l(block);
     ASSERT_EQ(l.end, block.size());
     c.apply(block, l);
     auto rules = RuleSet::open(block);
     ASSERT_FALSE(rules) << c.what;
     EXPECT_THAT(rules.error().message, testing::HasSubstr(c.message)) << c.what;
   }
+}
+
+// The sections are in the order of their classes, each once.
+TEST(RulesBlock, ASectionTwiceIsRefused) {
+  auto block = sample();
+  const Layout l(block);
+  std::vector<std::byte> section(block.begin() + static_cast<ptrdiff_t>(l.section), block.end());
+  block.insert(block.end(), section.begin(), section.end());
+  block[block::kSectionsAt] = std::byte{2};
+  store(block.data() + block::kSizeAt, static_cast<uint32_t>(block.size()));
+  auto rules = RuleSet::open(block);
+  ASSERT_FALSE(rules);
+  EXPECT_THAT(rules.error().message, testing::HasSubstr("unknown class"));
+}
+
+TEST(RulesBlock, WhatIsNotJudgedHasNoSection) {
+  auto policy = make_policy({});
+  policy.of(Class::unix_socket).rules.reset();
+  Compiled none(policy);
+  EXPECT_EQ(none.block().size(), block::kHeaderBytes + policy.name.size());
+  EXPECT_FALSE(none->judges_anything());
+  EXPECT_EQ(none->mode(Class::unix_socket), Mode::disabled);
 }
 
 }  // namespace

@@ -23,9 +23,9 @@ using testing::IsEmpty;
 
 bool matches(const std::string& pattern, const std::string& name) {
   Compiled rules(make_policy({make_rule("r", {pattern}, Verdict::allow)}));
-  auto verdict = name.starts_with('@') ? rules->judge_abstract(UnixOperation::connect, name.substr(1))
-                                       : rules->judge_path(UnixOperation::connect, name);
-  EXPECT_EQ(verdict.rule, verdict.verdict == Verdict::allow ? 0 : -1);
+  auto verdict = name.starts_with('@') ? rules->judge(with_abstract(Operation::connect, name.substr(1)))
+                                       : rules->judge(with_path(Operation::connect, name));
+  EXPECT_EQ(verdict.rule, verdict.verdict == Verdict::allow ? std::optional(0U) : std::nullopt);
   return verdict.verdict == Verdict::allow;
 }
 
@@ -88,16 +88,16 @@ TEST(Pattern, VariablesMatchLiterally) {
   Variables odd = alice();
   odd.cwd = "/w/*[?]${HOME}";
   Compiled rules(make_policy({make_rule("r", {"${CWD}/s"}, Verdict::allow)}), odd);
-  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/w/*[?]${HOME}/s").rule, 0);
-  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/w/x[?]${HOME}/s").rule, -1);
+  EXPECT_EQ(rules->judge(with_path(Operation::connect, "/w/*[?]${HOME}/s")).rule, 0);
+  EXPECT_EQ(rules->judge(with_path(Operation::connect, "/w/x[?]${HOME}/s")).rule, std::nullopt);
 }
 
 TEST(Pattern, RootAsADirectoryVariable) {
   Variables v = alice();
   v.cwd = "/";
   Compiled rules(make_policy({make_rule("r", {"${CWD}/a", "${CWD}b"}, Verdict::allow)}), v);
-  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/a").rule, 0);
-  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/b").rule, 0);
+  EXPECT_EQ(rules->judge(with_path(Operation::connect, "/a")).rule, 0);
+  EXPECT_EQ(rules->judge(with_path(Operation::connect, "/b")).rule, 0);
 }
 
 struct BadValue {
@@ -137,63 +137,64 @@ TEST(RuleSet, FirstRuleThatCoversTheOperationWins) {
   Compiled rules(
       make_policy({make_rule("bind-only", {"/run/a"}, Verdict::deny, kBind),
                    make_rule("all", {"/run/*"}, Verdict::audit), make_rule("late", {"/run/a"}, Verdict::deny)}));
-  EXPECT_EQ(rules->judge_path(UnixOperation::bind, "/run/a").rule, 0);
-  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/run/a").rule, 1);
-  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/run/a").verdict, Verdict::audit);
-  EXPECT_EQ(rules->judge_path(UnixOperation::listen, "/run/a").rule, 1);
-  EXPECT_EQ(rules->judge_path(UnixOperation::bind, "/run/b").rule, 1);
-  EXPECT_EQ(rules->judge_path(UnixOperation::bind, "/run/b/c").rule, -1);
-  EXPECT_EQ(rules->judge_path(UnixOperation::bind, "/run/b/c").verdict, Verdict::deny);
+  EXPECT_EQ(rules->judge(with_path(Operation::bind, "/run/a")).rule, 0);
+  EXPECT_EQ(rules->judge(with_path(Operation::connect, "/run/a")).rule, 1);
+  EXPECT_EQ(rules->judge(with_path(Operation::connect, "/run/a")).verdict, Verdict::audit);
+  EXPECT_EQ(rules->judge(with_path(Operation::listen, "/run/a")).rule, 1);
+  EXPECT_EQ(rules->judge(with_path(Operation::bind, "/run/b")).rule, 1);
+  EXPECT_EQ(rules->judge(with_path(Operation::bind, "/run/b/c")).rule, std::nullopt);
+  EXPECT_EQ(rules->judge(with_path(Operation::bind, "/run/b/c")).verdict, Verdict::deny);
 }
 
 TEST(RuleSet, TellsWhatThePolicySays) {
   auto policy = make_policy({make_rule("a", {"/a"}, Verdict::audit)});
-  policy.unix_socket_rules->at(0).guidance = "Ask.";
+  policy.of(Class::unix_socket).rules->at(0).guidance = "Ask.";
   policy.monitor_unsupported = true;
   policy.mode = Mode::audit;
   Compiled rules(policy);
   EXPECT_EQ(rules->policy_name(), "test");
-  EXPECT_EQ(rules->unix_socket_mode(), Mode::audit);
+  EXPECT_EQ(rules->mode(Class::unix_socket), Mode::audit);
   EXPECT_TRUE(rules->monitor_unsupported());
-  EXPECT_TRUE(rules->judges_unix_sockets());
-  ASSERT_EQ(rules->rule_count(), 1U);
-  EXPECT_EQ(rules->rule(0).name, "a");
-  EXPECT_EQ(rules->rule(0).guidance, "Ask.");
-  EXPECT_EQ(rules->rule(0).decision, Verdict::audit);
+  EXPECT_TRUE(rules->judges(Class::unix_socket));
+  ASSERT_EQ(rules.rule_count(), 1U);
+  EXPECT_EQ(rules.rule(0).name, "a");
+  EXPECT_EQ(rules.rule(0).guidance, "Ask.");
+  EXPECT_EQ(rules.rule(0).decision, Verdict::audit);
 }
 
 TEST(RuleSet, EmptyListDeniesAndNoListDoesNotJudge) {
   Compiled empty(make_policy({}));
-  EXPECT_EQ(empty->judge_path(UnixOperation::connect, "/a").verdict, Verdict::deny);
-  EXPECT_EQ(empty->judge_abstract(UnixOperation::connect, "a").verdict, Verdict::deny);
-  EXPECT_FALSE(empty->may_allow_beneath("/"));
-  EXPECT_FALSE(empty->allows_any_abstract());
-  EXPECT_THAT(empty->allowed_connect_prefixes(), IsEmpty());
+  EXPECT_EQ(empty->judge(with_path(Operation::connect, "/a")).verdict, Verdict::deny);
+  EXPECT_EQ(empty->judge(with_abstract(Operation::connect, "a")).verdict, Verdict::deny);
+  EXPECT_FALSE(empty.sockets().may_allow_beneath("/"));
+  EXPECT_FALSE(empty.sockets().allows_any_abstract());
+  EXPECT_THAT(empty.sockets().allowed_directories(), IsEmpty());
 
-  for (auto change : {+[](Policy& p) { p.unix_socket_rules.reset(); }, +[](Policy& p) { p.seccomp_enabled = false; },
-                      +[](Policy& p) { p.mode = Mode::disabled; }, +[](Policy& p) { p.unix_socket_enabled = false; }}) {
+  for (auto change :
+       {+[](Policy& p) { p.of(Class::unix_socket).rules.reset(); }, +[](Policy& p) { p.seccomp_enabled = false; },
+        +[](Policy& p) { p.mode = Mode::disabled; }, +[](Policy& p) { p.of(Class::unix_socket).enabled = false; }}) {
     auto policy = make_policy({make_rule("a", {"/a"}, Verdict::deny)});
     change(policy);
     Compiled none(policy);
-    EXPECT_FALSE(none->judges_unix_sockets());
-    EXPECT_EQ(none->judge_path(UnixOperation::connect, "/a").verdict, Verdict::allow);
-    EXPECT_EQ(none->judge_path(UnixOperation::connect, "/a").rule, -1);
-    EXPECT_EQ(none->judge_abstract(UnixOperation::bind, "a").verdict, Verdict::allow);
-    EXPECT_TRUE(none->may_allow_beneath("/x"));
-    EXPECT_TRUE(none->allows_any_abstract());
-    EXPECT_THAT(none->allowed_connect_prefixes(), ElementsAre("/"));
-    EXPECT_EQ(none->literal_count(), 0U);
+    EXPECT_FALSE(none->judges(Class::unix_socket));
+    EXPECT_EQ(none->judge(with_path(Operation::connect, "/a")).verdict, Verdict::allow);
+    EXPECT_EQ(none->judge(with_path(Operation::connect, "/a")).rule, std::nullopt);
+    EXPECT_EQ(none->judge(with_abstract(Operation::bind, "a")).verdict, Verdict::allow);
+    EXPECT_TRUE(none.sockets().may_allow_beneath("/x"));
+    EXPECT_TRUE(none.sockets().allows_any_abstract());
+    EXPECT_THAT(none.sockets().allowed_directories(), ElementsAre("/"));
+    EXPECT_EQ(none.sockets().literal_count(), 0U);
   }
 }
 
 TEST(RuleSet, WhatCannotBeJudgedIsDenied) {
   Compiled rules(make_policy({make_rule("a", {"/**", "@**"}, Verdict::allow)}));
-  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/" + std::string(4095, 'a')).verdict, Verdict::allow);
-  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/" + std::string(4096, 'a')).verdict, Verdict::deny);
-  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "a").verdict, Verdict::deny);
-  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "").verdict, Verdict::deny);
-  EXPECT_EQ(rules->judge_path(UnixOperation::connect, std::string_view("/a\0b", 4)).verdict, Verdict::deny);
-  EXPECT_EQ(rules->judge_abstract(UnixOperation::connect, std::string(4097, 'a')).verdict, Verdict::deny);
+  EXPECT_EQ(rules->judge(with_path(Operation::connect, "/" + std::string(4095, 'a'))).verdict, Verdict::allow);
+  EXPECT_EQ(rules->judge(with_path(Operation::connect, "/" + std::string(4096, 'a'))).verdict, Verdict::deny);
+  EXPECT_EQ(rules->judge(with_path(Operation::connect, "a")).verdict, Verdict::deny);
+  EXPECT_EQ(rules->judge(with_path(Operation::connect, "")).verdict, Verdict::deny);
+  EXPECT_EQ(rules->judge(with_path(Operation::connect, std::string_view("/a\0b", 4))).verdict, Verdict::deny);
+  EXPECT_EQ(rules->judge(with_abstract(Operation::connect, std::string(4097, 'a'))).verdict, Verdict::deny);
 }
 
 TEST(RuleSet, TooManyWildcardsAliveDeny) {
@@ -201,11 +202,11 @@ TEST(RuleSet, TooManyWildcardsAliveDeny) {
   std::vector<std::string> paths;
   for (size_t i = 1; i <= 600; ++i) paths.push_back("/" + std::string(i, 'a') + "*");
   Compiled rules(make_policy({make_rule("a", paths, Verdict::allow)}));
-  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/" + std::string(400, 'a')).verdict, Verdict::allow);
-  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/" + std::string(600, 'a')).verdict, Verdict::deny);
-  EXPECT_TRUE(rules->may_allow_beneath("/" + std::string(600, 'a')));
+  EXPECT_EQ(rules->judge(with_path(Operation::connect, "/" + std::string(400, 'a'))).verdict, Verdict::allow);
+  EXPECT_EQ(rules->judge(with_path(Operation::connect, "/" + std::string(600, 'a'))).verdict, Verdict::deny);
+  EXPECT_TRUE(rules.sockets().may_allow_beneath("/" + std::string(600, 'a')));
   // The scratch space is good again afterwards.
-  EXPECT_EQ(rules->judge_path(UnixOperation::connect, "/ab").rule, 0);
+  EXPECT_EQ(rules->judge(with_path(Operation::connect, "/ab")).rule, 0);
 }
 
 TEST(RuleSet, MayAllowBeneath) {
@@ -215,17 +216,17 @@ TEST(RuleSet, MayAllowBeneath) {
        make_rule("b", {"/srv/**"}, Verdict::audit, kConnect), make_rule("ask", {"/ask/x"}, Verdict::ask)}));
   for (const char* yes : {"/ask", "/ask/x", "/", "/run", "/run/a", "/run/a/", "/run/a/b.sock", "/home", "/home/me",
                           "/home/me/x", "/srv", "/srv/deep/er"}) {
-    EXPECT_TRUE(rules->may_allow_beneath(yes)) << yes;
+    EXPECT_TRUE(rules.sockets().may_allow_beneath(yes)) << yes;
   }
   for (const char* no : {"/run/deny", "/run/deny/x", "/bind", "/bind/x", "/run/a/b", "/run/ab", "/ru", "/home/me/y",
                          "/home/me/x/y/z", "/etc"}) {
-    EXPECT_FALSE(rules->may_allow_beneath(no)) << no;
+    EXPECT_FALSE(rules.sockets().may_allow_beneath(no)) << no;
   }
-  EXPECT_TRUE(rules->may_allow_beneath("/" + std::string(5000, 'x')));
+  EXPECT_TRUE(rules.sockets().may_allow_beneath("/" + std::string(5000, 'x')));
 }
 
 TEST(RuleSet, AllowsAnyAbstract) {
-  auto allows = [](UnixSocketRule rule) { return Compiled(make_policy({std::move(rule)}))->allows_any_abstract(); };
+  auto allows = [](Rule rule) { return Compiled(make_policy({std::move(rule)})).sockets().allows_any_abstract(); };
   EXPECT_TRUE(allows(make_rule("a", {"@a"}, Verdict::allow)));
   EXPECT_TRUE(allows(make_rule("a", {"@a/*"}, Verdict::audit, kConnect)));
   EXPECT_TRUE(allows(make_rule("a", {"@a"}, Verdict::ask)));
@@ -241,7 +242,8 @@ TEST(RuleSet, PrefixesEndBeforeTheFirstWildcard) {
                    make_rule("c", {"/top", "/*/x"}, Verdict::allow), make_rule("d", {"/bind/x"}, Verdict::allow, kBind),
                    make_rule("e", {"/deny/x"}, Verdict::deny), make_rule("f", {"@/abstract/x"}, Verdict::allow),
                    make_rule("g", {"/ask/x"}, Verdict::ask)}));
-  EXPECT_THAT(rules->allowed_connect_prefixes(), ElementsAre("/", "//", "/ask", "/run", "/run/a", "/run/b", "/run/c/"));
+  EXPECT_THAT(rules.sockets().allowed_directories(),
+              ElementsAre("/", "//", "/ask", "/run", "/run/a", "/run/b", "/run/c/"));
 }
 
 TEST(RuleSet, KeptNames) {
@@ -249,7 +251,7 @@ TEST(RuleSet, KeptNames) {
       make_policy({make_rule("open", {"/a/open/**"}, Verdict::allow), make_rule("no", {"/a/b/s"}, Verdict::deny),
                    make_rule("ask", {"/c/d*/e/s"}, Verdict::ask), make_rule("bind", {"/f/s"}, Verdict::deny, kBind),
                    make_rule("listen", {"/a/b"}, Verdict::deny, kListen)}));
-  auto names = rules->kept_names(1 << 20);
+  auto names = rules.sockets().kept_names(1 << 20);
   ASSERT_TRUE(names);
   std::map<std::pair<std::string, bool>, int32_t> found;
   for (const auto& name : *names) found[{name.path, name.leads}] = name.rule;
@@ -257,7 +259,7 @@ TEST(RuleSet, KeptNames) {
   const std::map<std::pair<std::string, bool>, int32_t> wanted{
       {{"/a", true}, 1}, {{"/a/b", true}, 1}, {{"/a/b", false}, 4}, {{"/a/b/s", false}, 1}, {{"/c", true}, 2}};
   EXPECT_EQ(found, wanted);
-  EXPECT_FALSE(rules->kept_names(100));
+  EXPECT_FALSE(rules.sockets().kept_names(100));
 }
 
 TEST(RuleSet, LiteralsAreDeniedOrAskedPathsWithoutWildcards) {
@@ -266,13 +268,13 @@ TEST(RuleSet, LiteralsAreDeniedOrAskedPathsWithoutWildcards) {
                    make_rule("no", {"/run/a", "/run/*", "@x", "${HOME}/s", "/run/open"}, Verdict::deny),
                    make_rule("bind", {"/run/b"}, Verdict::deny, kBind), make_rule("again", {"/run/a"}, Verdict::deny),
                    make_rule("ask", {"/run2/ask", "/run2/*"}, Verdict::ask)}));
-  ASSERT_EQ(rules->literal_count(), 3U);
-  EXPECT_EQ(rules->literal(2).path, "/run2/ask");
-  EXPECT_EQ(rules->literal(2).rule, 4);
-  EXPECT_EQ(rules->literal(0).path, "/run/a");
-  EXPECT_EQ(rules->literal(0).rule, 1);
-  EXPECT_EQ(rules->literal(1).path, "/home/alice/s");
-  EXPECT_EQ(rules->literal(1).rule, 1);
+  ASSERT_EQ(rules.sockets().literal_count(), 3U);
+  EXPECT_EQ(rules.sockets().literal(2).path, "/run2/ask");
+  EXPECT_EQ(rules.sockets().literal(2).rule, 4);
+  EXPECT_EQ(rules.sockets().literal(0).path, "/run/a");
+  EXPECT_EQ(rules.sockets().literal(0).rule, 1);
+  EXPECT_EQ(rules.sockets().literal(1).path, "/home/alice/s");
+  EXPECT_EQ(rules.sockets().literal(1).rule, 1);
 }
 
 // The obvious way: try every rule in turn, with backtracking over its pattern.
@@ -301,17 +303,18 @@ bool slow_match(std::span<const Token> pattern, std::string_view name) {
 
 struct SlowRule {
   std::vector<Pattern> patterns;
-  uint8_t operations;
+  uint32_t operations;
 };
 
-int32_t slow_judge(const std::vector<SlowRule>& rules, uint8_t operation, bool abstract, std::string_view name) {
+std::optional<uint32_t> slow_judge(const std::vector<SlowRule>& rules, Operation operation, bool abstract,
+                                   std::string_view name) {
   for (size_t i = 0; i < rules.size(); ++i) {
-    if ((rules[i].operations & operation) == 0) continue;
+    if ((rules[i].operations & bit(operation)) == 0) continue;
     for (const auto& p : rules[i].patterns) {
-      if (p.abstract == abstract && slow_match(p.tokens, name)) return static_cast<int32_t>(i);
+      if (p.abstract == abstract && slow_match(p.tokens, name)) return static_cast<uint32_t>(i);
     }
   }
-  return -1;
+  return std::nullopt;
 }
 
 class Generator {
@@ -343,16 +346,16 @@ TEST(RuleSet, AgreesWithTheObviousMatcher) {
   size_t uniform_said = 0;
   for (unsigned seed = 0; seed < 400; ++seed) {
     Generator g(seed);
-    std::vector<UnixSocketRule> rules;
+    std::vector<Rule> rules;
     std::vector<SlowRule> slow;
     for (size_t n = 1 + g.below(12); n > 0; --n) {
       auto rule =
           make_rule("r" + std::to_string(n), {}, std::array{Verdict::allow, Verdict::deny, Verdict::ask}[g.below(3)],
-                    static_cast<uint8_t>(1 + g.below(7)));
+                    static_cast<uint32_t>(1 + g.below(7)));
       SlowRule same{{}, rule.operations};
       for (size_t paths = 1 + g.below(3); paths > 0; --paths) {
-        rule.paths.push_back(g.pattern());
-        same.patterns.push_back(*parse_pattern(rule.paths.back()));
+        rule.patterns.push_back(*parse_pattern(g.pattern()));
+        same.patterns.push_back(rule.patterns.back());
       }
       rules.push_back(std::move(rule));
       slow.push_back(std::move(same));
@@ -360,34 +363,33 @@ TEST(RuleSet, AgreesWithTheObviousMatcher) {
     Compiled fast(make_policy(rules));
     for (size_t i = 0; i < 60; ++i) {
       std::string name = g.name();
-      for (auto operation : {UnixOperation::connect, UnixOperation::bind, UnixOperation::listen}) {
-        auto bit = static_cast<uint8_t>(operation);
-        auto path = fast->judge_path(operation, name);
-        auto abstract = fast->judge_abstract(operation, name);
-        ASSERT_EQ(path.rule, slow_judge(slow, bit, false, name)) << "seed " << seed << ' ' << name;
-        ASSERT_EQ(abstract.rule, slow_judge(slow, bit, true, name)) << "seed " << seed << " @" << name;
-        ASSERT_EQ(path.verdict, path.rule < 0 ? Verdict::deny : rules[static_cast<size_t>(path.rule)].decision);
-        matched += path.rule >= 0 ? 1 : 0;
+      for (auto operation : {Operation::connect, Operation::bind, Operation::listen}) {
+        auto path = fast->judge(with_path(operation, name));
+        auto abstract = fast->judge(with_abstract(operation, name));
+        ASSERT_EQ(path.rule, slow_judge(slow, operation, false, name)) << "seed " << seed << ' ' << name;
+        ASSERT_EQ(abstract.rule, slow_judge(slow, operation, true, name)) << "seed " << seed << " @" << name;
+        ASSERT_EQ(path.verdict, path.rule ? rules[*path.rule].decision : Verdict::deny);
+        matched += path.rule ? 1 : 0;
         ++compared;
         // Nothing is allowed, or asked about, where the summary says that nothing can be.
-        if (operation == UnixOperation::connect && path.verdict != Verdict::deny) {
+        if (operation == Operation::connect && path.verdict != Verdict::deny) {
           for (size_t slash = 0; slash != std::string::npos; slash = name.find('/', slash + 1)) {
-            ASSERT_TRUE(fast->may_allow_beneath(name.substr(0, slash))) << "seed " << seed << ' ' << name;
+            ASSERT_TRUE(fast.sockets().may_allow_beneath(name.substr(0, slash))) << "seed " << seed << ' ' << name;
           }
-          auto prefixes = fast->allowed_connect_prefixes();
+          auto prefixes = fast.sockets().allowed_directories();
           ASSERT_TRUE(std::ranges::any_of(prefixes, [&](auto p) {
             return p == "/" || p == "//" || name.starts_with(p);
           })) << name;
         }
         // Where all names are said to get one verdict, this one gets it.
         for (size_t slash = 0; slash != std::string::npos; slash = name.find('/', slash + 1)) {
-          auto uniform = fast->uniform_beneath(operation, name.substr(0, slash));
+          auto uniform = fast.sockets().uniform_beneath(operation, name.substr(0, slash));
           if (!uniform) continue;
           ++uniform_said;
           ASSERT_EQ(*uniform, path.verdict) << "seed " << seed << ' ' << name << " beneath " << slash;
         }
-        if (operation == UnixOperation::connect && abstract.verdict != Verdict::deny) {
-          ASSERT_TRUE(fast->allows_any_abstract());
+        if (operation == Operation::connect && abstract.verdict != Verdict::deny) {
+          ASSERT_TRUE(fast.sockets().allows_any_abstract());
         }
       }
     }
@@ -398,26 +400,37 @@ TEST(RuleSet, AgreesWithTheObviousMatcher) {
   EXPECT_LT(matched, compared * 9 / 10);
 }
 
+TEST(RuleSet, AnObjectOfAnotherClassIsDenied) {
+  Compiled rules(make_policy({make_rule("all", {"/**", "@**"}, Verdict::allow)}));
+  for (const Object& object :
+       {Object(Path{"/a"}), Object(Endpoint{"::1", 1}), Object(Process{true}), Object(Syscall{1})}) {
+    const LayerVerdict said = rules->judge({Class::unix_socket, Operation::connect, object});
+    EXPECT_EQ(said.verdict, Verdict::deny);
+    EXPECT_EQ(said.rule, std::nullopt);
+  }
+  EXPECT_EQ(rules->judge(with_lost_path(Operation::connect)).verdict, Verdict::allow);
+}
+
 TEST(RuleSet, TenThousandRules) {
-  std::vector<UnixSocketRule> rules;
+  std::vector<Rule> rules;
   for (int i = 0; i < 10000; ++i) {
     auto n = std::to_string(i);
     rules.push_back(make_rule("r" + n, {"/srv/" + n + "/*.sock", "/home/*/p" + n + "/**", "@n" + n},
                               i % 2 == 0 ? Verdict::allow : Verdict::deny));
   }
   Compiled fast(make_policy(rules));
-  EXPECT_EQ(fast->rule_count(), 10000U);
-  EXPECT_EQ(fast->judge_path(UnixOperation::connect, "/srv/9998/x.sock").rule, 9998);
-  EXPECT_EQ(fast->judge_path(UnixOperation::connect, "/home/me/p777/a/b").rule, 777);
-  EXPECT_EQ(fast->judge_path(UnixOperation::connect, "/home/me/p77x/a/b").rule, -1);
-  EXPECT_EQ(fast->judge_abstract(UnixOperation::connect, "n1234").rule, 1234);
+  EXPECT_EQ(fast.rule_count(), 10000U);
+  EXPECT_EQ(fast->judge(with_path(Operation::connect, "/srv/9998/x.sock")).rule, 9998);
+  EXPECT_EQ(fast->judge(with_path(Operation::connect, "/home/me/p777/a/b")).rule, 777);
+  EXPECT_EQ(fast->judge(with_path(Operation::connect, "/home/me/p77x/a/b")).rule, std::nullopt);
+  EXPECT_EQ(fast->judge(with_abstract(Operation::connect, "n1234")).rule, 1234);
 }
 
 TEST(RuleSet, MoreThanABlockHoldsIsRefused) {
-  std::vector<UnixSocketRule> rules;
+  std::vector<Rule> rules;
   for (int i = 0; i < 2000; ++i) rules.push_back(make_rule("r" + std::to_string(i), {}, Verdict::allow));
   for (size_t i = 0; i < rules.size(); ++i) {
-    rules[i].paths.push_back("/" + std::to_string(i) + "/" + std::string(4000, 'x'));
+    rules[i].patterns = patterns({"/" + std::to_string(i) + "/" + std::string(4000, 'x')});
   }
   auto block = compile_rules(make_policy(rules), alice());
   ASSERT_FALSE(block);

@@ -24,6 +24,7 @@
 #include "supervisor/identities.h"
 #include "supervisor/report.h"
 #include "supervisor/session/reporter.h"
+#include "tests/lib/patterns.h"
 #include "tests/lib/temporary_directory.h"
 
 namespace wrapd::supervisor {
@@ -202,15 +203,15 @@ struct Scene {
     policy::Policy policy;
     policy.name = "unit";
     policy.mode = mode;
-    policy.unix_socket_rules.emplace();
+    auto& listed = policy.of(policy::Class::unix_socket).rules.emplace();
     for (const Rule& rule : rules) {
-      const std::string name = "r" + std::to_string(policy.unix_socket_rules->size());
-      policy.unix_socket_rules->push_back({.name = name,
-                                           .paths = {rule.path},
-                                           .operations = rule.operations,
-                                           .decision = rule.decision,
-                                           .guidance = "Why " + name,
-                                           .line = 1});
+      const std::string name = "r" + std::to_string(listed.size());
+      listed.push_back({.name = name,
+                        .patterns = policy::patterns({rule.path}),
+                        .operations = rule.operations,
+                        .decision = rule.decision,
+                        .guidance = "Why " + name,
+                        .line = 1});
     }
     block = policy::compile_rules(policy, {}).value();
     layers.add(policy::RuleSet::open(block).value());
@@ -554,6 +555,13 @@ TEST(Connect, ProtectedPlacesSayNothingOfThemselves) {
   auto outcome = s.call(SYS_connect, unix_bytes("/run/wrapd/no-such-socket"));
   EXPECT_EQ(outcome.answer.error, EACCES);
   EXPECT_EQ(outcome.record->reason, "protected");
+  // The refusal is ours: no policy is blamed for it.
+  EXPECT_EQ(outcome.record->decision.layer, std::nullopt);
+  const audit::Event event = event_of(s.layers, {.record = *outcome.record});
+  EXPECT_EQ(event.policy + event.mode + event.rule, "");
+  auto unlisted = s.call(SYS_connect, unix_bytes(std::string("\0n", 2)));
+  EXPECT_EQ(unlisted.record->decision.layer, 0);
+  EXPECT_EQ(event_of(s.layers, {.record = *unlisted.record}).policy, "unit");
   EXPECT_TRUE(is_protected("/run/wrapd"));
   EXPECT_TRUE(is_protected("/etc/wrapd/policies/x"));
   EXPECT_FALSE(is_protected("/run/wrapdog"));
@@ -654,7 +662,7 @@ class Forgets final : public Handler {
   Outcome handle(const Caller& call, CallContext& context) override {
     GatedCall gated(gate, call, context);
     gated.about("/s");
-    EXPECT_FALSE(gated.judge(policy::UnixOperation::connect));
+    EXPECT_FALSE(gated.judge(policy::Operation::connect));
     if (acts_) gated.acts();
     return {};
   }
@@ -1059,7 +1067,7 @@ TEST(Denials, NameTheRuleThatAskedAndNoneThatWouldHaveAllowed) {
   for (const char* name : {"asked", "open"}) {
     Denials denials(s.layers);
     denials.count({.operation = "connect",
-                   .decision = s.layers.judge_abstract(policy::UnixOperation::connect, name),
+                   .decision = s.layers.judge(policy::with_abstract(policy::Operation::connect, name)),
                    .path = name,
                    .abstract = true,
                    .reason = "said"});
