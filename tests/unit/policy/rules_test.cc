@@ -253,7 +253,7 @@ TEST(RuleSet, KeptNames) {
                    make_rule("listen", {"/a/b"}, Verdict::deny, kListen)}));
   auto names = rules.sockets().kept_names(1 << 20);
   ASSERT_TRUE(names);
-  std::map<std::pair<std::string, bool>, int32_t> found;
+  std::map<std::pair<std::string, bool>, uint32_t> found;
   for (const auto& name : *names) found[{name.path, name.leads}] = name.rule;
   EXPECT_EQ(found.size(), names->size());
   const std::map<std::pair<std::string, bool>, int32_t> wanted{
@@ -369,7 +369,7 @@ TEST(RuleSet, AgreesWithTheObviousMatcher) {
         ASSERT_EQ(path.rule, slow_judge(slow, operation, false, name)) << "seed " << seed << ' ' << name;
         ASSERT_EQ(abstract.rule, slow_judge(slow, operation, true, name)) << "seed " << seed << " @" << name;
         ASSERT_EQ(path.verdict, path.rule ? rules[*path.rule].decision : Verdict::deny);
-        matched += path.rule ? 1 : 0;
+        matched += path.rule ? 1U : 0U;
         ++compared;
         // Nothing is allowed, or asked about, where the summary says that nothing can be.
         if (operation == Operation::connect && path.verdict != Verdict::deny) {
