@@ -42,6 +42,7 @@ std::string how_to_allow(const wire::DenialLine& denial, const SummaryContext& c
 std::vector<std::string> describe(const wire::DenialLine& denial, const SummaryContext& context) {
   std::string what = std::string("  ") + (denial.enforced ? "" : "would have denied ") +
                      shown_call(denial.operation, denial.target, denial.abstract);
+  if (!denial.second.empty()) what += " to " + printable(without_middle(denial.second, kTargetWidth));
   if (denial.count != 1) what += ", " + counted(denial.count, "time");
   if (!denial.rule.empty()) {
     what += " (rule " + printable(denial.rule, 128) + " of policy " + printable(denial.policy, 128) + ")";

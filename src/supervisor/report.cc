@@ -72,6 +72,7 @@ wire::CallReport call_report(const policy::Layers& layers, const Record& record,
   const Origin origin = origin_of(layers, record.decision);
   return {.operation = record.operation,
           .target = shown(record.path),
+          .second = shown(record.second_path),
           .abstract = record.abstract,
           .rule = std::string(origin.rule),
           .policy = std::string(origin.policy),
@@ -85,6 +86,7 @@ wire::DenialLine denial_line(const policy::Layers& layers, const Record& record)
   const bool asks = record.decision.recorded == policy::Verdict::ask;
   wire::DenialLine line{.operation = record.operation,
                         .target = shown(record.path),
+                        .second = shown(record.second_path),
                         .abstract = record.abstract,
                         .count = 1,
                         .rule = {},

@@ -34,6 +34,7 @@ void fields(auto& v, Is<ErrorReply> auto& reply) {
 void fields(auto& v, Is<DenialLine> auto& line) {
   v.shown("operation", line.operation, kMaxOperation);
   v.shown("target", line.target, kMaxTarget);
+  v.shown("second", line.second, kMaxTarget);
   v.flag("abstract", line.abstract);
   v.number("count", line.count);
   v.shown("rule", line.rule, kMaxName);

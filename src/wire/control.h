@@ -72,6 +72,7 @@ struct ErrorReply {
 struct DenialLine {
   std::string operation;  // "connect"
   std::string target;     // path, or name of an abstract socket without '@' (bytes; escaped on the wire)
+  std::string second;     // path where a rename or a link leads; else empty
   bool abstract = false;
   uint64_t count = 0;
   std::string rule;      // empty: none matched, or `reason` says all

@@ -22,6 +22,7 @@ void fields(auto& v, Is<CounterReport> auto& report) {
 void fields(auto& v, Is<CallReport> auto& call) {
   v.shown("operation", call.operation, kMaxOperation);
   v.shown("target", call.target, kMaxTarget);
+  v.shown("second", call.second, kMaxTarget);
   v.flag("abstract", call.abstract);
   v.shown("rule", call.rule, kMaxName);
   v.shown("policy", call.policy, kMaxName);

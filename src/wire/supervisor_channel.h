@@ -43,6 +43,7 @@ struct CounterReport {
 struct CallReport {
   std::string operation;  // "connect", "bind", ...
   std::string target;     // path, or name of an abstract socket without '@'
+  std::string second;     // path where a rename or a link leads; else empty
   bool abstract = false;
   std::string rule;    // empty: no rule matched
   std::string policy;  // of the layer that decided

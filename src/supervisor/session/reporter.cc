@@ -42,9 +42,9 @@ void Denials::count(const Record& record) {
 
   wire::DenialLine line = denial_line(layers_, record);
   for (wire::DenialLine& known : summary_.denials) {
-    if (known.operation == line.operation && known.target == line.target && known.abstract == line.abstract &&
-        known.rule == line.rule && known.policy == line.policy && known.reason == line.reason &&
-        known.enforced == line.enforced) {
+    if (known.operation == line.operation && known.target == line.target && known.second == line.second &&
+        known.abstract == line.abstract && known.rule == line.rule && known.policy == line.policy &&
+        known.reason == line.reason && known.enforced == line.enforced) {
       ++known.count;
       return;
     }

@@ -447,7 +447,7 @@ def test_reports_that_are_no_reports_end_the_session(managed):
 
 
 def question(number):
-    call = {"operation": "connect", "target": "/x", "abstract": False, "rule": "r", "policy": "default", "pid": 1,
+    call = {"operation": "connect", "target": "/x", "second": "", "abstract": False, "rule": "r", "policy": "default", "pid": 1,
             "comm": "c", "exe": "/e"}
     return {"report": "question", "question": number, "call": call, "guidance": "", "timeout_ms": 60000}
 

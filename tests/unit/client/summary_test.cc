@@ -39,9 +39,10 @@ TEST(SummaryTest, SaysWhatHowOftenWhichRuleAndWhatToDo) {
 TEST(SummaryTest, OffersNoRuleWhereNoneWouldHelp) {
   wire::DenialLine moved = docker();
   moved.operation = "rename";
+  moved.second = "/tmp/new\033[2J";
   wire::DenialLine datagram{.operation = "socket", .count = 1, .policy = "agents", .reason = "not supported yet"};
   std::string text = summary_text({.denied = 3, .denials = {moved, datagram}}, {});
-  EXPECT_THAT(text, HasSubstr("rename /run/docker.sock"));
+  EXPECT_THAT(text, HasSubstr("rename /run/docker.sock to /tmp/new\\x1b[2J, 2 times"));
   EXPECT_THAT(text, HasSubstr("  socket: not supported yet\n"));
   EXPECT_THAT(text, Not(HasSubstr("to allow")));
 }

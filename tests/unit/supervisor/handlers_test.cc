@@ -1059,6 +1059,25 @@ TEST(Report, ARefusalOfTheSupervisorNamesNoPolicy) {
   EXPECT_EQ(denial_line(s.layers, *denied.record).policy, "unit");
 }
 
+TEST(Report, TellsBothNamesOfARename) {
+  Scene s;
+  s.rules({{s.place / "open/**", Verdict::allow}});
+  std::filesystem::create_directory(s.place / "open");
+  const std::string from = s.place.socket("s");
+  Denials denials(s.layers);
+  for (const char* name : {"open/a", "open/b"}) {
+    const std::string to = s.place / name;
+    const auto outcome = s.move(from, to);
+    ASSERT_TRUE(outcome.record);
+    EXPECT_EQ(event_of(s.layers, {.record = *outcome.record, .tid = 1, .error = EACCES, .time = {}}).target, to);
+    EXPECT_EQ(call_report(s.layers, *outcome.record, 1).second, to);
+    EXPECT_EQ(denial_line(s.layers, *outcome.record).target, from);
+    EXPECT_EQ(denial_line(s.layers, *outcome.record).second, to);
+    denials.count(*outcome.record);
+  }
+  EXPECT_EQ(denials.summary().denials.size(), 2U) << "they lead to different names";
+}
+
 // --- denials
 
 TEST(Denials, NameTheRuleThatAskedAndNoneThatWouldHaveAllowed) {

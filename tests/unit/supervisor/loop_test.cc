@@ -459,7 +459,7 @@ TEST(SignalForTheProcess, IsWhoseWaitNobodyElseCanHaveBeenChosenFor) {
       s.kernel.others[103].state = 'R';
       s.kernel.others[103].blocked = kSignal;
       s.kernel.others[104].state = 'Z';
-      s.kernel.queue_call(1, call, static_cast<uint32_t>(tid));
+      s.kernel.queue_call(1, call, tid);
       ASSERT_TRUE(s.run_until_answers(1));
       EXPECT_EQ(s.kernel.error_of(1), kRestart);
     }
@@ -497,7 +497,7 @@ TEST(SignalForTheProcess, InDoubtInterruptsOneWaitAndRestartsNone) {
 TEST(SignalForTheProcess, ThatStaysEndsOneWaitAfterAnother) {
   for (int call : {kWaits, kAsks}) {
     Crowd s({100, 101, 102, 103});
-    for (uint32_t i = 0; i < 3; ++i) s.kernel.queue_call(1 + i, call, 100 + i);
+    for (pid_t i = 0; i < 3; ++i) s.kernel.queue_call(static_cast<uint64_t>(1 + i), call, 100 + i);
     for (size_t i = 1; i <= 3; ++i) {
       ASSERT_TRUE(s.run_until_answers(i));
       EXPECT_EQ(s.kernel.answer_count(), i) << "not two at once";

@@ -268,6 +268,7 @@ Summary good_summary() {
   Summary summary{.allowed = 1, .denied = UINT64_MAX, .audited = 3, .lost = 4, .denials = {}, .more = 5};
   summary.denials.push_back({.operation = "connect",
                              .target = std::string("a\0b\n\xff", 5),
+                             .second = "/b\n\xff",
                              .abstract = true,
                              .count = 2,
                              .rule = "no-docker",
@@ -288,6 +289,7 @@ TEST(SummaryMessage, RoundTrip) {
   ASSERT_EQ(summary->denials.size(), 1U);
   const DenialLine& line = summary->denials[0];
   EXPECT_EQ(line.target, std::string("a\0b\n\xff", 5));
+  EXPECT_EQ(line.second, "/b\n\xff");
   EXPECT_TRUE(line.abstract);
   EXPECT_FALSE(line.enforced);
   EXPECT_EQ(line.guidance, "Ask.");

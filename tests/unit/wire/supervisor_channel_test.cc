@@ -13,6 +13,7 @@ CallReport full_call() {
   for (int c = 0; c < 256; ++c) every += static_cast<char>(c);
   return {.operation = "connect",
           .target = every,
+          .second = "/" + every,
           .abstract = true,
           .rule = "r",
           .policy = "p",
@@ -24,6 +25,7 @@ CallReport full_call() {
 void expect_same(const CallReport& a, const CallReport& b) {
   EXPECT_EQ(a.operation, b.operation);
   EXPECT_EQ(a.target, b.target);
+  EXPECT_EQ(a.second, b.second);
   EXPECT_EQ(a.abstract, b.abstract);
   EXPECT_EQ(a.rule, b.rule);
   EXPECT_EQ(a.policy, b.policy);
@@ -70,6 +72,7 @@ TEST(SupervisorReport, ComesBackAsItWas) {
 TEST(SupervisorReport, TheLongestStillFits) {
   CallReport call{.operation = std::string(5000, '\xff'),
                   .target = std::string(5000, '\x01'),
+                  .second = std::string(5000, '\x02'),
                   .rule = std::string(5000, '"'),
                   .policy = std::string(5000, '\\'),
                   .pid = -1,
