@@ -268,18 +268,9 @@ void SessionTable::on_deadline(Session& session) {
   const Step before = session.step;
   read_remaining_reports(session);
   if (session.step != before || !session.why_forced.empty()) return;
-  if (session.end && session.step < Step::terminating) return end_by_force(session, ForcedEnd::programs_live);
-  switch (session.step) {
-    case Step::starting:
-      return end_by_force(session, ForcedEnd::not_ready);
-    case Step::handing_off:
-      return end_by_force(session, ForcedEnd::no_hand_off);
-    case Step::running:
-    case Step::terminating:
-      return end_by_force(session, ForcedEnd::programs_live);
-    case Step::finished:
-      return end_by_force(session, ForcedEnd::lingers);
-  }
+  if (session.step == Step::finished) return end_by_force(session, ForcedEnd::lingers);
+  if (session.end || session.step >= Step::running) return end_by_force(session, ForcedEnd::programs_live);
+  end_by_force(session, session.step == Step::starting ? ForcedEnd::not_ready : ForcedEnd::no_hand_off);
 }
 
 void SessionTable::end_by_force(Session& session, ForcedEnd end, const std::string& detail) {
