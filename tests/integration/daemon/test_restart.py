@@ -461,7 +461,7 @@ def test_idle_exit(managed):
     peer = one.session()
     # A session keeps it, however long: the one that does not come here is the end.
     peer.close()
-    assert "nobody needs" in one.manager.wait_for("STOPPING")["STATUS"]
+    assert "the service is idle" in one.manager.wait_for("STOPPING")["STATUS"]
     assert one.manager.wait_for_end() == 75
     assert one.manager.stored() == []
 
