@@ -256,7 +256,7 @@ TEST(RuleSet, KeptNames) {
   std::map<std::pair<std::string, bool>, uint32_t> found;
   for (const auto& name : *names) found[{name.path, name.leads}] = name.rule;
   EXPECT_EQ(found.size(), names->size());
-  const std::map<std::pair<std::string, bool>, int32_t> wanted{
+  const std::map<std::pair<std::string, bool>, uint32_t> wanted{
       {{"/a", true}, 1}, {{"/a/b", true}, 1}, {{"/a/b", false}, 4}, {{"/a/b/s", false}, 1}, {{"/c", true}, 2}};
   EXPECT_EQ(found, wanted);
   EXPECT_FALSE(rules.sockets().kept_names(100));
