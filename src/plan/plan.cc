@@ -72,8 +72,7 @@ Result<Plan> compile_plan(const policy::Policy& policy, const policy::Variables&
     if (!moves) return std::unexpected(moves.error());
     // Where a program may bind, it can make names by definition: what it bound there must stay where it was judged.
     if (policy::binds_paths(policy) || *moves) confinement.traps |= {TrapGroup::rename_link};
-    confinement.scopes.abstract_socket =
-        rules->enforces(policy::Class::unix_socket) && !sockets.allows_any_abstract();
+    confinement.scopes.abstract_socket = rules->enforces(policy::Class::unix_socket) && !sockets.allows_any_abstract();
   }
 
   plan.filter = compile_filter(confinement.traps);

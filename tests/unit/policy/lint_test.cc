@@ -94,8 +94,7 @@ TEST_F(Lint, SilentWhereThePathIsReal) {
                               "/real*/x", "/${USER}/x"}) {
     EXPECT_THAT(look(pattern), IsEmpty()) << pattern;
   }
-  EXPECT_THAT(lint(make_policy({make_rule("r", {"@" + top_ + "/*", "${HOME}/*", "/**"}, Verdict::deny)})),
-              IsEmpty());
+  EXPECT_THAT(lint(make_policy({make_rule("r", {"@" + top_ + "/*", "${HOME}/*", "/**"}, Verdict::deny)})), IsEmpty());
 }
 
 TEST_F(Lint, GoesWhereLinksLead) {
