@@ -92,7 +92,7 @@ class Trial {
       policy::Rule rule;
       rule.name = "r" + std::to_string(n);
       rule.decision = std::array{Verdict::allow, Verdict::deny, Verdict::ask, Verdict::audit}[below(4)];
-      rule.operations = static_cast<uint8_t>(std::array{Operation::connect, Operation::listen}[below(2)]);
+      rule.operations = bit(std::array{Operation::connect, Operation::listen}[below(2)]);
       if (below(8) == 0) rule.operations |= bit(Operation::bind);
       for (size_t p = 1 + below(2); p > 0; --p) rule.patterns.push_back(policy::parse_pattern(pattern()).value());
       listed.push_back(std::move(rule));
