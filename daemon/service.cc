@@ -232,7 +232,7 @@ void Service::on_idle_timer() {
 // start the next one.
 void Service::retire() {
   exit_status_ = kExitIdle;
-  notify_stopping("Stopping; nobody needs the service");
+  notify_stopping("Stopping; the service is idle");
   broker_->stop_accepting();
   if (!retire_) return loop_.stop();
   retire_([this] { loop_.stop(); });
