@@ -34,6 +34,7 @@ std::string how_to_allow(const wire::DenialLine& denial, const SummaryContext& c
                           ? printable(context.profile_file, 128)
                           : "policy " + printable(denial.policy, 128);
   std::string how = denial.rule.empty() ? "to " + where + " add" : "in " + where + " put before that rule";
+  if (!denial.rules.empty()) return "to allow: " + how + " a rule to " + printable(denial.rules, 128);
   if (!can_be_pattern(denial.target)) return "to allow: " + how + " a rule with a pattern for this name";
   return "to allow: " + how + " {name: NAME, paths: [\"" + (denial.abstract ? "@" : "") + denial.target +
          "\"], operations: [" + printable(denial.operation, 32) + "], decision: allow}";

@@ -60,11 +60,13 @@ Result<Plan> compile_plan(const policy::Policy& policy, const policy::Variables&
   }
 
   confinement.traps = narrow;
+  for (size_t c = 0; c < policy::kClasses; ++c) {
+    if (policy.judges(static_cast<policy::Class>(c))) confinement.traps |= kClassTraps[c];
+  }
   if (policy.judges(policy::Class::unix_socket)) {
     Result<policy::RuleSet> rules = policy::RuleSet::open(plan.rules);
     if (!rules) return std::unexpected(rules.error());
     const policy::UnixSockets sockets(*rules);
-    confinement.traps |= kUnixSocketTraps;
     // A command of root's makes and moves names wherever root does.
     const bool root = variables.uid == "0";
     Result<bool> moves = names_can_move(

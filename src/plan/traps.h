@@ -15,6 +15,8 @@
 #include <string_view>
 #include <vector>
 
+#include "policy/request.h"
+
 namespace wrapd::plan {
 
 enum class TrapGroup : uint8_t {
@@ -23,8 +25,21 @@ enum class TrapGroup : uint8_t {
   rename_link,      // rename, link, symlink and their kin
 };
 
-// The groups' words in messages, in the order of the enumeration.
-inline constexpr std::array<std::string_view, 3> kTrapGroups = {"sockets", "socket_creation", "rename_link"};
+struct Group {
+  std::string_view word;   // in messages
+  policy::Class of_class;  // what a refusal is recorded as that comes before any class has judged
+};
+// In the order of the enumeration.
+inline constexpr std::array kGroups = {
+    Group{"sockets", policy::Class::unix_socket},
+    Group{"socket_creation", policy::Class::unix_socket},
+    Group{"rename_link", policy::Class::unix_socket},
+};
+inline constexpr auto kTrapGroups = [] {
+  std::array<std::string_view, kGroups.size()> words;
+  std::ranges::transform(kGroups, words.begin(), &Group::word);
+  return words;
+}();
 
 class TrapSet {
  public:
@@ -73,6 +88,9 @@ class TrapSet {
 
 // What a layer that judges unix sockets needs. Moved names are another question (plan.cc).
 inline constexpr TrapSet kUnixSocketTraps{TrapGroup::sockets, TrapGroup::socket_creation};
+// The same of all classes, in the order of their numbers.
+inline constexpr std::array<TrapSet, policy::kClasses> kClassTraps = {kUnixSocketTraps};
+static_assert(std::ranges::none_of(kClassTraps, &TrapSet::empty));
 
 // A call under one name on every architecture.
 enum class Call : uint8_t {

@@ -59,7 +59,10 @@ std::span<std::byte> bytes_of(AddressCopy& copy, size_t size) {
 
 Record record_of(int number, std::string reason) {
   const plan::Trap* trap = plan::find_trap(number);
-  return {.operation = trap == nullptr ? "system call" : trap->operation, .reason = std::move(reason)};
+  if (trap == nullptr) return {.operation = "system call", .reason = std::move(reason)};
+  return {.operation = trap->operation,
+          .decision = {.of_class = plan::kGroups[static_cast<size_t>(trap->group)].of_class},
+          .reason = std::move(reason)};
 }
 
 // The program is read with the rest: the task cannot become another program while it waits.

@@ -13,7 +13,7 @@ constexpr const char* kNotFinished = "the supervisor did not finish this call";
 
 // What an answer is good for. The time of the last change of status tells an inode from one that has its number later.
 std::string question_key(const Record& record, const struct stat* object) {
-  std::string key = record.operation;
+  std::string key = std::to_string(static_cast<unsigned>(record.decision.of_class)) + record.operation;
   key += '\0';
   if (object != nullptr) {
     for (uint64_t part :
@@ -66,6 +66,10 @@ policy::Decision GatedCall::decide(policy::Operation operation, int object) {
 std::optional<Outcome> GatedCall::judge(policy::Operation operation, int object, const struct stat* st) {
   if (!record_.abstract && is_protected(record_.path)) return refuse_protected();
   return begin(decide(operation, object), st);
+}
+
+std::optional<Outcome> GatedCall::judge(const policy::Request& request) {
+  return begin(gate_.layers_.judge(request), nullptr);
 }
 
 std::optional<Outcome> GatedCall::judge_nameless(policy::Operation operation) {
@@ -133,7 +137,7 @@ Outcome GatedCall::answer(Answer answer) {
 }
 
 Outcome GatedCall::refuse(std::string reason, int error) {
-  record_.decision = {};
+  record_.decision = {.of_class = record_.decision.of_class};
   record_.approved = false;
   record_.reason = std::move(reason);
   return denied(error);
@@ -148,8 +152,9 @@ Outcome GatedCall::failed(const Failure& failure) {
   return refused != nullptr ? refuse(refused->why) : error(std::get<TargetErrno>(failure).value);
 }
 
-Outcome GatedCall::only_recorded(std::string reason, Answer given) {
-  record_.decision = {.verdict = policy::Verdict::allow};
+Outcome GatedCall::refuse_or_record(std::string reason, Answer given) {
+  if (!gate_.layers_.audit_only(record_.decision.of_class)) return refuse(std::move(reason));
+  record_.decision = {.verdict = policy::Verdict::allow, .of_class = record_.decision.of_class};
   record_.reason = std::move(reason);
   record_.done = true;
   return answer(std::move(given));

@@ -48,8 +48,6 @@ class Gate {
         approvals_(session.approvals),
         names_(session.layers, session.identities) {}
 
-  // True if a layer enforces; else everything is done, and only recorded.
-  [[nodiscard]] bool enforces() const { return !layers_.audit_only(policy::Class::unix_socket); }
   // What keeps names from being made or moved.
   [[nodiscard]] NameRules& names() { return names_; }
 
@@ -83,6 +81,8 @@ class GatedCall {
   // By the name, and by what the object is where there is one (a descriptor).
   [[nodiscard]] std::optional<Outcome> judge(policy::Operation operation, int object = -1,
                                              const struct stat* st = nullptr);
+  // Of any class, by what the call has asked about.
+  [[nodiscard]] std::optional<Outcome> judge(const policy::Request& request);
   // An object that has no name: what all names get, if that is one verdict.
   [[nodiscard]] std::optional<Outcome> judge_nameless(policy::Operation operation);
   // Names that are made or moved: nothing is recorded where no rule forbids it.
@@ -113,8 +113,8 @@ class GatedCall {
   [[nodiscard]] Outcome failed(const Failure& failure);
   // The call is judged anew by another one of these.
   void withdraw() { begun_ = false; }
-  // What enforcing layers would refuse for this reason, and none enforces.
-  [[nodiscard]] Outcome only_recorded(std::string reason, Answer answer);
+  // What no policy can open: refused if a layer enforces, else this answer, and only recorded.
+  [[nodiscard]] Outcome refuse_or_record(std::string reason, Answer answer);
 
  private:
   [[nodiscard]] policy::Decision decide(policy::Operation operation, int object);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "supervisor/report.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/io.h"
+#include "policy/classes.h"
 
 namespace wrapd::supervisor {
 namespace {
@@ -91,9 +93,12 @@ wire::DenialLine denial_line(const policy::Layers& layers, const Record& record)
                         .count = 1,
                         .rule = {},
                         .policy = std::string(origin.policy),
+                        .rules = {},
                         .guidance = {},
                         .reason = record.done && asks ? "somebody would have been asked" : record.reason,
                         .enforced = !record.done};
+  const policy::ClassEntry& entry = policy::entry_of(record.decision.of_class);
+  if (std::ranges::find(entry.rule_keys, "paths") == entry.rule_keys.end()) line.rules = std::string(entry.rules_key);
   // Where something else refused, the rule that would have allowed the call says nothing.
   if (line.reason.empty() || asks) {
     line.rule = std::string(origin.rule);

@@ -39,6 +39,7 @@ void fields(auto& v, Is<DenialLine> auto& line) {
   v.number("count", line.count);
   v.shown("rule", line.rule, kMaxName);
   v.shown("policy", line.policy, kMaxName);
+  v.shown("rules", line.rules, kMaxName);
   v.shown("guidance", line.guidance, kMaxGuidance);
   v.shown("reason", line.reason, kMaxGuidance);
   v.flag("enforced", line.enforced);

@@ -77,6 +77,7 @@ struct DenialLine {
   uint64_t count = 0;
   std::string rule;      // empty: none matched, or `reason` says all
   std::string policy;    // of the layer that denied
+  std::string rules;     // where the class's rules have other keys than `paths`: its list of rules in a policy
   std::string guidance;  // of the rule; may be empty
   std::string reason;    // where not the rules decided; with a rule that asks: what became of its question; else empty
   bool enforced = true;  // false: audit only, it was let through

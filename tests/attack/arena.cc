@@ -44,11 +44,7 @@ socklen_t fill(sockaddr_un& address, const std::string& name) {
 
 class OurHandlers final : public supervisor::Handler {
  public:
-  explicit OurHandlers(const supervisor::SessionObjects& session) : sockets_(session), names_(session) {
-    dispatch_.add(plan::TrapGroup::sockets, sockets_);
-    dispatch_.add(plan::TrapGroup::socket_creation, sockets_);
-    dispatch_.add(plan::TrapGroup::rename_link, names_);
-  }
+  explicit OurHandlers(const supervisor::SessionObjects& session) : dispatch_(session) {}
   supervisor::Outcome handle(const supervisor::Caller& call, supervisor::CallContext& context) override {
     supervisor::Handler* handler = dispatch_.handler_of(call.number);
     if (handler == nullptr) return {.answer = supervisor::Answer::errno_of(ENOSYS), .record = std::nullopt};
@@ -56,8 +52,6 @@ class OurHandlers final : public supervisor::Handler {
   }
 
  private:
-  supervisor::SocketHandler sockets_;
-  supervisor::RenameLinkHandler names_;
   supervisor::Dispatch dispatch_;
 };
 

@@ -198,9 +198,8 @@ std::optional<Outcome> SocketHandler::judge_listen(const Caller& call, GatedCall
 Outcome SocketHandler::refuse_datagram(const Caller& call, CallContext& context) {
   constexpr const char* kReason = "datagram unix sockets would need each send judged, which is not supported yet";
   GatedCall gated(gate_, call, context);
-  if (gate_.enforces()) return gated.refuse(kReason);
   // Safe to run as the target wrote it: domain and type came in registers, which nobody can change any more.
-  return gated.only_recorded(kReason, {.run_natively = true});
+  return gated.refuse_or_record(kReason, {.run_natively = true});
 }
 
 }  // namespace wrapd::supervisor

@@ -18,8 +18,6 @@
 #include "kernel/seccomp_source.h"
 #include "policy/layers.h"
 #include "supervisor/approvals.h"
-#include "supervisor/calls/rename_link.h"
-#include "supervisor/calls/socket.h"
 #include "supervisor/dispatch.h"
 #include "supervisor/identities.h"
 #include "supervisor/loop/loop.h"
@@ -87,9 +85,7 @@ class Session {
   std::optional<Approvals> approvals_;
   UniqueFd tree_proc_;
   std::optional<SessionTree> tree_;  // with a service only: nobody else can end the session
-  std::optional<SocketHandler> sockets_;
-  std::optional<RenameLinkHandler> rename_link_;
-  Dispatch dispatch_;
+  std::optional<Dispatch> dispatch_;
   std::optional<Loop> loop_;
   bool over_ = false;  // the tree is gone
   std::optional<std::string> ended_by_;
@@ -118,19 +114,14 @@ Result<> Session::set_up() {
   identities_.emplace(*kernel_, options_.root.get(), layers_);
   approvals_.emplace(layers_.approval());
   if (options_.broker == nullptr) approvals_->close(kNobodyToAsk);
-  SessionObjects objects{.kernel = *kernel_,
-                         .layers = layers_,
-                         .root = options_.root.get(),
-                         .identities = *identities_,
-                         .approvals = *approvals_};
-  sockets_.emplace(objects);
-  rename_link_.emplace(objects);
+  dispatch_.emplace(SessionObjects{.kernel = *kernel_,
+                                   .layers = layers_,
+                                   .root = options_.root.get(),
+                                   .identities = *identities_,
+                                   .approvals = *approvals_});
   Loop::install_interrupt_handler();
-  dispatch_.add(plan::TrapGroup::sockets, *sockets_);
-  dispatch_.add(plan::TrapGroup::socket_creation, *sockets_);
-  dispatch_.add(plan::TrapGroup::rename_link, *rename_link_);
   loop_.emplace(
-      *source_, *kernel_, [this](int number) { return dispatch_.handler_of(number); }, *callers_, *approvals_,
+      *source_, *kernel_, [this](int number) { return dispatch_->handler_of(number); }, *callers_, *approvals_,
       LoopLimits{.waiting = options_.waiting_calls});
   if (options_.broker != nullptr) {
     tree_.emplace(tree_proc_.get(), options_.uid);

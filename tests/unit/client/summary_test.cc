@@ -72,6 +72,14 @@ TEST(SummaryTest, NamesTheUsersOwnProfileAndAbstractNames) {
               HasSubstr("to allow: to p.yaml add {name: NAME, paths: [\"@x\"], operations: [bind], decision: allow}"));
 }
 
+TEST(SummaryTest, NamesTheListOfAClassWhoseRulesHaveNoPaths) {
+  wire::DenialLine line{.operation = "kill", .target = "1", .count = 1, .rule = "r", .policy = "p", .rules = "x_rules"};
+  EXPECT_THAT(summary_text({.denied = 1, .denials = {line}}, {}),
+              HasSubstr("    to allow: in policy p put before that rule a rule to x_rules\n"));
+  line.rule.clear();
+  EXPECT_THAT(summary_text({.denied = 1, .denials = {line}}, {}), HasSubstr("to policy p add a rule to x_rules\n"));
+}
+
 TEST(SummaryTest, ShowsWhatALongNameEndsIn) {
   wire::DenialLine line = docker();
   line.target = "/tmp/" + std::string(4000, 'x') + "/docker.sock";

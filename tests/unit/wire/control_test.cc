@@ -273,6 +273,7 @@ Summary good_summary() {
                              .count = 2,
                              .rule = "no-docker",
                              .policy = "agents",
+                             .rules = "x_rules",
                              .guidance = "Ask.",
                              .enforced = false});
   return summary;
@@ -292,6 +293,7 @@ TEST(SummaryMessage, RoundTrip) {
   EXPECT_EQ(line.second, "/b\n\xff");
   EXPECT_TRUE(line.abstract);
   EXPECT_FALSE(line.enforced);
+  EXPECT_EQ(line.rules, "x_rules");
   EXPECT_EQ(line.guidance, "Ask.");
 }
 
