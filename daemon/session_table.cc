@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <deque>
-#include <limits>
 
 #include "audit/event.h"
 #include "base/credentials.h"
@@ -15,6 +14,9 @@
 #include "wire/packet.h"
 
 namespace wrapd::daemon {
+
+using wire::EndReason;
+
 namespace {
 
 // Of one supervisor, before others get their turn.
@@ -25,8 +27,10 @@ constexpr auto kExitPriority = EventLoop::kSessions;
 static_assert(wire::kMaxReportsPerSecond > 2 * policy::kMaxApprovalRate + 20);
 static_assert(wire::kMaxReportsAtOnce > 2 * policy::kMaxApprovalBurst + 500);
 
-uint64_t saturated_sum(uint64_t a, uint64_t b) {
-  return a > std::numeric_limits<uint64_t>::max() - b ? std::numeric_limits<uint64_t>::max() : a + b;
+wire::SessionEnd death_of(const Result<std::string>& how, bool restarted) {
+  if (restarted) return {EndReason::restarted};
+  if (how) return {EndReason::died, "it " + *how};
+  return {how.error().code == ECHILD ? EndReason::died_unseen : EndReason::died, how.error().message};
 }
 
 }  // namespace
@@ -153,7 +157,7 @@ bool SessionTable::read_report(Session& session) {
   auto packet = wire::receive_packet(session.process.channel.get(), wire::kMaxChannelMessage, 0);
   if (!packet && packet.error().code == EAGAIN) return false;
   if (!packet) {
-    end_by_force(session, ForcedEnd::bad_report, packet.error().message);
+    end_by_force(session, EndReason::bad_report, packet.error().message);
     return false;
   }
   if (packet->eof()) {
@@ -162,14 +166,14 @@ bool SessionTable::read_report(Session& session) {
     return false;
   }
   if (!session.reports.take(std::chrono::steady_clock::now())) {
-    end_by_force(session, ForcedEnd::flood);
+    end_by_force(session, EndReason::flood);
     return false;
   }
   auto report = wire::decode_supervisor_report(packet->bytes);
   if (report) {
     on_report(session, *report);
   } else {
-    end_by_force(session, ForcedEnd::bad_report, report.error().message);
+    end_by_force(session, EndReason::bad_report, report.error().message);
   }
   return true;
 }
@@ -188,7 +192,7 @@ void SessionTable::on_report(Session& session, const wire::SupervisorReport& rep
     questions_.remove(session.facts.id, gone->question, gone->how);
   }
   if (good) return;
-  end_by_force(session, good.error().code == EPROTO ? ForcedEnd::unexpected_report : ForcedEnd::service_fault,
+  end_by_force(session, good.error().code == EPROTO ? EndReason::unexpected_report : EndReason::service_fault,
                good.error().message);
 }
 
@@ -268,14 +272,15 @@ void SessionTable::on_deadline(Session& session) {
   const Step before = session.step;
   read_remaining_reports(session);
   if (session.step != before || !session.why_forced.empty()) return;
-  if (session.step == Step::finished) return end_by_force(session, ForcedEnd::lingers);
-  if (session.end || session.step >= Step::running) return end_by_force(session, ForcedEnd::programs_live);
-  end_by_force(session, session.step == Step::starting ? ForcedEnd::not_ready : ForcedEnd::no_hand_off);
+  if (session.step == Step::finished) return end_by_force(session, EndReason::lingers);
+  if (session.end || session.step >= Step::running) return end_by_force(session, EndReason::programs_live);
+  end_by_force(session, session.step == Step::starting ? EndReason::not_ready : EndReason::no_hand_off);
 }
 
-void SessionTable::end_by_force(Session& session, ForcedEnd end, const std::string& detail) {
+void SessionTable::end_by_force(Session& session, EndReason reason, const std::string& detail) {
   if (!session.why_forced.empty()) return;
-  std::string why = describe(end, detail, end == ForcedEnd::programs_live ? deadlines_.end : deadlines_.step);
+  const auto limit = reason == EndReason::programs_live ? deadlines_.end : deadlines_.step;
+  std::string why = wire::to_string({.reason = reason, .detail = detail, .limit = limit});
   session.channel.reset();
   session.deadline.reset();
   session.orders.clear();
@@ -301,7 +306,7 @@ void SessionTable::on_exit(Session& session) {
   if (on_change_) on_change_();
 }
 
-void SessionTable::record_end(const Session& session, const Result<ProcessEnd>& end) {
+void SessionTable::record_end(const Session& session, const Result<std::string>& end) {
   auto event = audit::make_event(audit::Kind::session_closed);
   event.session_id = session.facts.id;
   event.uid = session.facts.uid;
@@ -309,8 +314,8 @@ void SessionTable::record_end(const Session& session, const Result<ProcessEnd>& 
   event.operation = "close";
   event.policy = session.facts.policy;
   event.mode = session.facts.mode;
-  event.reason = session.why_forced.empty() ? describe_death(end, session.restored, session.step == Step::starting)
-                                            : session.why_forced;
+  const bool restarted = session.restored && session.step == Step::starting;
+  event.reason = session.why_forced.empty() ? wire::to_string(death_of(end, restarted)) : session.why_forced;
   journal_.record(std::move(event));
 }
 
@@ -332,7 +337,7 @@ void SessionTable::send_orders(Session& session) {
   if (!session.channel.active()) return session.orders.clear();
   const uint32_t events = session.orders.empty() ? EPOLLIN : EPOLLIN | EPOLLOUT;
   if (auto watched = session.channel.watch_for(events); !watched)
-    end_by_force(session, ForcedEnd::service_fault, watched.error().message);
+    end_by_force(session, EndReason::service_fault, watched.error().message);
 }
 
 ApiResult<> SessionTable::terminate(std::string_view id, std::string_view by) {
@@ -359,7 +364,7 @@ void SessionTable::order_end(Session& session, EndOrder end) {
   session.end = std::move(end);
   if (!session.why_forced.empty()) return;
   if (auto armed = arm_for_step(session); !armed)
-    end_by_force(session, ForcedEnd::service_fault, armed.error().message);
+    end_by_force(session, EndReason::service_fault, armed.error().message);
   changed(session);
 }
 
@@ -427,7 +432,8 @@ SessionInfo SessionTable::info_of(const Session& session) {
   info.mode = session.facts.mode;
   info.since = session.facts.since;
   info.command = session.facts.command;
-  info.allowed = saturated_sum(session.counters.allowed, session.counters.audited);
+  const uint64_t allowed = session.counters.allowed;
+  info.allowed = allowed + std::min(session.counters.audited, UINT64_MAX - allowed);
   info.denied = session.counters.denied;
   info.stale = session.stale;
   if (session.step == Step::finished || !session.why_forced.empty()) {

@@ -34,9 +34,9 @@
 #include "daemon/quota.h"
 #include "daemon/service_api.h"
 #include "daemon/session_directory.h"
-#include "daemon/session_end.h"
 #include "daemon/session_record.h"
 #include "daemon/supervisor_process.h"
+#include "wire/session_end.h"
 #include "wire/supervisor_channel.h"
 
 namespace wrapd::daemon {
@@ -107,8 +107,8 @@ class SessionTable {
   [[nodiscard]] Result<> on_counters(Session& session, const wire::CounterReport& counters);
   void on_deadline(Session& session);
   void on_exit(Session& session);
-  void end_by_force(Session& session, ForcedEnd end, const std::string& detail = {});
-  void record_end(const Session& session, const Result<ProcessEnd>& end);
+  void end_by_force(Session& session, wire::EndReason reason, const std::string& detail = {});
+  void record_end(const Session& session, const Result<std::string>& end);
 
   // Sends now what the channel takes, the rest when it takes it.
   void order(Session& session, const wire::ServiceOrder& order);

@@ -122,7 +122,7 @@ Result<SupervisorIds> find_supervisor_ids(const std::string& user) {
   return SupervisorIds{.uid = found->pw_uid, .gid = found->pw_gid};
 }
 
-Result<ProcessEnd> reap(int pidfd) {
+Result<std::string> reap(int pidfd) {
   siginfo_t info{};
   int rc;
   do rc = ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG);
@@ -131,9 +131,9 @@ Result<ProcessEnd> reap(int pidfd) {
   if (rc < 0) return fail_errno("cannot wait for a supervisor");
   if (info.si_pid == 0) return fail("still running", EAGAIN);
   if (info.si_code == CLD_EXITED) {
-    return ProcessEnd{.success = info.si_status == 0, .text = "exited with status " + std::to_string(info.si_status)};
+    return "exited with status " + std::to_string(info.si_status);
   }
-  return ProcessEnd{.success = false, .text = "was killed by signal " + std::to_string(info.si_status)};
+  return "was killed by signal " + std::to_string(info.si_status);
 }
 
 Result<> kill_process(int pidfd) {

@@ -51,11 +51,7 @@ struct SupervisorIds {
 // How a process behind a pidfd ended, for people: "exited with status 1", "was killed by signal 9". Reaps it. EAGAIN if
 // it still runs; ECHILD if it is not our child (an earlier run of the service started it): then only its pidfd tells
 // that it has ended.
-struct ProcessEnd {
-  bool success = false;
-  std::string text;
-};
-[[nodiscard]] Result<ProcessEnd> reap(int pidfd);
+[[nodiscard]] Result<std::string> reap(int pidfd);
 
 [[nodiscard]] Result<> kill_process(int pidfd);
 

@@ -38,7 +38,7 @@ namespace wrapd::supervisor {
 enum class CallState : uint8_t { idle, deciding, waiting, ending, answering, abandoned };
 
 // Why a wait ends.
-enum class EndReason : uint8_t {
+enum class WaitEnd : uint8_t {
   none,
   died,       // the target
   restart,    // the target has a signal to handle or must stop: the call begins anew afterwards, or fails with EINTR
@@ -53,7 +53,7 @@ class CallSlot {
   struct View {
     uint64_t call = 0;  // counts the calls of this slot
     CallState state = CallState::idle;
-    EndReason reason = EndReason::none;
+    WaitEnd reason = WaitEnd::none;
     bool operator==(const View&) const = default;
   };
 
@@ -62,15 +62,15 @@ class CallSlot {
   // The worker's.
   void begin() {
     View now = view();
-    word_.store(pack({.call = now.call + 1, .state = CallState::deciding, .reason = EndReason::none}));
+    word_.store(pack({.call = now.call + 1, .state = CallState::deciding, .reason = WaitEnd::none}));
   }
   // False if the call was abandoned.
   [[nodiscard]] bool wait() { return change(CallState::deciding, CallState::waiting); }
   // Back to the wait if the reason was to look again.
   [[nodiscard]] bool look_again() {
     View now = view();
-    return now.state == CallState::ending && now.reason == EndReason::look_again &&
-           swap(now, {.call = now.call, .state = CallState::waiting, .reason = EndReason::none});
+    return now.state == CallState::ending && now.reason == WaitEnd::look_again &&
+           swap(now, {.call = now.call, .state = CallState::waiting, .reason = WaitEnd::none});
   }
   // Takes the answer. False: the call was abandoned, and has been answered.
   [[nodiscard]] bool take() {
@@ -80,17 +80,17 @@ class CallSlot {
       if (swap(now, {.call = now.call, .state = CallState::answering, .reason = now.reason})) return true;
     }
   }
-  void finish() { word_.store(pack({.call = view().call, .state = CallState::idle, .reason = EndReason::none})); }
+  void finish() { word_.store(pack({.call = view().call, .state = CallState::idle, .reason = WaitEnd::none})); }
 
   // The monitor's, about the call that it saw.
   [[nodiscard]] bool abandon(const View& seen) {
     return seen.state == CallState::deciding &&
-           swap(seen, {.call = seen.call, .state = CallState::abandoned, .reason = EndReason::none});
+           swap(seen, {.call = seen.call, .state = CallState::abandoned, .reason = WaitEnd::none});
   }
   // Also where the wait is only to look again so far.
-  [[nodiscard]] bool end(const View& seen, EndReason reason) {
+  [[nodiscard]] bool end(const View& seen, WaitEnd reason) {
     const bool may_end =
-        seen.state == CallState::waiting || (seen.state == CallState::ending && seen.reason == EndReason::look_again);
+        seen.state == CallState::waiting || (seen.state == CallState::ending && seen.reason == WaitEnd::look_again);
     return may_end && swap(seen, {.call = seen.call, .state = CallState::ending, .reason = reason});
   }
 
@@ -101,7 +101,7 @@ class CallSlot {
   static View unpack(uint64_t word) {
     return {.call = word >> 16,
             .state = static_cast<CallState>(word & 0xff),
-            .reason = static_cast<EndReason>(word >> 8 & 0xff)};
+            .reason = static_cast<WaitEnd>(word >> 8 & 0xff)};
   }
   [[nodiscard]] bool swap(const View& from, const View& to) {
     uint64_t expected = pack(from);
@@ -109,7 +109,7 @@ class CallSlot {
   }
   [[nodiscard]] bool change(CallState from, CallState to) {
     View now = view();
-    return now.state == from && swap(now, {.call = now.call, .state = to, .reason = EndReason::none});
+    return now.state == from && swap(now, {.call = now.call, .state = to, .reason = WaitEnd::none});
   }
 
   friend struct CallSlotModel;  // of the test: puts a slot into a state that another one had

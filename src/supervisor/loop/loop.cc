@@ -176,9 +176,9 @@ void Loop::serve(Worker& worker, const Notification& call) {
   }
   ++recording_;
   const bool ours = worker.slot.take();
-  const EndReason reason = worker.slot.view().reason;
-  if (reason != EndReason::none) worker.settle_signals();
-  if (reason != EndReason::none && worker.peer != 0) {
+  const WaitEnd reason = worker.slot.view().reason;
+  if (reason != WaitEnd::none) worker.settle_signals();
+  if (reason != WaitEnd::none && worker.peer != 0) {
     std::lock_guard lock(role_lock_);
     missed_.push_back(worker.peer);
     wake_monitor();
@@ -291,7 +291,7 @@ bool Loop::stop(std::chrono::milliseconds patience) {
       for (auto& worker : threads_) {
         if (worker->gone) continue;
         all_gone = false;
-        (void)worker->slot.end(worker->slot.view(), EndReason::stopping);
+        (void)worker->slot.end(worker->slot.view(), WaitEnd::stopping);
         // Also one that receives: nothing comes after what it is busy with.
         if (worker->thread_id != 0) (void)::tgkill(::getpid(), worker->thread_id, kInterruptSignal);
       }

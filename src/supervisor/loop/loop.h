@@ -131,7 +131,7 @@ class Loop {
   void drain_wake_ups();
   [[nodiscard]] std::vector<Worker*> reap();
   void look_at(Worker& worker, Clock::time_point now);
-  [[nodiscard]] EndReason why_it_must_end(Worker& worker, const Notification& call, Clock::time_point now);
+  [[nodiscard]] WaitEnd why_it_must_end(Worker& worker, const Notification& call, Clock::time_point now);
   [[nodiscard]] bool watch_target(Worker& worker, const Notification& call);
   void pass_wake_ups_on(const std::vector<Worker*>& all);
   bool turn_away(const std::vector<Worker*>& all);

@@ -18,18 +18,6 @@ namespace {
 
 constexpr auto kLooksApart = std::chrono::microseconds(250);
 
-EndReason reason_of(WaitEnd end) {
-  switch (end) {
-    case WaitEnd::restart:
-      return EndReason::restart;
-    case WaitEnd::interrupt:
-      return EndReason::interrupt;
-    case WaitEnd::none:
-      break;
-  }
-  return EndReason::none;
-}
-
 }  // namespace
 
 void Loop::drain_wake_ups() {
@@ -71,7 +59,7 @@ bool Loop::turn_away(const std::vector<Worker*>& all) {
     if (last == nullptr || worker->begun() > last->begun()) last = worker;
   }
   if (last == nullptr) return false;
-  (void)last->slot.end(last->slot.view(), EndReason::crowded);
+  (void)last->slot.end(last->slot.view(), WaitEnd::crowded);
   return true;
 }
 
@@ -125,7 +113,7 @@ void Loop::pass_wake_ups_on(const std::vector<Worker*>& all) {
       if (worker->slot.view().state != CallState::waiting || worker->peer != peer) continue;
       if (first == nullptr || worker->begun() < first->begun()) first = worker;
     }
-    if (first != nullptr) (void)first->slot.end(first->slot.view(), EndReason::look_again);
+    if (first != nullptr) (void)first->slot.end(first->slot.view(), WaitEnd::look_again);
   }
 }
 
@@ -140,17 +128,17 @@ bool Loop::watch_target(Worker& worker, const Notification& call) {
   return true;  // or the number may be another's by now
 }
 
-EndReason Loop::why_it_must_end(Worker& worker, const Notification& call, Clock::time_point now) {
+WaitEnd Loop::why_it_must_end(Worker& worker, const Notification& call, Clock::time_point now) {
   const bool look = now >= worker.next_look && looks_left_ > 0;
   if (watch_target(worker, call) || look) {
     worker.target_died = false;
-    if (!source_.valid(call.id)) return EndReason::died;
+    if (!source_.valid(call.id)) return WaitEnd::died;
   }
-  EndReason reason = EndReason::none;
+  WaitEnd reason = WaitEnd::none;
   if (look) {
     --looks_left_;
     worker.next_look = now + limits_.look_after + kLooksApart * static_cast<int>(waiting_.load());
-    reason = reason_of(signals_.look(call.tid, worker.watch, now));
+    reason = signals_.look(call.tid, worker.watch, now);
   }
   next_look_ = std::min(next_look_, worker.next_look);
   return reason;
@@ -173,8 +161,8 @@ void Loop::look_at(Worker& worker, Clock::time_point now) {
       return;
     case CallState::waiting: {
       if (age < limits_.tick) return;
-      const EndReason reason = why_it_must_end(worker, call, now);
-      if (reason != EndReason::none && worker.slot.end(seen, reason)) interrupt(worker);
+      const WaitEnd reason = why_it_must_end(worker, call, now);
+      if (reason != WaitEnd::none && worker.slot.end(seen, reason)) interrupt(worker);
       return;
     }
     case CallState::ending:

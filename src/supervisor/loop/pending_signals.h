@@ -9,8 +9,7 @@
 // (TIF_SIGPENDING); in any other one the number itself reaches the program. The mark cannot be read. It is certain
 // - for a signal that was sent to the thread, and for one that was sent to the process if that has no other thread,
 // - for a signal without a handler (^Z, SIGSTOP, SIGQUIT) in the main thread, which kill(2) and terminals mean first;
-// if
-//   that one is not marked for it, it has been marked already,
+//   if that one is not marked for it, it has been marked already,
 // - for every thread of a process of which one is stopped (do_signal_stop(), kernel/signal.c),
 // - for a signal of the process if the kernel can have marked none of the other threads in this one's place.
 // Which one it marks depends on the sender (complete_signal(), kernel/signal.c): the main thread for kill(2) and
@@ -33,10 +32,9 @@
 #include <vector>
 
 #include "kernel/tasks.h"
+#include "supervisor/loop/call_slot.h"
 
 namespace wrapd::supervisor {
-
-enum class WaitEnd : uint8_t { none, restart, interrupt };
 
 class PendingSignals {
  public:
@@ -61,7 +59,7 @@ class PendingSignals {
   explicit PendingSignals(kernel::Tasks& tasks) : tasks_(tasks) {}
 
   void begin_pass() { threads_left_ = kThreadsPerPass; }
-  // To be called again and again while the call waits. Anything but `none` is to be answered.
+  // To be called again and again while the call waits: `none`, `restart` or `interrupt`.
   [[nodiscard]] WaitEnd look(pid_t tid, Watch& watch, Clock::time_point now);
 
  private:

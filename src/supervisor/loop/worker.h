@@ -38,9 +38,9 @@ struct Loop::Worker final : CallContext {
     for (;;) {
       const CallSlot::View now = slot.view();
       if (now.state != CallState::ending) return 0;
-      if (now.reason == EndReason::restart) return kRestart;
-      if (now.reason == EndReason::crowded) return EAGAIN;
-      if (now.reason != EndReason::look_again) return EINTR;
+      if (now.reason == WaitEnd::restart) return kRestart;
+      if (now.reason == WaitEnd::crowded) return EAGAIN;
+      if (now.reason != WaitEnd::look_again) return EINTR;
       if (!slot.look_again()) continue;
       settle_signals();
       return 0;

@@ -40,7 +40,7 @@ struct World {
   bool signalled = false;  // an interrupting signal is pending for its thread
   bool passed_on = false;  // one is pending for the actor
   bool answers_itself = false;
-  int why = 0;  // EndReason that it saw
+  int why = 0;  // WaitEnd that it saw
   // The monitor.
   CallSlot::View seen;
   bool has_seen = false;
@@ -123,7 +123,7 @@ std::vector<World> steps(const World& from, const Faults& faults) {
       step([&](World& w) {
         if (view.state != CallState::ending) {
           w.at = At::in_kernel;  // not meant for this: the operation again
-        } else if (view.reason != EndReason::look_again) {
+        } else if (view.reason != WaitEnd::look_again) {
           w.at = handled;
         } else if (w.slot.look_again()) {
           w.at = At::settling;
@@ -187,14 +187,14 @@ std::vector<World> steps(const World& from, const Faults& faults) {
     }
     if (from.seen.state == CallState::waiting && from.dead[call]) {
       step([&](World& w) {
-        if (w.slot.end(target(w), EndReason::died)) w.meant_for = call;
+        if (w.slot.end(target(w), WaitEnd::died)) w.meant_for = call;
         w.has_seen = false;
       });
     }
     if (from.seen.state == CallState::waiting && !from.nudged[call]) {
       step([&](World& w) {
         w.nudged[call] = true;
-        if (w.slot.end(target(w), EndReason::look_again)) w.meant_for = call;
+        if (w.slot.end(target(w), WaitEnd::look_again)) w.meant_for = call;
         w.has_seen = false;
       });
     }
@@ -237,8 +237,8 @@ bool comes_back(World world, const Faults& faults) {
     if (world.at != At::in_kernel && world.at != At::interrupted) return true;
     const CallSlot::View view = world.slot.view();
     if (view.state == CallState::waiting) {
-      (void)world.slot.end(view, EndReason::died);
-    } else if (view.state == CallState::ending && view.reason == EndReason::look_again && turn > 4) {
+      (void)world.slot.end(view, WaitEnd::died);
+    } else if (view.state == CallState::ending && view.reason == WaitEnd::look_again && turn > 4) {
       return false;
     }
     if (world.slot.view().state == CallState::ending && !(faults.once && (sent || world.sending))) {
@@ -254,7 +254,7 @@ bool comes_back(World world, const Faults& faults) {
     const CallSlot::View now = world.slot.view();
     if (now.state != CallState::ending) {
       world.at = At::in_kernel;
-    } else if (now.reason != EndReason::look_again) {
+    } else if (now.reason != WaitEnd::look_again) {
       world.at = At::back;
     } else if (world.slot.look_again()) {
       world.at = At::in_kernel;
@@ -278,7 +278,7 @@ Findings explore(const Faults& faults) {
       if (left && world.answers[call] == 0) found.lost = true;
     }
     const CallSlot::View view = world.slot.view();
-    if (view.state == CallState::ending && view.reason == EndReason::died && !world.dead[world.call]) {
+    if (view.state == CallState::ending && view.reason == WaitEnd::died && !world.dead[world.call]) {
       found.wrongly_ended = true;
     }
     if (world.stray > 0) {
