@@ -56,6 +56,8 @@ std::vector<std::string> describe(const wire::DenialLine& denial, const SummaryC
   if (!denial.reason.empty()) return lines;
   if (denial.operation == "rename" || denial.operation == "link") {
     lines.push_back("    the new name would let it be reached, or made, where the policy does not");
+  } else if (denial.operation == "symlink") {
+    lines.push_back("    a link there would let a socket be made, and reached, elsewhere");
   } else {
     lines.push_back("    " + how_to_allow(denial, context));
   }

@@ -45,6 +45,11 @@ TEST(SummaryTest, OffersNoRuleWhereNoneWouldHelp) {
   EXPECT_THAT(text, HasSubstr("rename /run/docker.sock to /tmp/new\\x1b[2J, 2 times"));
   EXPECT_THAT(text, HasSubstr("  socket: not supported yet\n"));
   EXPECT_THAT(text, Not(HasSubstr("to allow")));
+  wire::DenialLine linked = docker();
+  linked.operation = "symlink";
+  text = summary_text({.denied = 2, .denials = {linked}}, {});
+  EXPECT_THAT(text, HasSubstr("    a link there would let a socket be made, and reached, elsewhere\n"));
+  EXPECT_THAT(text, Not(HasSubstr("to allow")));
 }
 
 TEST(SummaryTest, SaysOfAQuestionWhichRuleAskedAndWhatBecameOfIt) {
