@@ -15,6 +15,20 @@ namespace {
 
 constexpr size_t kGuidanceColumns = 256;
 
+// "rename /a to /b", "connect @name", "socket".
+std::string shown_call(const Denial& d) {
+  std::string text = safe_text(d.operation);
+  if (!d.target.empty() || d.abstract) text += " " + shown_target(d.target, d.abstract);
+  if (!d.second.empty()) text += " to " + safe_text(d.second);
+  return text;
+}
+
+std::string shown_cause(const Denial& d) {
+  if (!d.rule.empty()) return "rule " + safe_text(d.rule);
+  if (d.policy.empty()) return "whatever the policy says (wrapctl log has the reason)";
+  return "no rule of policy " + safe_text(d.policy) + " allows it";
+}
+
 // Prints what happens: a line each, JSON or text. Knows the sessions and questions there are, so that an event that
 // carries an id alone can be told in full, and so that nothing is missed while the service restarts.
 class Monitor {
@@ -131,19 +145,21 @@ class Monitor {
                                {"session", safe_text(d.session)},
                                {"operation", safe_text(d.operation)},
                                {"target", safe_text(d.target)},
+                               {"second", safe_text(d.second)},
                                {"abstract", d.abstract},
                                {"rule", safe_text(d.rule)},
+                               {"policy", safe_text(d.policy)},
                                {"pid", d.pid},
                                {"comm", safe_text(d.comm)},
                                {"count", d.count}};
-    std::string text = "denied " + safe_text(d.operation) + " " + shown_target(d.target, d.abstract) + " by " +
-                       safe_text(d.comm) + "[" + std::to_string(d.pid) + "] of session " + brief(d.session);
+    std::string text = "denied " + shown_call(d) + " by " + safe_text(d.comm) + "[" + std::to_string(d.pid) +
+                       "] of session " + brief(d.session);
     if (auto known = sessions_.find(d.session); known != sessions_.end() && !known->second.object.empty()) {
       document["uid"] = known->second.uid;
       document["user"] = user_name(known->second.uid);
       text += " (" + user_name(known->second.uid) + ")";
     }
-    text += d.rule.empty() ? ", no rule allows it" : ", rule " + safe_text(d.rule);
+    text += ", " + shown_cause(d);
     if (d.count > 1) text += " (and " + std::to_string(d.count - 1) + " more)";
     say(document, text, Colour::red);
     return {};

@@ -41,8 +41,8 @@ std::vector<Known> known_of(Question& q) {
           {"deadline", &q.deadline}};
 }
 std::vector<Known> known_of(Denial& d) {
-  return {{"operation", &d.operation}, {"target", &d.target}, {"abstract", &d.abstract},
-          {"rule", &d.rule},           {"pid", &d.pid},       {"comm", &d.comm},
+  return {{"operation", &d.operation}, {"target", &d.target}, {"second", &d.second}, {"abstract", &d.abstract},
+          {"rule", &d.rule},           {"policy", &d.policy}, {"pid", &d.pid},       {"comm", &d.comm},
           {"count", &d.count}};
 }
 

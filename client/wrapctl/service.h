@@ -75,8 +75,10 @@ struct Denial {
   std::string session;  // id
   std::string operation;
   std::string target;
+  std::string second;  // where a rename or a link leads; else empty
   bool abstract = false;
-  std::string rule;
+  std::string rule;    // empty: none matched
+  std::string policy;  // empty: no policy decided
   uint32_t pid = 0;
   std::string comm;
   uint64_t count = 1;  // this one and those left out since the last

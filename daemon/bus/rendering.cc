@@ -83,8 +83,10 @@ std::span<const Key<wire::DenialReport>> denial_keys() {
   static const Key<Report> kKeys[] = {
       {"operation", "s", [](const Report& report) -> Value { return report.call.operation; }},
       {"target", "s", [](const Report& report) -> Value { return report.call.target; }},
+      {"second", "s", [](const Report& report) -> Value { return report.call.second; }},
       {"abstract", "b", [](const Report& report) -> Value { return report.call.abstract; }},
       {"rule", "s", [](const Report& report) -> Value { return report.call.rule; }},
+      {"policy", "s", [](const Report& report) -> Value { return report.call.policy; }},
       {"pid", "u", [](const Report& report) -> Value { return process_number(report.call.pid); }},
       {"comm", "s", [](const Report& report) -> Value { return report.call.comm; }},
       {"count", "t", [](const Report& report) -> Value { return report.count; }},

@@ -46,7 +46,7 @@ struct CallReport {
   std::string second;     // path where a rename or a link leads; else empty
   bool abstract = false;
   std::string rule;    // empty: no rule matched
-  std::string policy;  // of the layer that decided
+  std::string policy;  // of the layer that decided; empty: the supervisor refuses, whatever policies say
   pid_t pid = 0;
   std::string comm;
   std::string exe;

@@ -84,7 +84,13 @@ class MemoryService final : public ServiceApi {
       std::string id, target;
       words >> id >> target;
       wire::DenialReport report;
-      report.call = {.operation = "connect", .target = target, .rule = "no", .pid = 7, .comm = "cat\n"};
+      report.call = {.operation = "connect",
+                     .target = target,
+                     .second = "/b\n",
+                     .rule = "no",
+                     .policy = "p",
+                     .pid = 7,
+                     .comm = "cat\n"};
       report.count = 3;
       if (observer_ != nullptr) observer_->denied(sessions_.at(id), report);
     } else if (verb == "deny-many") {

@@ -111,8 +111,8 @@ def test_a_session_from_its_beginning_to_its_end(machine):
     machine.service.order(f"denied {SESSION} /run/\x1bx")
     denied = client.signal("Denied")
     assert denied.path == session_path(SESSION)
-    assert denied.body == [{"operation": "connect", "target": "/run/\\x1bx", "abstract": False, "rule": "no", "pid": 7,
-                            "comm": "cat\\x0a", "count": 3}]
+    assert denied.body == [{"operation": "connect", "target": "/run/\\x1bx", "second": "/b\\x0a", "abstract": False,
+                            "rule": "no", "policy": "p", "pid": 7, "comm": "cat\\x0a", "count": 3}]
     get = ("org.wrapd1", session_path(SESSION), "org.freedesktop.DBus.Properties", "Get", "ss")
     assert client.call(*get, ["org.wrapd1.Session", "Denied"]) == [1]
 

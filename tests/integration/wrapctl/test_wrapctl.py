@@ -285,11 +285,12 @@ def manager(member, signature, arguments, destination=None):
             "arguments": arguments, "destination": destination}
 
 
-def denied(id, target, destination=None, count=1):
+def denied(id, target, destination=None, count=1, operation="connect", second="", rule="no-docker", policy="agents"):
     return {"path": f"/org/wrapd1/session/{id}", "interface": "org.wrapd1.Session", "member": "Denied",
             "signature": "(a{sv})", "arguments": [{
-                "operation": ("s", "connect"), "target": ("s", target), "abstract": ("b", False),
-                "rule": ("s", "no-docker"), "pid": ("u", 77), "comm": ("s", "curl"), "count": ("t", count),
+                "operation": ("s", operation), "target": ("s", target), "second": ("s", second),
+                "abstract": ("b", False), "rule": ("s", rule), "policy": ("s", policy), "pid": ("u", 77),
+                "comm": ("s", "curl"), "count": ("t", count),
                 "later": ("as", ["x"])}],
             "destination": destination}
 
@@ -356,6 +357,16 @@ def test_monitor_for_people(wrapctl, serve):
         line = monitor.lines.next()
         checks.harmless(line)
         assert f"denied connect {EVIL_SHOWN} by curl[77] of session abababab, rule no-docker (and 2 more)" in line
+        for call, shown in (({"operation": "rename", "second": "/b"}, "rename /a to /b by"),
+                            ({"operation": "rename", "second": EVIL}, f"rename /a to {EVIL_SHOWN} by"),
+                            ({"rule": ""}, "no rule of policy agents allows it"),
+                            ({"rule": "", "policy": ""}, ", whatever the policy says (wrapctl log has the reason)")):
+            service.tell(emit=denied("ab" * 16, "/a", **call))
+            line = monitor.lines.next()
+            checks.harmless(line)
+            assert shown in line
+        service.tell(emit=denied("ab" * 16, "", operation="socket", rule="", policy=""))
+        assert "denied socket by curl[77]" in monitor.lines.next()
         for number, guidance, shown in ((1, EVIL, f" (guidance: {EVIL_SHOWN})"), (2, "", ""),
                                         (3, "a" * 500 + "z", f" (guidance: {'a' * 128}\u2026{'a' * 126}z)")):
             question = approval(number, guidance=guidance)
