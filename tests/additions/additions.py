@@ -54,6 +54,9 @@ CLASS = {
         ("`getpriority`, ", ""),
         (BROUGHT_ROW, f"| `getpriority` | notify | Judged by its arguments, which are registers. |\n{BROUGHT_ROW}"),
     ],
+    **{f"tests/unit/policy/bad/{name}.yaml": [("unix_socket_rules, approval", "unix_socket_rules, toy_rules, approval")]
+       for name in ("list-document", "null-document", "scalar-document", "unknown-key")},
+    "tests/unit/policy/bad/sandbox-list.yaml": [("unix_sockets, on_unsupported", "unix_sockets, toys, on_unsupported")],
     "tests/unit/plan/filter_test.cc": [
         (NEW_GROUP, f"  if (traps_.has(TrapGroup::toy)) expected.push_back(__NR_getpriority);\n{NEW_GROUP}"),
     ],

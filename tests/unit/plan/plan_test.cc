@@ -38,7 +38,7 @@ Plan compile(const policy::Policy& policy, const OthersMayCreate& others = nobod
   return plan.value_or(Plan{});
 }
 
-constexpr TrapSet kAll = TrapSet::numbered(TrapSet::kSets - 1);
+constexpr TrapSet kAll{TrapGroup::sockets, TrapGroup::socket_creation, TrapGroup::rename_link};
 constexpr char kEnforce[] = "{mode: enforce}";
 constexpr char kAllowPath[] = "[{name: a, paths: [\"/run/a/*.sock\"], operations: [connect], decision: allow}]";
 constexpr char kDenyPath[] = "[{name: a, paths: [\"/run/a/*.sock\"], decision: deny}]";
