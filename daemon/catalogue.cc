@@ -89,11 +89,11 @@ Result<> check_granted(Catalogue& catalogue, const std::string& file) {
 }  // namespace
 
 VariableUse variables_used(const policy::Policy& policy) {
-  return {.home = policy.names(policy::Variable::home),
-          .cwd = policy.names(policy::Variable::cwd),
-          .uid = policy.names(policy::Variable::uid),
-          .user = policy.names(policy::Variable::user),
-          .xdg_runtime_dir = policy.names(policy::Variable::xdg_runtime_dir)};
+  return {.home = policy.uses(policy::Variable::home),
+          .cwd = policy.uses(policy::Variable::cwd),
+          .uid = policy.uses(policy::Variable::uid),
+          .user = policy.uses(policy::Variable::user),
+          .xdg_runtime_dir = policy.uses(policy::Variable::xdg_runtime_dir)};
 }
 
 std::shared_ptr<const CataloguePolicy> Catalogue::find(std::string_view name) const {

@@ -33,14 +33,14 @@ static Result<std::chrono::seconds> seconds_of(std::string_view text) {
 
 Result<Options> parse_options(int argc, char** argv) {
   Options options = default_options();
-  std::string* const values[] = {&options.catalogue.config,
-                                 &options.catalogue.policies,
-                                 &options.catalogue.vendor_policies,
-                                 &options.runtime_directory,
-                                 &options.supervisor,
-                                 &options.compiler,
-                                 &options.keeper,
-                                 &options.catalogue.subordinate_ids};
+  std::string* const paths[] = {&options.catalogue.config,
+                                &options.catalogue.policies,
+                                &options.catalogue.vendor_policies,
+                                &options.runtime_directory,
+                                &options.supervisor,
+                                &options.compiler,
+                                &options.keeper,
+                                &options.catalogue.subordinate_ids};
   const struct option table[] = {{"config", required_argument, nullptr, 0},
                                  {"policy-dir", required_argument, nullptr, 1},
                                  {"vendor-policy-dir", required_argument, nullptr, 2},
@@ -71,7 +71,7 @@ Result<Options> parse_options(int argc, char** argv) {
     } else if (::optarg[0] != '/') {
       return fail(printable(argv[::optind - 1]) + ": an absolute path is needed");
     } else {
-      *values[c] = ::optarg;
+      *paths[c] = ::optarg;
     }
   }
   if (::optind < argc) return fail("unexpected argument " + printable(argv[::optind]) + "; see --help");

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What callers may know of the catalogue. Whoever is not root sees the policies that wrapd.yaml grants them; of others
-// they learn nothing, not even whether they exist. `account`: the user database knows the caller. Where that is not
-// known yet a caller sees what those with an account see: nothing is opened here.
+// What callers may know of the catalogue. A caller who is not root sees the policies that wrapd.yaml grants them; of
+// others such a caller learns nothing, not even whether they exist. `account`: the user database knows the caller.
+// Where that is not known yet a caller sees what those with an account see: nothing is opened here.
 
 #include <memory>
 #include <string_view>

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "base/io.h"
+#include "policy/verdict.h"
 #include "wire/fields.h"
 
 namespace wrapd::daemon {
@@ -30,7 +31,7 @@ void fields(auto& v, wire::Is<SessionFacts> auto& facts) {
   v.number("supervisor_pid", facts.supervisor_pid, wire::kMaxPid, 1);
   v.exact("policy", facts.policy, wire::kPolicyName);
   v.exact("policy_digest", facts.policy_digest, kDigest);
-  v.word("mode", facts.mode, wire::kModes);
+  v.word("mode", facts.mode, policy::kModes);
   v.time("since", facts.since);
   v.bytes("command", facts.command, wire::kMaxCommand);
   v.number("waiting_calls", facts.waiting_calls, wire::kMaxWaitingCalls);

@@ -105,13 +105,13 @@ policy::Variables variables_for(const policy::Policy& policy) {
   variables.home = from_environment("HOME");
   variables.xdg_runtime_dir = from_environment("XDG_RUNTIME_DIR");
   if (variables.xdg_runtime_dir.empty()) variables.xdg_runtime_dir = "/run/user/" + variables.uid;
-  if (policy.names(policy::Variable::cwd)) {
+  if (policy.uses(policy::Variable::cwd)) {
     if (char* directory = getcwd(nullptr, 0); directory != nullptr) {
       variables.cwd = directory;
       std::free(directory);
     }
   }
-  if (policy.names(policy::Variable::user) || (variables.home.empty() && policy.names(policy::Variable::home))) {
+  if (policy.uses(policy::Variable::user) || (variables.home.empty() && policy.uses(policy::Variable::home))) {
     if (auto entry = compile::find_user(uid)) {
       variables.user = entry->name;
       if (variables.home.empty()) variables.home = entry->home;

@@ -71,7 +71,7 @@ void await_acknowledgement(const ChildContext& context) noexcept {
 // Runs in the child. No allocation, no lock, no buffered output, nothing that the filter traps once it is there.
 [[noreturn]] void run_child(const ChildContext& context) noexcept {
   const LaunchSpec& spec = *context.spec;
-  // Kept beyond the exec: whoever kills wrap with SIGKILL means CMD.
+  // Kept beyond the exec: a SIGKILL to wrap is meant for CMD.
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) give_up(context, Stage::parent_death, errno);
   if (::getppid() != context.parent) ::_exit(kExitFailed);
   if (!spec.signals->restore()) give_up(context, Stage::signals, errno);

@@ -162,17 +162,11 @@ class Reporter {
   }
 
   void reap() {
-    for (;;) {
-      siginfo_t info{};
-      if (::waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WCONTINUED | WNOHANG) < 0) {
-        if (errno == EINTR) continue;
-        return;
-      }
-      if (info.si_pid == 0) return;
-      if (info.si_pid != launch_.pid() || ended_) continue;
-      ended_ = info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED;
+    while (const auto change = next_child_change()) {
+      if (change->si_pid != launch_.pid() || ended_) continue;
+      ended_ = change->si_code == CLD_EXITED || change->si_code == CLD_KILLED || change->si_code == CLD_DUMPED;
       if (ended_ && launch_.exec_error() != 0) send({ChildReport::kExecFailed, launch_.exec_error()});
-      send({info.si_code, info.si_status});
+      send({change->si_code, change->si_status});
     }
   }
 
@@ -187,7 +181,7 @@ class Reporter {
 };
 
 // CMD's process shares our descriptors until it execs. From here on we have our own, and of those only the ones we work
-// with: whoever waits for the end of a pipe of the user's must not wait for us.
+// with: a program that waits for the end of a pipe of the user's must not wait for us.
 Result<> keep_only(std::vector<int> kept) {
   if (::unshare(CLONE_FILES) < 0) return fail_errno("cannot separate the supervisor's descriptors");
   UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));

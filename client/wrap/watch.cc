@@ -28,6 +28,14 @@ constexpr int kUnaskedPatience = 1;  // milliseconds
 
 }  // namespace
 
+std::optional<siginfo_t> next_child_change() {
+  siginfo_t info{};
+  int rc;
+  do rc = ::waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WCONTINUED | WNOHANG);
+  while (rc < 0 && errno == EINTR);
+  return rc < 0 || info.si_pid == 0 ? std::nullopt : std::optional(info);
+}
+
 // Ends the session's processes and says what happened, as the error of the whole run.
 Error Watch::end_tree(std::string_view reason) const {
   std::string message(reason);
@@ -96,15 +104,8 @@ void Watch::send_to_command(int signal) const {
 }
 
 void Watch::reap() {
-  for (;;) {
-    siginfo_t info{};
-    if (::waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WCONTINUED | WNOHANG) < 0) {
-      if (errno == EINTR) continue;
-      return;
-    }
-    if (info.si_pid == 0) return;
-    // Others are orphans of CMD's that came to us.
-    if (info.si_pid == spec_.pid) note({info.si_code, info.si_status});
+  while (const auto change = next_child_change()) {
+    if (change->si_pid == spec_.pid) note({change->si_code, change->si_status});
   }
 }
 

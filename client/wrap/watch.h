@@ -6,6 +6,7 @@
 // sees a stopped job, and continues CMD when it is continued. If the control channel closes, the supervisor is gone,
 // and the tree goes with it.
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -27,6 +28,9 @@ struct ChildReport {
   int32_t code = 0;                           // CLD_EXITED, CLD_KILLED, CLD_DUMPED, CLD_STOPPED, CLD_CONTINUED
   int32_t status = 0;                         // exit status or signal
 };
+
+// Takes the next change of state of one of our children, which may also be an orphan of CMD's; nothing: there is none.
+[[nodiscard]] std::optional<siginfo_t> next_child_change();
 
 struct WatchSpec {
   pid_t pid = -1;

@@ -46,12 +46,12 @@ class Call {
   // The answer will be this much larger than what the table says (reply_of(), members.h).
   void charge(size_t bytes) { unread_.add(sender_->name, sender_->payer, {.bytes = bytes}, Unread::Clock::now()); }
   // Each call is answered once; what comes after is ignored.
-  template <class... Values>
-  void answer(const Values&... values) noexcept {
+  template <class... Results>
+  void answer(const Results&... results) noexcept {
     if (answered_) return;
     answered_ = no_throw("an answer", [&] {
       auto reply = message_.createReply();
-      static_cast<void>((reply << ... << values));
+      static_cast<void>((reply << ... << results));
       reply.send();
     });
     if (!answered_) refuse({.code = "Internal", .message = "the answer could not be sent"});

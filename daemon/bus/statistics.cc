@@ -13,12 +13,12 @@ namespace {
 using Answer = ConnectionStatistics::Answer;
 
 ConnectionStatistics read_statistics(sdbus::Message& reply) {
-  std::map<std::string, sdbus::Variant> values;
-  if (!no_throw("what was read", [&] { reply >> values; })) return {.answer = Answer::unavailable};
+  std::map<std::string, sdbus::Variant> counts;
+  if (!no_throw("what was read", [&] { reply >> counts; })) return {.answer = Answer::unavailable};
   ConnectionStatistics out{.answer = Answer::given};
   const auto read = [&](const char* key, size_t& size) {
-    const auto found = values.find(key);
-    if (found == values.end() || std::string_view(found->second.peekValueType()) != "u") {
+    const auto found = counts.find(key);
+    if (found == counts.end() || std::string_view(found->second.peekValueType()) != "u") {
       out.answer = Answer::unavailable;
     } else {
       size = found->second.get<uint32_t>();

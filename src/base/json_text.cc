@@ -43,9 +43,9 @@ void JsonObjectWriter::boolean(std::string_view key, bool value) {
   out_ += value ? "true" : "false";
 }
 
-void JsonObjectWriter::raw(std::string_view key, std::string_view json) {
+void JsonObjectWriter::json(std::string_view key, std::string_view value) {
   this->key(key);
-  out_ += json;
+  out_ += value;
 }
 
 }  // namespace wrapd

@@ -20,7 +20,7 @@ class JsonObjectWriter {
   void number(std::string_view key, uint64_t value);
   void boolean(std::string_view key, bool value);
   // A value that is JSON already.
-  void raw(std::string_view key, std::string_view json);
+  void json(std::string_view key, std::string_view value);
   void finish() { out_ += '}'; }
 
  private:

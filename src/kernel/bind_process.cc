@@ -49,8 +49,8 @@ int restrict_to_sockets_beneath(int parent) {
 }
 
 // The descriptor table is this process's own. It can outlive the supervisor: a file system that has taken a request
-// holds up whoever made it until it answers, also one that was killed. Nothing of the supervisor's may be left here by
-// then: as long as a copy of the listener is open, trapped calls wait for an answer instead of failing.
+// holds up the process that made it until it answers, also one that was killed. Nothing of the supervisor's may be left
+// here by then: as long as a copy of the listener is open, trapped calls wait for an answer instead of failing.
 int close_all_others(const BindRequest& request) {
   std::array<int, 3 + kMaxBindDescriptors> kept{request.socket, request.directory, request.parent};
   size_t count = 3;

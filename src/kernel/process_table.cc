@@ -157,7 +157,7 @@ std::optional<int64_t> seccomp_filters(int proc, pid_t pid) {
 bool signal_process(int proc, const Process& process, int signal) {
   UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
   if (!pidfd) return false;
-  // What has the number now is what the pidfd names, as long as that has not been reaped in between.
+  // The process that has the number now is the one behind the pidfd, unless that was reaped in between.
   auto now = read_process(proc, process.pid);
   if (!now || !now->is(process)) return false;
   return ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) == 0;

@@ -25,7 +25,7 @@ struct Process {
   char state = 0;
   long threads = 0;
   uint64_t start = 0;                  // clock ticks since boot
-  uid_t uid = static_cast<uid_t>(-1);  // effective; of list_processes() and read_process(), whoever may look
+  uid_t uid = static_cast<uid_t>(-1);  // effective; of list_processes() and read_process(), also if not dumpable
 
   // A process whose first thread alone has ended looks like a zombie, and runs on.
   [[nodiscard]] bool exited() const { return state == 'X' || (state == 'Z' && threads <= 1); }

@@ -28,7 +28,7 @@ int SeccompSource::receive(Notification& call) {
 }
 
 int SeccompSource::answer(uint64_t id, const Answer& answer) {
-  // Whoever sets `run_natively` says there why it is safe.
+  // The call that sets `run_natively` says there why it is safe.
   if (answer.run_natively) return respond(id, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
   if (answer.descriptor) return give_descriptor(id, answer);
   return respond(id, -answer.error, answer.value, 0);

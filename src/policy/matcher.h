@@ -12,8 +12,7 @@
 // consecutive: first those reached by a byte (sorted by that byte, which stands in the child's label), then the one
 // reached by '?', by '*', by '**'. That order is its own proof: walking the nodes once, with a counter of children
 // given out so far, shows that every node has exactly one parent with a smaller number. So matching ends, and only
-// nodes of
-// '*' and '**', which may also stay alive by themselves, can become alive twice in one step.
+// nodes of '*' and '**', which may also stay alive by themselves, can become alive twice in one step.
 
 #include <bit>
 #include <cstddef>

@@ -9,10 +9,10 @@ size_t Policy::rule_count() const {
   return count;
 }
 
-bool Policy::names(Variable variable) const {
+bool Policy::uses(Variable variable) const {
   bool found = false;
   for_each_rule([&](const Rule& rule) {
-    found |= std::ranges::any_of(rule.patterns, [&](const Pattern& pattern) { return pattern.names(variable); });
+    found |= std::ranges::any_of(rule.patterns, [&](const Pattern& pattern) { return pattern.uses(variable); });
   });
   return found;
 }

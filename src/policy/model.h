@@ -71,7 +71,7 @@ struct Policy {
   }
   // Of all classes.
   [[nodiscard]] size_t rule_count() const;
-  [[nodiscard]] bool names(Variable variable) const;
+  [[nodiscard]] bool uses(Variable variable) const;
   template <class Visit>
   void for_each_rule(Visit visit) const {
     for (const ClassPolicy& c : classes) {

@@ -143,7 +143,7 @@ bool Pattern::has_wildcards() const {
                              [](const Token& t) { return t.kind != TokenKind::byte && t.kind != TokenKind::variable; });
 }
 
-bool Pattern::names(Variable variable) const {
+bool Pattern::uses(Variable variable) const {
   return std::ranges::any_of(
       tokens, [&](const Token& t) { return t.kind == TokenKind::variable && variable_of(t) == variable; });
 }

@@ -61,7 +61,7 @@ struct Pattern {
   [[nodiscard]] std::string beginning() const;
   [[nodiscard]] bool is_literal() const;     // a name: neither wildcards nor variables
   [[nodiscard]] bool has_wildcards() const;  // besides variables
-  [[nodiscard]] bool names(Variable variable) const;
+  [[nodiscard]] bool uses(Variable variable) const;
 };
 
 // The way to write these tokens.

@@ -25,8 +25,7 @@ void read_seccomp(YamlReader& r, const YamlNode& node, Policy& policy) {
   auto map = r.map(node, "sandbox.seccomp", keys, {"syscalls"});
   if (const auto* v = map.find("enabled")) policy.seccomp_enabled = r.boolean(*v, "'enabled'");
   if (const auto* v = map.find("mode")) {
-    constexpr std::array kModes = {Mode::enforce, Mode::audit, Mode::disabled};
-    policy.mode = kModes[r.word(*v, "mode", {"enforce", "audit", "disabled"})];
+    policy.mode = static_cast<Mode>(r.word(*v, "mode", {std::begin(kModes), std::end(kModes)}));
   }
   for (const ClassEntry& entry : class_table()) {
     const auto* v = map.find(entry.seccomp_key);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -14,33 +15,17 @@ enum class Verdict : uint8_t { deny = 0, ask = 1, audit = 2, allow = 3 };
   return std::min(a, b);
 }
 
+inline constexpr std::string_view kVerdicts[] = {"deny", "ask", "audit", "allow"};
 [[nodiscard]] constexpr std::string_view to_string(Verdict v) {
-  switch (v) {
-    case Verdict::deny:
-      return "deny";
-    case Verdict::ask:
-      return "ask";
-    case Verdict::audit:
-      return "audit";
-    case Verdict::allow:
-      return "allow";
-  }
-  return "deny";
+  return kVerdicts[static_cast<size_t>(v)];
 }
 
 // What is done with a layer's verdicts: enforced, or only recorded; disabled layers judge nothing.
 enum class Mode : uint8_t { enforce = 0, audit = 1, disabled = 2 };
 
+inline constexpr std::string_view kModes[] = {"enforce", "audit", "disabled"};
 [[nodiscard]] constexpr std::string_view to_string(Mode m) {
-  switch (m) {
-    case Mode::enforce:
-      return "enforce";
-    case Mode::audit:
-      return "audit";
-    case Mode::disabled:
-      return "disabled";
-  }
-  return "enforce";
+  return kModes[static_cast<size_t>(m)];
 }
 
 }  // namespace wrapd::policy

@@ -114,7 +114,7 @@ class Builder : public YAML::EventHandler {
     return node;
   }
 
-  // The library gives "?" and "!" to what has no tag, and also to what is tagged "!": told apart by the text.
+  // The library gives "?" and "!" to a value without a tag, and also to one tagged "!": told apart by the text.
   void check(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) const {
     if (anchor != YAML::NullAnchor) refuse(mark, "anchors are not supported; remove it");
     if ((tag != "?" && tag != "!" && !tag.empty()) || byte_at(mark) == '!') {

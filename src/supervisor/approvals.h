@@ -74,7 +74,7 @@ class Approvals {
   bool answer(uint64_t question, bool allow, const std::string& by);
   // From now on nobody can be asked: what is open is withdrawn and denied.
   void close(std::string reason);
-  // Ends what has waited long enough.
+  // Ends the questions whose time is over.
   void expire();
   [[nodiscard]] std::optional<Clock::time_point> next_deadline();
 

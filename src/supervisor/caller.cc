@@ -182,7 +182,7 @@ void Callers::begin_with(pid_t first, int pidfd) {
 }
 
 std::shared_ptr<const Caller::Known> Callers::recall(pid_t tid) {
-  std::lock_guard guard(lock_);
+  std::lock_guard lock(lock_);
   auto at = std::ranges::find_if(known_, [&](const auto& known) { return known->tid == tid; });
   if (at == known_.end()) return nullptr;
   std::rotate(at, at + 1, known_.end());
@@ -191,7 +191,7 @@ std::shared_ptr<const Caller::Known> Callers::recall(pid_t tid) {
 
 void Callers::remember(std::shared_ptr<const Caller::Known> known) {
   std::shared_ptr<const Caller::Known> oldest;  // closed without the lock
-  std::lock_guard guard(lock_);
+  std::lock_guard lock(lock_);
   if (known_.size() == kMostKnown) {
     oldest = std::move(known_.front());
     known_.erase(known_.begin());
@@ -200,7 +200,7 @@ void Callers::remember(std::shared_ptr<const Caller::Known> known) {
 }
 
 void Callers::forget(pid_t tid) {
-  std::lock_guard guard(lock_);
+  std::lock_guard lock(lock_);
   std::erase_if(known_, [&](const auto& known) { return known->tid == tid; });
 }
 

@@ -46,17 +46,17 @@ class Gate {
       : layers_(session.layers),
         identities_(session.identities),
         approvals_(session.approvals),
-        names_(session.layers, session.identities) {}
+        name_rules_(session.layers, session.identities) {}
 
   // What keeps names from being made or moved.
-  [[nodiscard]] NameRules& names() { return names_; }
+  [[nodiscard]] NameRules& name_rules() { return name_rules_; }
 
  private:
   friend class GatedCall;
   const policy::Layers& layers_;
   const Identities& identities_;
   Approvals& approvals_;
-  NameRules names_;
+  NameRules name_rules_;
 };
 
 // One call at the gate. Each function that gives an Outcome ends it.

@@ -3,9 +3,8 @@
 // Everybody may knock; one peer is let in. The rules that keep a hostile peer from delaying a good one:
 //
 // - A peer of another uid is closed at once, before anything of it is read.
-// - Every connection has its own deadline, and a silent one takes one of few places. When these are all taken the
-// oldest
-//   silent one goes: a good peer sends right after it has connected, so it is never old.
+// - Every connection has its own deadline, and a silent one takes one of few places. When these are all taken
+//   the oldest silent one goes: a good peer sends right after it has connected, so it is never old.
 // - A connection is read as soon as it is accepted, so a good peer's frame that is already there is never waited for.
 // - Out of descriptors, connections are shed rather than left in the backlog, where they would keep poll(2) awake; the
 //   listener itself is never given up.

@@ -119,7 +119,7 @@ void Identities::remember(const kernel::ObjectId& id, uint32_t literal) const {
 void Identities::look_at_all() const {
   const auto begin = Clock::now();
   looked_ = file_time();
-  // What has no birth time cannot be told from a later object: it counts while a name leads to it.
+  // An object without a birth time cannot be told from a later one: it counts while a name leads to it.
   std::erase_if(known_, [](const auto& known) { return same_time(known.second.born, timespec{}); });
   obscure_.clear();
   for (uint32_t i = 0; i < literals_.size(); ++i) {
@@ -154,7 +154,7 @@ std::optional<Identities::Denial> Identities::denial(int object, std::string_vie
   kernel::ObjectId id;
   // An object that cannot be looked at is one that cannot be told from those that are denied.
   if (kernel_.identify(object, "", id) < 0) return Denial{{}, "object cannot be looked at"};
-  std::lock_guard guard(lock_);
+  std::lock_guard lock(lock_);
   if (id.links > 1 || id.mounted || !id.has_birth() || !is_before(id.changed, looked_) || Clock::now() >= next_look_) {
     look_at_all();
   } else {

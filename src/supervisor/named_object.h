@@ -15,7 +15,7 @@ namespace wrapd::supervisor {
 
 class NamedObject {
  public:
-  // ENOENT for what has no name any more; a refusal for what has none in the session's root.
+  // ENOENT for an object that has no name any more; a refusal for one that has none in the session's root.
   [[nodiscard]] static ForTarget<NamedObject> of(kernel::Objects& kernel, int root, Located located);
 
   [[nodiscard]] int fd() const { return located_.fd.get(); }  // O_PATH

@@ -4,6 +4,7 @@
 // What several messages have in common.
 
 #include "plan/confinement.h"
+#include "policy/verdict.h"
 #include "wire/control.h"
 #include "wire/fields.h"
 
@@ -27,7 +28,7 @@ void fields(auto& v, Is<SessionReply> auto& reply) {
     tokens.exact("ptrace", reply.ptrace_token, kToken);
   });
   v.exact("policy", reply.policy, kPolicyName);
-  v.word("mode", reply.mode, kModes);
+  v.word("mode", reply.mode, policy::kModes);
   v.object("confinement", reply.confinement);
   v.shown_list("notices", reply.notices, kMaxNotices, kMaxNotice);
 }

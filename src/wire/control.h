@@ -19,9 +19,9 @@
 
 namespace wrapd::wire {
 
-// wrap -> wrapd, first message. The connection takes no descriptors from the client: what a stranger gives may block
-// whoever closes it. A compiled profile (a sealed memfd) goes to the supervisor over a channel of its own, which comes
-// with the invitation; its message is one byte.
+// wrap -> wrapd, first message. The connection takes no descriptors from the client: a stranger's descriptor may block
+// the process that closes it. A compiled profile (a sealed memfd) goes to the supervisor over a channel of its own,
+// which comes with the invitation; its message is one byte.
 struct OpenRequest {
   static constexpr Kind kKind{"request", "open"};
   std::string command;  // shown, never run

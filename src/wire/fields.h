@@ -56,7 +56,6 @@ extern const Form kCode;
 
 // Words of an enumeration, in the order of its values from 0; or what a text may be.
 using Words = std::span<const std::string_view>;
-inline constexpr std::string_view kModes[] = {"enforce", "audit", "disabled"};
 
 // Of a set: whether one without members is left out.
 enum class Presence : bool { required, optional };
@@ -112,7 +111,7 @@ class Encoder {
   void part(std::string_view key, const auto& fill) {
     Encoder inner;
     fill(inner);
-    writer_.raw(key, inner.finish());
+    writer_.json(key, inner.finish());
   }
   template <class Message>
   void object(std::string_view key, const Message& message) {
@@ -126,7 +125,7 @@ class Encoder {
       out += inner.finish();
     });
   }
-  void event(std::string_view key, std::string_view json) { writer_.raw(key, json); }
+  void event(std::string_view key, std::string_view json) { writer_.json(key, json); }
 
   [[nodiscard]] std::string finish() {
     writer_.finish();
@@ -141,7 +140,7 @@ class Encoder {
       if (i > 0) text += ',';
       append(text, i);
     }
-    writer_.raw(key, text += ']');
+    writer_.json(key, text += ']');
   }
 
   std::string out_;

@@ -15,15 +15,8 @@ static_assert(kTokenDigits == kHandoffFrameSize - 8);
 }  // namespace
 
 std::string_view to_string(HandoffKind kind) {
-  switch (kind) {
-    case HandoffKind::notify:
-      return "notify";
-    case HandoffKind::signal:
-      return "signal";
-    case HandoffKind::ptrace:
-      return "ptrace";
-  }
-  return "unknown";
+  constexpr std::string_view kKinds[] = {"notify", "signal", "ptrace"};
+  return kKinds[static_cast<size_t>(kind) - static_cast<size_t>(HandoffKind::notify)];
 }
 
 std::string_view to_string(HandoffAnswer answer) {

@@ -34,7 +34,7 @@ inline constexpr size_t kMaxErrorMessage = 4096;
 inline constexpr size_t kMaxNotice = 1024;
 inline constexpr size_t kMaxNotices = 16;
 
-// What has one exact form.
+// Texts of one exact form.
 inline constexpr size_t kMaxPath = 4095;
 inline constexpr size_t kIdDigits = 32;
 inline constexpr size_t kTokenDigits = 64;
@@ -49,7 +49,7 @@ inline constexpr uint64_t kMaxQuestionTimeout = uint64_t{24} * 60 * 60 * 1000;  
 
 // Of a session, told and not gone. A supervisor with more is taken for one that is not ours.
 inline constexpr size_t kMaxOpenQuestions = 16;
-// Of one supervisor; whoever sends more is taken for one that is not ours, too. An honest one sends a question and its
+// Of one supervisor; one that sends more is taken for one that is not ours, too. An honest one sends a question and its
 // end for each that a policy can allow in a second, ten denials and the counters (supervisor/session/broker_link.h),
 // and at once what had gathered in the channel while nobody read it: no program can make it send more.
 inline constexpr double kMaxReportsPerSecond = 300;

@@ -7,7 +7,7 @@ namespace wrapd::wire {
 
 void fields(auto& v, Is<ProfileDescription> auto& description) {
   v.shown("policy", description.policy, kMaxName);
-  v.word("mode", description.mode, kModes);
+  v.word("mode", description.mode, policy::kModes);
   v.object("confinement", description.confinement);
   v.shown_list("notices", description.notices, kMaxNotices, kMaxNotice);
 }

@@ -20,21 +20,21 @@ class NamesLock {
     // else acts.
     [[nodiscard]] bool take() {
       if (!held_.owns_lock()) held_.lock();
-      taken_ = names_.acts_.load() == seen_;
+      taken_ = owner_.acts_.load() == seen_;
       if (!taken_) held_.unlock();
       return taken_;
     }
 
    private:
     friend class NamesLock;
-    Turn(NamesLock& names, bool alone) : names_(names), held_(names.lock_, std::defer_lock) {
+    Turn(NamesLock& owner, bool alone) : owner_(owner), held_(owner.lock_, std::defer_lock) {
       if (alone) held_.lock();
-      seen_ = names.acts_.load();
+      seen_ = owner.acts_.load();
     }
     ~Turn() {
-      if (taken_) ++names_.acts_;
+      if (taken_) ++owner_.acts_;
     }
-    NamesLock& names_;
+    NamesLock& owner_;
     std::unique_lock<std::mutex> held_;
     uint64_t seen_ = 0;
     bool taken_ = false;

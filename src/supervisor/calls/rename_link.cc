@@ -119,7 +119,7 @@ ForTarget<RenameLinkHandler::End> RenameLinkHandler::open_old(const Caller& call
 std::optional<policy::Decision> RenameLinkHandler::forbids_tree(int directory, const std::string& from,
                                                                 const std::string& to, int depth, int& budget) {
   // What cannot be looked through might hold a socket.
-  const policy::Decision unknown = gate_.names().unknown();
+  const policy::Decision unknown = gate_.name_rules().unknown();
   if (depth > kMaxDepth) return unknown;
   int fd = kernel_.open_at(directory, ".", O_RDONLY | O_DIRECTORY, 0);
   if (fd < 0) return unknown;
@@ -144,7 +144,7 @@ std::optional<policy::Decision> RenameLinkHandler::forbids_tree(int directory, c
 std::optional<policy::Decision> RenameLinkHandler::forbids_entry(int directory, const char* name,
                                                                  const std::string& from, const std::string& to,
                                                                  int depth, int& budget) {
-  NameRules& rules = gate_.names();
+  NameRules& rules = gate_.name_rules();
   if (--budget < 0) return rules.unknown();
   struct stat st {};  // the directory says what is there, not what is mounted on it
   const int found = kernel_.stat_at(directory, name, st);
@@ -163,14 +163,14 @@ std::optional<policy::Decision> RenameLinkHandler::forbids_entry(int directory, 
 std::optional<policy::Decision> RenameLinkHandler::forbids(const Located& object, const std::string& from,
                                                            const std::string& to) {
   if (!object.fd) return std::nullopt;
-  if (S_ISSOCK(object.st.st_mode)) return gate_.names().forbids_socket(from, to);
-  if (!S_ISDIR(object.st.st_mode) || gate_.names().never_forbids(from, to)) return std::nullopt;
+  if (S_ISSOCK(object.st.st_mode)) return gate_.name_rules().forbids_socket(from, to);
+  if (!S_ISDIR(object.st.st_mode) || gate_.name_rules().never_forbids(from, to)) return std::nullopt;
   int budget = kMaxEntries;
   return forbids_tree(object.fd.get(), from, to, 0, budget);
 }
 
 std::optional<policy::Decision> RenameLinkHandler::keeps(const End& end, std::optional<mode_t> made) {
-  return gate_.names().keeps({.last = end.name, .path = end.real, .parent = end.parent.st}, made);
+  return gate_.name_rules().keeps({.last = end.name, .path = end.real, .parent = end.parent.st}, made);
 }
 
 // Does the call, if nothing forbids it.
@@ -238,12 +238,12 @@ RenameLinkHandler::Attempt RenameLinkHandler::link(Move& move) {
   const struct stat source = move.from.object.st;
   move.gated.towards(to.real);
   auto forbidden = keeps(to, source.st_mode);
-  // What has no link left gets none again, but for files that were made without one.
+  // An object that has no link left gets none again, but for files that were made without one.
   if (!to.name.empty() && S_ISSOCK(source.st_mode) && source.st_nlink != 0) {
     auto named = NamedObject::of(kernel_, session_.root, std::move(move.from.object));
     if (!named) return move.gated.failed(named.error());
     move.gated.about(named->path());
-    if (!forbidden) forbidden = gate_.names().forbids_socket(named->path(), to.real);
+    if (!forbidden) forbidden = gate_.name_rules().forbids_socket(named->path(), to.real);
     move.from.object = std::move(*named).release();
   }
   return decide(move, forbidden, [&] {

@@ -13,20 +13,8 @@ namespace {
 constexpr size_t kMaxEventsWaiting = 1024;  // for the sink
 
 const char* to_string(Approvals::Notice::Kind kind) {
-  using Kind = Approvals::Notice::Kind;
-  switch (kind) {
-    case Kind::asked:
-      return "asked";
-    case Kind::allowed:
-      return "allowed";
-    case Kind::denied:
-      return "denied";
-    case Kind::expired:
-      return "expired";
-    case Kind::withdrawn:
-      break;
-  }
-  return "withdrawn";
+  constexpr const char* kWords[] = {"asked", "allowed", "denied", "expired", "withdrawn"};
+  return kWords[static_cast<size_t>(kind)];
 }
 
 }  // namespace

@@ -294,7 +294,7 @@ TEST(JsonText, EscapesAndOrders) {
   writer.string("a\"", "x\\\"\n\x01\xc3\xa4");
   writer.number("n", UINT64_MAX);
   writer.boolean("t", true);
-  writer.raw("r", "[]");
+  writer.json("r", "[]");
   writer.finish();
   EXPECT_EQ(out, "{\"a\\\"\":\"x\\\\\\\"\\u000a\\u0001\xc3\xa4\",\"n\":18446744073709551615,\"t\":true,\"r\":[]}");
 }
