@@ -18,6 +18,7 @@ constexpr size_t kMaxMessage = 4096;
 void ClientChannel::close() {
   control_.reset();
   messages_.clear();
+  summary_ = nullptr;
   bytes_ = 0;
 }
 
@@ -40,6 +41,17 @@ void ClientChannel::push(std::string message) {
   messages_.push_back(std::move(message));
 }
 
+void ClientChannel::push_summary(std::string message) {
+  if (!control_) return;
+  if (summary_ != nullptr) {
+    bytes_ = bytes_ - summary_->size() + message.size();
+    *summary_ = std::move(message);
+    return;
+  }
+  push(std::move(message));
+  summary_ = &messages_.back();  // stays where it is while others come and go before and behind it
+}
+
 void ClientChannel::push_first(std::string message) {
   if (!control_) return;
   bytes_ += message.size();
@@ -60,6 +72,7 @@ bool ClientChannel::flush() {
       return true;
     }
     bytes_ -= messages_.front().size();
+    if (summary_ == &messages_.front()) summary_ = nullptr;
     messages_.pop_front();
   }
   return true;

@@ -26,7 +26,8 @@ class ClientChannel {
 
   // False if too much waits already.
   [[nodiscard]] bool push_event(std::string message);
-  void push(std::string message);
+  // One waits at most: asked for again before it was sent, it takes the place of the one before.
+  void push_summary(std::string message);
   void push_first(std::string message);
   // Sends only if `wrap` takes it at once: what waits behind other messages would be old when it is shown.
   void send_now(const std::string& message);
@@ -34,8 +35,11 @@ class ClientChannel {
   bool flush();
 
  private:
+  void push(std::string message);
+
   UniqueFd control_;
   std::deque<std::string> messages_;
+  std::string* summary_ = nullptr;  // the one of the messages, while it waits
   size_t bytes_ = 0;
 };
 

@@ -134,7 +134,7 @@ void Reporter::send_summary() {
   (void)flush();
   wire::Summary summary = denials_.summary();
   summary.lost = lost();
-  client_.push(wire::encode(summary));
+  client_.push_summary(wire::encode(summary));
   (void)client_.flush();
 }
 
