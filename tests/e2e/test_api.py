@@ -116,13 +116,16 @@ TREE = """
 import os, signal, sys, time
 for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
     signal.signal(number, signal.SIG_IGN)
+there, here = os.pipe()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         print('daemon', flush=True)
+        os.write(here, b'!')
         while True:
             time.sleep(1)
     os._exit(0)
+os.read(there, 1)  # a bomb leaves no process for it
 if sys.argv[1:] == ['bomb']:
     while True:
         try:
