@@ -39,7 +39,7 @@ class Service:
             "version: 1\nname: bench\nunix_socket_rules:\n"
             "  - {name: none, paths: ['/srv/*'], operations: [connect], decision: allow}\n")
         (directory / "wrapd.yaml").write_text(
-            "version: 1\naccess:\n  - {users: ['*'], policies: [bench], default: bench}\n"
+            "version: 1\naccess:\n  - {users: ['*+'], policies: [bench], default: bench}\n"
             "limits: {sessions_per_user: 1000, pending_per_user: 500}\n")
         self.log = open(directory / "log", "w")
         self.process = subprocess.Popen(
