@@ -46,7 +46,8 @@ class BrokerOpen : public ::testing::Test {
     sessions_ = std::make_unique<SessionTable>(*loop_, *journal_, *store_, SessionTable::Deadlines{});
     sessions_->observe(nullptr);
     const std::string supervisor = top_.path() + "/supervisor";
-    std::ofstream(supervisor) << "#!/bin/sh\nexec cat <&3\n";
+    // What it is sent, it reads when the test lets it: cat(1) then closes the descriptors that came along.
+    std::ofstream(supervisor) << "#!/bin/sh\nwhile [ ! -e \"$0.go\" ]; do sleep 0.01; done\nexec cat <&3\n";
     ASSERT_EQ(::chmod(supervisor.c_str(), 0755), 0);
     auto catalogue = std::make_shared<Catalogue>();
     catalogue->config = policyfile::default_service_config();
@@ -148,6 +149,7 @@ TEST_F(BrokerOpen, TheAnswerBringsTheOtherEnd) {
   // The supervisor's copy of our end is the only one: it is gone when that ends.
   pollfd polled{.fd = opened->connection.get(), .events = POLLIN, .revents = 0};
   EXPECT_EQ(::poll(&polled, 1, 0), 0);
+  std::ofstream go(top_.path() + "/supervisor.go");
   ASSERT_TRUE(sessions_->terminate(opened->id, "uid 0"));
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (::poll(&polled, 1, 0) == 0 && std::chrono::steady_clock::now() < deadline) {
