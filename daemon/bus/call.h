@@ -40,6 +40,12 @@ class Call {
   [[nodiscard]] std::string by() const { return "uid " + std::to_string(sender_->uid); }
   // The message, at its first argument.
   [[nodiscard]] sdbus::MethodCall& arguments();
+  // Takes the next argument, which is a string.
+  [[nodiscard]] std::string text() {
+    std::string text;
+    arguments() >> text;
+    return text;
+  }
   [[nodiscard]] std::string path() const;
   [[nodiscard]] bool allows_interaction() const noexcept;
 

@@ -16,12 +16,6 @@ namespace {
 
 constexpr size_t kRowSize = 64;  // of a list, beside its texts
 
-std::string text_of(Call& call) {
-  std::string text;
-  call.arguments() >> text;
-  return text;
-}
-
 ApiError no_such_session(std::string_view id) {
   return {"NoSuchSession", "there is no session " + printable(id, 64)};
 }
@@ -86,7 +80,7 @@ void list_sessions(ServiceApi& service, const std::shared_ptr<Call>& call) {
 }
 
 void get_session(ServiceApi& service, const std::shared_ptr<Call>& call) {
-  const std::string id = text_of(*call);
+  const std::string id = call->text();
   auto info = service.session(id);
   if (!info) {
     call->refuse(no_such_session(id));
@@ -96,11 +90,11 @@ void get_session(ServiceApi& service, const std::shared_ptr<Call>& call) {
 }
 
 ApiResult<Target> find_session(const ServiceApi& service, Call& call) {
-  return target_of(service, text_of(call));
+  return target_of(service, call.text());
 }
 
 void terminate_session(ServiceApi& service, const std::shared_ptr<Call>& call) {
-  terminate(service, call, text_of(*call));
+  terminate(service, call, call->text());
 }
 
 ApiResult<Target> find_own_path(const ServiceApi& service, Call& call) {
@@ -147,7 +141,7 @@ void list_policies(ServiceApi& service, const std::shared_ptr<Call>& call) {
 }
 
 void describe_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
-  auto found = service.describe_policy(call->sender().credentials(), text_of(*call));
+  auto found = service.describe_policy(call->sender().credentials(), call->text());
   if (!found) {
     call->refuse(found.error());
     return;
@@ -161,7 +155,7 @@ void describe_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
 }
 
 void check_policy(ServiceApi& service, const std::shared_ptr<Call>& call) {
-  service.check_policy(call->sender().credentials(), text_of(*call),
+  service.check_policy(call->sender().credentials(), call->text(),
                        later<std::vector<std::string>>(call, [](Call& waiting, const std::vector<std::string>& lines) {
                          std::vector<std::string> shown;
                          shown.reserve(lines.size());

@@ -15,14 +15,8 @@ namespace {
 
 constexpr size_t kRowSize = 96;  // of the list, beside its dictionary
 
-std::string id_of(Call& call) {
-  std::string id;
-  call.arguments() >> id;
-  return id;
-}
-
 void answer(ServiceApi& service, const std::shared_ptr<Call>& call, bool allow) {
-  if (auto answered = service.answer_question(id_of(*call), allow, call->by()); !answered) {
+  if (auto answered = service.answer_question(call->text(), allow, call->by()); !answered) {
     call->refuse(answered.error());
   } else {
     call->answer();
@@ -46,7 +40,7 @@ void list_approvals(ServiceApi& service, const std::shared_ptr<Call>& call) {
 }
 
 ApiResult<Target> find_approval(const ServiceApi& service, Call& call) {
-  const std::string id = id_of(call);
+  const std::string id = call.text();
   auto question = service.question(id);
   if (!question) {
     return std::unexpected(ApiError{
